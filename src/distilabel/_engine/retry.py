@@ -1,0 +1,291 @@
+"""What to do after a failed attempt. Pure: clock readings and randomness are arguments.
+
+Rules
+- Only failures that a row can cause use up its attempts. Overload, outages, money and
+  authentication never do.
+- Retries are at most a share of the successes plus a burst, so an outage is not amplified.
+- The same refusal of many rows in a row, with no success between, is not the rows' fault: the run
+  stops, and none of them is filed as failed (the systemic rule).
+- One row that keeps failing while many others succeed is set aside early (the poison rule).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field, replace
+from typing import Final, assert_never
+
+from distilabel.records import Failure, FailureKind
+
+__all__ = ["Decision", "GiveUp", "Retry", "RetryPolicy", "RetrySettings", "Stop", "Tries"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """Bounds of the policy; times in seconds."""
+
+    transient_attempts: int = 5
+    bad_response_attempts: int = 3
+    throttle_stops: int = 20
+    """Throttled rows with `x-should-retry: false`, in a row, that stop the run."""
+    first_delay: float = 0.5
+    longest_delay: float = 60.0
+    wait_ready: float = 900.0
+    """How long an endpoint may be away before the run stops."""
+    longest_pause: float = 1800.0
+    """The longest `Retry-After` that is waited out."""
+    retry_share: float = 0.2
+    retry_burst: float = 50.0
+    systemic_rows: int = 20
+    poison_attempts: int = 3
+    poison_successes: int = 50
+    confirm_after: float = 2.0
+    """Before a 401 is believed: gateways are known to flap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again after `delay` seconds; `stream` says to ask for a stream this time."""
+
+    delay: float
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The row has failed. `suspect`: hold the verdict back, it may be everybody's failure."""
+
+    failure: Failure
+    suspect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """No row can be answered: the run ends."""
+
+    failure: Failure
+
+
+Decision = Retry | GiveUp | Stop
+
+
+@dataclass(slots=True)
+class Tries:
+    """What one request has been through."""
+
+    ordinal: int
+    charged: int = 0
+    sent: int = 0
+    refusals: int = 0
+    """Throttled with the word that another try is pointless."""
+    successes_before: int = 0
+    """The engine's successes when this request was first charged."""
+
+
+@dataclass(slots=True)
+class _Streak:
+    """Refusals with one message, and no success between them."""
+
+    key: tuple[object, ...] = ()
+    ordinals: set[int] = field(default_factory=set)
+    times: int = 0
+
+    def add(self, key: tuple[object, ...], ordinal: int) -> int:
+        """How many distinct rows have been refused so, this one included."""
+        if key != self.key:
+            self.key, self.ordinals, self.times = key, set(), 0
+        self.ordinals.add(ordinal)
+        self.times += 1
+        return len(self.ordinals)
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """A failure that may be everybody's, seen again with nothing else between."""
+
+    code: str | None = None
+    since: float = 0.0
+    times: int = 0
+
+    def add(self, code: str | None, now: float) -> None:
+        if code != self.code:
+            self.code, self.since, self.times = code, now, 0
+        self.times += 1
+
+
+# A 504 after this many seconds smells of a gateway's ceiling, which a stream gets around.
+_GATEWAY_AGE: Final = 25.0
+_RECENT: Final = 30.0
+_PATIENCE: Final = 3
+# What differs from row to row in one refusal: numbers, identifiers, quoted values, echoes.
+_VARYING: Final = re.compile(r"\"[^\"]*\"|'[^']*'|`[^`]*`|\[prompt\]|\S*\d\S*")
+
+
+class RetryPolicy:
+    """The verdict on each failure, and the memory that the verdicts need."""
+
+    def __init__(self, settings: RetrySettings, *, rng: random.Random) -> None:
+        self._settings = settings
+        self._rng = rng
+        self._credit = settings.retry_burst
+        self._streak = _Streak()
+        self._away_since: float | None = None
+        self._doubt = _Doubt()
+        self._rejected_at: float | None = None
+        self._succeeded_at: float | None = None
+        self.successes = 0
+        self.retries: dict[FailureKind, int] = {}
+
+    def succeeded(self, now: float) -> None:
+        """An attempt was answered: whatever was suspected is not everybody's failure."""
+        self.successes += 1
+        self._succeeded_at = now
+        self._rejected_at = None
+        self._credit = min(self._settings.retry_burst, self._credit + self._settings.retry_share)
+        self._streak = _Streak()
+        self._away_since = None
+        self._doubt = _Doubt()
+
+    def in_context(self, failure: Failure, *, now: float, elapsed: float) -> Failure:
+        """The failure as it looks from here: some mean another thing after, or without, success.
+
+        A gateway that fails at once and has not let anything through lately has nothing behind it;
+        a model that is gone after it has answered is being replaced, not misspelled.
+        """
+        quiet = self._succeeded_at is None or now - self._succeeded_at > _RECENT
+        gateway = failure.status in {502, 504, 520, 521, 522, 523}
+        if gateway and quiet and elapsed < _GATEWAY_AGE:
+            return replace(failure, kind=FailureKind.UNAVAILABLE)
+        if failure.status == 404 and self.successes:
+            return replace(failure, kind=FailureKind.UNAVAILABLE)
+        return failure
+
+    def decide(self, failure: Failure, tries: Tries, *, now: float, elapsed: float) -> Decision:
+        """The verdict on one failed attempt, which took `elapsed` seconds and ended at `now`."""
+        tries.sent += 1
+        decision = self._decide(failure.after(tries.sent), tries, now, elapsed)
+        if isinstance(decision, Retry):
+            self.retries[failure.kind] = self.retries.get(failure.kind, 0) + 1
+        return decision
+
+    def _decide(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
+        if failure.kind is not FailureKind.UNAVAILABLE:
+            self._away_since = None
+        self._doubt.add(failure.code, now)
+        match failure.kind:
+            case FailureKind.THROTTLE:
+                return self._throttled(failure, tries)
+            case FailureKind.UNAVAILABLE:
+                return self._away(failure, now)
+            case FailureKind.TRANSIENT:
+                return self._charge(failure, tries, self._settings.transient_attempts, elapsed)
+            case FailureKind.BAD_RESPONSE:
+                return self._unusable(failure, tries, now, elapsed)
+            case FailureKind.ROW | FailureKind.CONTENT:
+                return self._refused(failure, tries)
+            case FailureKind.RUN:
+                return self._condemned(failure, now)
+            case FailureKind.LOCAL:
+                return Stop(failure)
+            case _:
+                assert_never(failure.kind)
+
+    def _throttled(self, failure: Failure, tries: Tries) -> Decision:
+        """The limiter spaces these out; here only a demand that is too much ends the run."""
+        asked = failure.retry_after or 0.0
+        if asked > self._settings.longest_pause:
+            return Stop(replace(failure, hint=f"The server asks for a pause of {asked:.0f} s."))
+        if not failure.retryable:
+            return self._dismissed(failure, tries)
+        return Retry(0.0)
+
+    def _dismissed(self, failure: Failure, tries: Tries) -> Decision:
+        """Told not to try again: only after a while, and not for ever."""
+        tries.refusals += 1
+        rows = self._streak.add(_key(failure), tries.ordinal)
+        if rows >= self._settings.throttle_stops:
+            return Stop(failure)
+        if tries.refusals < self._settings.throttle_stops:
+            return Retry(self._backoff(tries.refusals))
+        # This row alone has had them all; where others are answered meanwhile, it is its own.
+        alone = self._streak.times >= self._settings.throttle_stops
+        return Stop(failure) if alone else GiveUp(failure)
+
+    def _away(self, failure: Failure, now: float) -> Decision:
+        if self._away_since is None:
+            self._away_since = now
+        if now - self._away_since >= self._settings.wait_ready:
+            waited = f"not available for {now - self._away_since:.0f} s: {failure.message}"
+            return Stop(replace(failure, code="unavailable", message=waited))
+        if failure.code == "dns" and self.successes == 0:
+            return Stop(failure) if self._is_believed(now) else Retry(self._settings.confirm_after)
+        return Retry(0.0)
+
+    def _unusable(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
+        page = failure.code == "web_page"
+        if page and self._is_believed(now):
+            return Stop(failure)
+        decision = self._charge(failure, tries, self._settings.bad_response_attempts, elapsed)
+        if page and isinstance(decision, Retry):
+            return replace(decision, delay=max(decision.delay, self._settings.confirm_after))
+        return decision
+
+    def _condemned(self, failure: Failure, now: float) -> Decision:
+        """A 401 is asked about once more; anything else that is everybody's is believed."""
+        if failure.status != 401 and failure.code != "unauthorized":
+            return Stop(failure)
+        if self._rejected_at is None:
+            self._rejected_at = now
+        if now - self._rejected_at >= self._settings.confirm_after:
+            return Stop(failure)
+        return Retry(self._settings.confirm_after)
+
+    def _is_believed(self, now: float) -> bool:
+        """Seen often enough in a row, and not only in one burst."""
+        lasted = now - self._doubt.since >= self._settings.confirm_after
+        return self._doubt.times >= _PATIENCE and lasted
+
+    def _refused(self, failure: Failure, tries: Tries) -> Decision:
+        if failure.kind is FailureKind.CONTENT:
+            return GiveUp(failure)
+        seen = self._streak.add(_key(failure), tries.ordinal)
+        if seen >= self._settings.systemic_rows:
+            said = f"{seen} rows in a row were refused alike: {failure.message}"
+            return Stop(replace(failure, kind=FailureKind.RUN, code="systemic", message=said))
+        return GiveUp(failure, suspect=True)
+
+    def _charge(self, failure: Failure, tries: Tries, most: int, elapsed: float) -> Decision:
+        tries.charged += 1
+        if tries.charged == 1:
+            tries.successes_before = self.successes
+        if tries.charged >= most or not failure.retryable:
+            return GiveUp(failure)
+        if self._is_poison(tries):
+            return GiveUp(replace(failure, code="poison"))
+        stream = failure.status in {504, 524} and elapsed >= _GATEWAY_AGE
+        asked = min(failure.retry_after or 0.0, self._settings.longest_pause)
+        return Retry(max(asked, self._pay(self._backoff(tries.charged))), stream=stream)
+
+    def _is_poison(self, tries: Tries) -> bool:
+        others = self.successes - tries.successes_before
+        settings = self._settings
+        return tries.charged >= settings.poison_attempts and others >= settings.poison_successes
+
+    def _backoff(self, charged: int) -> float:
+        """Full jitter: any time up to the doubling ceiling, so that retries spread out."""
+        ceiling = self._settings.first_delay * 2.0 ** min(charged, 32)
+        return self._rng.uniform(0, min(self._settings.longest_delay, ceiling))
+
+    def _pay(self, delay: float) -> float:
+        """An empty purse defers a retry; it never forbids one."""
+        if self._credit >= 1:
+            self._credit -= 1
+            return delay
+        return self._settings.longest_delay * self._rng.uniform(0.5, 1.0)
+
+
+def _key(failure: Failure) -> tuple[object, ...]:
+    """Refusals with the same key are the same refusal."""
+    message = re.sub(r"#[#\W]*", "#", _VARYING.sub("#", failure.message))
+    return failure.status, failure.code, message

@@ -1,0 +1,143 @@
+"""What the commands do, as plain functions of their settings; the flags are `cli.py`'s."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from distilabel.errors import ConfigurationError
+from distilabel.llms.huggingface import InferenceEndpointsLLM
+from distilabel.progress import open_progress, safe_text
+from distilabel.rows import RowSource, open_rows
+from distilabel.runs import RunOptions
+from distilabel.runs.runner import Run
+from distilabel.runs.spool import spool_stream
+
+__all__ = ["GenerateSettings", "generate", "show_status"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateSettings:
+    """`distilabel generate`, resolved: flags over environment over file over defaults."""
+
+    input: str
+    output: Path
+    target: Mapping[str, Any]
+    """Attributes of the LLM that were given."""
+    local: str | None
+    """The embedded endpoint's model; empty for the default one."""
+    parameters: Mapping[str, Any]
+    schema: Path | None
+    rows: Mapping[str, Any]
+    """Attributes of `RunOptions` that were given."""
+    fresh: bool
+    json: bool
+    quiet: bool
+    dry_run: bool
+    resume_command: tuple[str, ...]
+
+
+def generate(settings: GenerateSettings) -> int:
+    """Run it; gives back the exit code."""
+    mode = "json" if settings.json else "quiet" if settings.quiet else "auto"
+    with _llm(settings) as llm:
+        options = RunOptions(parameters=settings.parameters, **_row_options(settings.rows))
+        source = _source(settings)
+        if settings.dry_run:
+            from distilabel.runs.preview import preview
+
+            sys.stdout.write(preview(llm, source, settings.output, options))
+            return 0
+        run = Run(
+            llm=llm,
+            source=source,
+            output=settings.output,
+            options=options,
+            progress=open_progress(mode),
+            fresh=settings.fresh,
+            describe=settings.input,
+            resume_command=settings.resume_command,
+        )
+        summary, _ = run.execute()
+        return summary.exit_code
+
+
+def _row_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    options = {name: value for name, value in given.items() if value is not None}
+    template = options.get("template")
+    if template is not None and "{" not in template:
+        options["template"] = _text_of(Path(template), "template")
+    return options
+
+
+def _text_of(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--{what}: {path} cannot be read: {error}") from None
+
+
+def _source(settings: GenerateSettings) -> RowSource:
+    if settings.input == "-":
+        return spool_stream(sys.stdin.buffer, settings.output)
+    return open_rows(settings.input)
+
+
+@contextmanager
+def _llm(settings: GenerateSettings) -> Iterator[InferenceEndpointsLLM]:
+    """The LLM, with the embedded endpoint under it where that was asked for."""
+    given = {name: value for name, value in settings.target.items() if value is not None}
+    if settings.schema is not None:
+        given["structured_output"] = {"format": "json", "schema": _schema(settings.schema)}
+    if settings.local is None:
+        with _checked(given) as llm:
+            yield llm
+        return
+    from distilabel.local import LocalEndpoint
+
+    with LocalEndpoint(settings.local or None) as endpoint:
+        given |= {"base_url": endpoint.base_url, "model_display_name": endpoint.model_name}
+        with _checked(given) as llm:
+            yield llm
+
+
+def _checked(given: Mapping[str, Any]) -> InferenceEndpointsLLM:
+    from pydantic import ValidationError
+
+    try:
+        return InferenceEndpointsLLM(**given)
+    except ValidationError as error:
+        said = "; ".join(str(problem["msg"]) for problem in error.errors())
+        raise ConfigurationError(said.replace("Value error, ", "")) from None
+
+
+def _schema(path: Path) -> Any:
+    try:
+        return json.loads(_text_of(path, "schema"))
+    except ValueError as error:
+        raise ConfigurationError(f"--schema: {path} is not JSON: {error}") from None
+
+
+def show_status(output: Path, *, as_json: bool) -> str:
+    """What the journal beside `output` says, for a person or a program."""
+    from distilabel.runs import read_status
+
+    found = read_status(output)
+    if as_json:
+        return json.dumps({**asdict(found), "pending": found.pending}, ensure_ascii=False)
+    total = "?" if found.total is None else f"{found.total:,}"
+    lines = [
+        f"{found.output}: {found.ok:,} ok, {found.failed:,} failed of {total} rows",
+        f"tokens: {found.tokens.input_tokens:,} in, {found.tokens.output_tokens:,} out",
+        f"attempts: {found.attempts:,}",
+        f"running: {found.running or 'no'}",
+    ]
+    for group in found.failures:
+        said = safe_text(group.message)
+        lines.append(f"failed: {group.count:,} x {said} (row {group.example_ordinal}, for one)")
+    return "\n".join(lines)

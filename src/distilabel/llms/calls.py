@@ -1,0 +1,130 @@
+"""One call of `generate` and its kin: what is the same for all rows, and one row's plan.
+
+Everything a caller can get wrong is checked here, before any request goes out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from distilabel._clients.parameters import Compiled, compile_parameters
+from distilabel._engine.generations import RowPlan
+from distilabel.chat_templates import ChatRenderer
+from distilabel.conversations import validate_messages
+from distilabel.errors import ConversationError, InputError
+from distilabel.grammar import Grammar, check, constrain, parse_grammar
+from distilabel.llms.base import Input
+from distilabel.records import Conversation, Request, Route, Server
+
+__all__ = ["LONG_ANSWER", "Call"]
+
+LONG_ANSWER: Final = 2048
+"""With `stream="auto"`, answers that may be longer than this many tokens are read as a stream:
+gateways close a connection on which nothing comes for about a minute."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """The parameters of one call, ready for one route and server.
+
+    Raises, when made: `ParameterError`, `SchemaError`.
+    """
+
+    route: Route
+    server: Server
+    num_generations: int
+    parameters: Mapping[str, Any]
+    structured_output: Mapping[str, Any] | None
+    structured_output_retries: int
+    stream: bool | Literal["auto"]
+    renderer: ChatRenderer | None = field(repr=False)
+    _compiled: Compiled = field(init=False, repr=False)
+    _options: dict[Grammar | None, Mapping[str, Any]] = field(init=False, repr=False)
+    _grammar: Grammar | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._compiled = compile_parameters(self.parameters, self.route, self.server)
+        self._options = {None: self._compiled.options}
+        given = self.structured_output
+        self._grammar = parse_grammar(given) if given is not None else None
+        if self._grammar is not None:
+            self._options_for(self._grammar)
+
+    def plan(self, index: int, given: Input) -> RowPlan:
+        """What input number `index` asks for.
+
+        Raises:
+            InputError: its messages or its structured output are wrong; the message says which.
+        """
+        try:
+            return self._plan(index, given)
+        except InputError as error:
+            raise type(error)(f"inputs[{index}]: {error}") from None
+
+    def _plan(self, index: int, given: Input) -> RowPlan:
+        messages, grammar = self._split(given)
+        messages = validate_messages(messages)
+        prompt = self.renderer.render(messages, self._compiled.tools) if self.renderer else None
+        seed = self._compiled.seed
+        request = Request(
+            ordinal=index,
+            messages=None if prompt is not None else messages,
+            prompt=prompt,
+            options=self._options_for(grammar),
+            seed=None if seed is None else seed + index * self.num_generations,
+            stream=self._streams(),
+            max_new_tokens=self._compiled.max_new_tokens,
+            logprobs=bool(self.parameters.get("logprobs")),
+        )
+        return RowPlan(
+            request=request,
+            wanted=self.num_generations,
+            check=_checker(grammar),
+            check_retries=self.structured_output_retries,
+        )
+
+    def _split(self, given: Input) -> tuple[Conversation, Grammar | None]:
+        if not isinstance(given, tuple):
+            return given, self._grammar
+        pair: tuple[Any, ...] = given
+        if len(pair) != 2 or not isinstance(pair[1], Mapping):
+            raise ConversationError(
+                "a tuple must be (messages, structured_output), the second a mapping."
+            )
+        return pair[0], parse_grammar(pair[1])
+
+    def _streams(self) -> bool:
+        if self.stream == "auto":
+            return self._compiled.max_new_tokens > LONG_ANSWER
+        return self.stream
+
+    def _options_for(self, grammar: Grammar | None) -> Mapping[str, Any]:
+        """The options with what constrains the answer on this server; made once per grammar."""
+        if grammar not in self._options:
+            assert grammar is not None
+            constraint = constrain(grammar, self.server, self.route)
+            if constraint is None:
+                warnings.warn(
+                    f"{self.server.value} cannot constrain structured_output of format "
+                    f"'{grammar.format}' on this path; answers are only checked.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            self._options[grammar] = _merged(self._compiled.options, constraint or {})
+        return self._options[grammar]
+
+
+def _checker(grammar: Grammar | None) -> Callable[[str], str | None] | None:
+    if grammar is None:
+        return None
+    return lambda text: check(grammar, text)
+
+
+def _merged(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**options, **more}
+    if "extra_body" in options and "extra_body" in more:
+        merged["extra_body"] = {**options["extra_body"], **more["extra_body"]}
+    return merged

@@ -1,0 +1,1 @@
+"""What answers at which path: pure functions from a request to an answer."""

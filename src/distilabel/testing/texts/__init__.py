@@ -1,0 +1,1 @@
+"""The texts of answers, and instances of what constrains them."""

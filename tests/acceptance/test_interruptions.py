@@ -1,0 +1,131 @@
+"""Runs that are killed, interrupted and gone on with: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command import ids_of, rows_of, run, start, write_rows
+
+from distilabel.testing import Latency, SimulatedEndpoint
+
+Make = Callable[..., SimulatedEndpoint]
+
+ROWS = 300
+CEILING = 8
+COMMIT_GROUP = 64
+
+
+def kill_until_done(make: Make, folder: Path, kills: int, seed: int) -> int:
+    """Kill runs of one output at random moments; gives back how many kills hit a running one."""
+    rng = random.Random(seed)
+    rows = write_rows(folder / "rows.jsonl", ROWS)
+    endpoint = make(latency=Latency(0.03, sigma=0.5))
+    flags = ["--base-url", endpoint.url, "--max-concurrency", str(CEILING), "--seed", "7"]
+    whole = folder / "whole.jsonl"
+    assert run("generate", rows, "-o", whole, *flags).returncode == 0
+    hit = round_ = 0
+    while hit < kills:
+        round_ += 1
+        output = folder / f"killed-{round_}.jsonl"
+        before = len(endpoint.generations)
+        hits = 0
+        while True:
+            process = start("generate", rows, "-o", output, *flags)
+            try:
+                process.communicate(timeout=rng.uniform(0.6, 2.2))
+                assert process.returncode == 0
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                hits += 1
+        sent = len(endpoint.generations) - before
+        assert sent - ROWS <= hits * (CEILING + COMMIT_GROUP)
+        assert output.read_bytes() == whole.read_bytes()
+        hit += hits
+    assert ids_of(rows_of(whole)) == [f"row-{n}" for n in range(ROWS)]
+    return hit
+
+
+@pytest.mark.timeout(400)
+def test_fifty_kills(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """R1-R3: after 50 SIGKILLs: no row lost, none twice, the bytes of an uninterrupted run."""
+    assert kill_until_done(simulated_endpoint, tmp_path, 50, seed=1) >= 50
+
+
+@pytest.mark.prove
+def test_five_hundred_kills(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """R1-R3, ten times over."""
+    assert kill_until_done(simulated_endpoint, tmp_path, 500, seed=2) >= 500
+
+
+def slow_run(
+    make: Make, folder: Path, latency: float
+) -> tuple[SimulatedEndpoint, list[str | Path]]:
+    rows = write_rows(folder / "rows.jsonl", 60)
+    endpoint = make(latency=Latency(latency))
+    flags = ["--base-url", endpoint.url, "--max-concurrency", "4"]
+    return endpoint, ["generate", rows, "-o", folder / "out.jsonl", *flags]
+
+
+def test_one_interrupt_drains(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """SIGINT: what is in flight finishes, exit 130, and the resume command is said last."""
+    endpoint, words = slow_run(simulated_endpoint, tmp_path, 0.5)
+    process = start(*words)
+    endpoint.wait_for(lambda e: e.statistics().requests >= 8, 30)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130, said
+    assert not [record for record in endpoint.generations if record.aborted]
+    unwrapped = re.sub(r"\s*\\\n\s*", " ", said)
+    assert re.search(r"distilabel generate \S+rows.jsonl -o \S+out.jsonl", unwrapped)
+    sent = len(endpoint.generations)
+    done = run("status", tmp_path / "out.jsonl").stdout
+    assert f"{sent} ok, 0 failed of 60 rows" in done
+    assert run(*words).returncode == 0
+    assert len(endpoint.generations) == 60
+
+
+def test_two_interrupts_cancel(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """A second SIGINT cancels what is in flight; what was done is committed."""
+    endpoint, words = slow_run(simulated_endpoint, tmp_path, 30)
+    process = start(*words)
+    endpoint.wait_for(lambda e: e.statistics().in_flight == 4, 30)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "drain" in line.lower():
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "0 ok" in run("status", tmp_path / "out.jsonl").stdout
+
+
+def test_sigterm_is_an_interrupt_too(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """A scheduler's SIGTERM drains and exits 143."""
+    endpoint, words = slow_run(simulated_endpoint, tmp_path, 0.5)
+    process = start(*words)
+    endpoint.wait_for(lambda e: e.statistics().in_flight == 4, 30)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+
+
+def test_a_second_process_leaves_at_once(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """R11: exit 5, naming the holder; the first is unharmed."""
+    endpoint, words = slow_run(simulated_endpoint, tmp_path, 0.3)
+    first = start(*words)
+    endpoint.wait_for(lambda e: e.statistics().in_flight == 4, 30)
+    second = run(*words)
+    assert second.returncode == 5
+    assert str(first.pid) in second.stderr
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 0, said
+    assert len(endpoint.generations) == 60

@@ -1,0 +1,620 @@
+"""What counts as an answer, in every server's own form."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+from stream_chunks import CHAT_LIBRARIES, chat_of, delta, text_of, usage
+
+from distilabel._clients.answers import parse_chat, parse_generated, parse_text, with_headers
+from distilabel.records import Answer, Completion, Usage
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+
+
+def chat(*choices: dict[str, Any], **fields: Any) -> bytes:
+    body = {"id": "c1", "object": "chat.completion", "choices": list(choices), **fields}
+    return json.dumps(body).encode()
+
+
+def choice(index: int = 0, finish: str | None = "stop", **message: Any) -> dict[str, Any]:
+    return {"index": index, "message": {"role": "assistant", **message}, "finish_reason": finish}
+
+
+def only(answer: Answer | None) -> Completion:
+    assert answer is not None
+    (completion,) = answer.completions
+    return completion
+
+
+OPENAI = {
+    "id": "chatcmpl-9",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt-4o",
+    "system_fingerprint": "fp_1",
+    "service_tier": "default",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Hi", "refusal": None, "annotations": []},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {
+        "prompt_tokens": 9,
+        "completion_tokens": 2,
+        "total_tokens": 11,
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    },
+}
+VLLM = {
+    "id": "chatcmpl-v",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "qwen",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "Hi",
+                "reasoning": "hm",
+                "reasoning_content": "hm",
+                "tool_calls": [],
+            },
+            "logprobs": None,
+            "finish_reason": "stop",
+            "stop_reason": None,
+            "token_ids": None,
+        }
+    ],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": None},
+    "prompt_logprobs": None,
+    "kv_transfer_params": None,
+}
+SGLANG = {
+    "id": "s",
+    "object": "chat.completion",
+    "model": "qwen",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "Hi",
+                "reasoning_content": "hm",
+                "tool_calls": None,
+            },
+            "logprobs": None,
+            "finish_reason": "stop",
+            "matched_stop": 151645,
+        }
+    ],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
+    "metadata": {"weight_version": "default"},
+}
+LLAMACPP = {
+    "choices": [
+        {
+            "finish_reason": "stop",
+            "index": 0,
+            "message": {"role": "assistant", "content": "Hi"},
+        }
+    ],
+    "created": 1,
+    "model": "smol",
+    "object": "chat.completion",
+    "usage": {"completion_tokens": 2, "prompt_tokens": 9, "total_tokens": 11},
+    "timings": {"prompt_n": 9, "predicted_ms": 1.5},
+}
+TGI = {
+    "object": "chat.completion",
+    "id": "",
+    "created": 1,
+    "model": "mistral",
+    "system_fingerprint": "3.0.0",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Hi"},
+            "logprobs": None,
+            "finish_reason": "stop_sequence",
+        }
+    ],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "reasoning", "model"),
+    [
+        pytest.param(OPENAI, None, "gpt-4o", id="openai"),
+        pytest.param(VLLM, "hm", "qwen", id="vllm"),
+        pytest.param(SGLANG, "hm", "qwen", id="sglang"),
+        pytest.param(LLAMACPP, None, "smol", id="llamacpp"),
+        pytest.param(TGI, None, "mistral", id="tgi"),
+    ],
+)
+def test_every_servers_chat_answer_reads_the_same(
+    body: dict[str, Any], reasoning: str | None, model: str
+) -> None:
+    """Text, finish reason, usage and reasoning come out alike whichever server wrote them."""
+    assert parse_chat(json.dumps(body).encode()) == Answer(
+        completions=(Completion(text="Hi", finish_reason="stop", reasoning=reasoning),),
+        usage=Usage(9, 2),
+        model=model,
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "text", "reason", "reasoning"),
+    [
+        ({"content": "a"}, "length", "a", "length", None),
+        ({"content": "a"}, "eos_token", "a", "stop", None),
+        ({"content": "a"}, "eos", "a", "stop", None),
+        ({"content": "a"}, None, "a", None, None),
+        ({"content": "a"}, "", "a", None, None),
+        ({"content": ""}, "stop", "", "stop", None),
+        ({"content": [{"type": "text", "text": "a"}, {"type": "image"}, {"text": "b"}]}, "stop",
+         "ab", "stop", None),
+        ({"content": None, "refusal": "no"}, "stop", "no", "stop", None),
+        ({"content": None}, "content_filter", None, "content_filter", None),
+        ({"content": None, "reasoning": "r"}, "length", None, "length", "r"),
+        ({"content": "", "reasoning_content": "r"}, "length", None, "length", "r"),
+        ({"content": "a", "reasoning": ""}, "stop", "a", "stop", None),
+        ({"content": "a\ud800"}, "stop", "a\ud800", "stop", None),
+    ],
+)  # fmt: skip
+def test_a_message_is_read_for_what_it_says(
+    message: dict[str, Any],
+    finish: str | None,
+    text: str | None,
+    reason: str | None,
+    reasoning: str | None,
+) -> None:
+    """Contents may be lists, refusals, or empty beside reasoning; finish reasons have one name."""
+    expected = Completion(text=text, finish_reason=reason, reasoning=reasoning)
+    assert only(parse_chat(chat(choice(finish=finish, **message)))) == expected
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        pytest.param(CALL, CALL, id="openai"),
+        pytest.param(
+            {"id": "call_1", "index": 0, **{k: v for k, v in CALL.items() if k != "id"}}, CALL,
+            id="sglang-numbers-it",
+        ),
+        pytest.param(
+            {
+                "id": "call_1", "type": "function",
+                "function": {"description": None, "name": "add", "arguments": {"a": 1}},
+            },
+            CALL,
+            id="tgi-arguments-are-an-object",
+        ),
+        pytest.param({"id": "call_1", "function": CALL["function"]}, CALL, id="no-type"),
+        pytest.param(
+            {"id": "x", "type": "custom", "custom": {"name": "n", "input": "i"}},
+            {"id": "x", "type": "custom", "custom": {"name": "n", "input": "i"}},
+            id="not-a-function",
+        ),
+        pytest.param(
+            {"type": "function", "function": {"name": "f", "arguments": None}},
+            {"type": "function", "function": {"name": "f", "arguments": ""}},
+            id="no-arguments",
+        ),
+    ],
+)  # fmt: skip
+def test_a_tool_call_has_one_form(call: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Arguments are JSON text and nulls are gone, whichever server made the call."""
+    completion = only(
+        parse_chat(chat(choice(finish="tool_calls", content=None, tool_calls=[call])))
+    )
+    assert completion.tool_calls == (expected,)
+    assert completion.text is None
+
+
+TOKEN = {"token": "Hi", "logprob": -0.1}
+TOP = {
+    **TOKEN,
+    "top_logprobs": [{"token": "Hi", "logprob": -0.1}, {"token": "Ho", "logprob": -2.5}],
+}
+
+
+COLUMNS = {
+    "tokens": ["Hi"],
+    "token_logprobs": [-0.1],
+    "top_logprobs": [{"Hi": -0.1, "Ho": -2.5}],
+    "text_offset": [0],
+}
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "expected"),
+    [
+        pytest.param(None, None, id="none"),
+        pytest.param({"content": [TOP], "refusal": None}, [TOP], id="openai"),
+        pytest.param({"content": [{**TOKEN, "bytes": None}]}, [TOKEN], id="null-bytes"),
+        pytest.param({"content": []}, None, id="empty"),
+        pytest.param({"content": None}, None, id="null"),
+        pytest.param([TOKEN], [TOKEN], id="a-bare-list"),
+        pytest.param(
+            COLUMNS,
+            [TOP],
+            id="completions-form",
+        ),
+        pytest.param({"tokens": ["Hi"], "token_logprobs": [-0.1]}, [TOKEN], id="together"),
+        pytest.param({"tokens": ["Hi"]}, [{"token": "Hi"}], id="columns-missing"),
+        pytest.param("nonsense", None, id="nonsense"),
+    ],
+)  # fmt: skip
+def test_log_probabilities_have_one_form(logprobs: Any, expected: Any) -> None:
+    """One entry per token, on chat and on completions, from whatever form the server gives."""
+    chatted = chat({**choice(content="Hi"), "logprobs": logprobs})
+    written = chat({"index": 0, "text": "Hi", "finish_reason": "stop", "logprobs": logprobs})
+    assert only(parse_chat(chatted)).logprobs == expected
+    assert only(parse_text(written)).logprobs == expected
+
+
+def test_choices_come_in_their_order() -> None:
+    """The index orders the completions, not their place in the body."""
+    answer = parse_chat(chat(*(choice(i, content=str(i)) for i in (2, 0, 1))))
+    assert answer is not None
+    assert [c.text for c in answer.completions] == ["0", "1", "2"]
+
+
+def test_choices_without_an_index_keep_their_place() -> None:
+    """A server that numbers nothing, or everything 0, has its own order kept."""
+    bare = [{"message": {"content": text}} for text in "abc"]
+    answer = parse_chat(chat(*bare))
+    assert answer is not None
+    assert [c.text for c in answer.completions] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (None, Usage()),
+        ({}, Usage()),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, Usage(0, 0)),
+        ({"prompt_tokens": -1, "completion_tokens": 10**40}, Usage()),
+        ({"prompt_tokens": True, "completion_tokens": "5"}, Usage()),
+        ({"prompt_tokens": 1.5}, Usage()),
+        ([1, 2], Usage()),
+    ],
+)
+def test_only_sane_counts_are_counted(usage: Any, expected: Usage) -> None:
+    """A count that is none of a token's is unknown, not a number for the limiter to trip over."""
+    answer = parse_chat(chat(choice(content="a"), usage=usage))
+    assert answer is not None
+    assert answer.usage == expected
+
+
+NOT_ANSWERS: dict[str, bytes] = {
+    "empty": b"",
+    "html": b"<html><title>Login</title></html>",
+    "cut": chat(choice(content="Hi"))[:-5],
+    "not-utf8": b'{"choices":[{"message":{"content":"\xff\xfe"}}]}',
+    "string": b'"slow down"',
+    "list": b"[1]",
+    "error": b'{"error":{"message":"overloaded"}}',
+    "no-choices": b'{"choices":[]}',
+    "null-choices": b'{"choices":null}',
+    "choices-object": b'{"choices":{"0":{"message":{"content":"a"}}}}',
+    "choice-string": b'{"choices":["a"]}',
+    "no-message": b'{"choices":[{"index":0}]}',
+    "null-content": chat(choice(content=None)),
+    "no-content": chat(choice()),
+    "content-number": chat(choice(content=5)),
+    "one-of-two-null": chat(choice(0, content="a"), choice(1, content=None)),
+    "vllm-abort": chat(choice(finish="abort", content="half a")),
+    "router-error": chat(choice(finish="error", content="half a")),
+    "too-deep": b"[" * 100_000,
+    "endless-number": b'{"choices":[],"created":' + b"9" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("body", NOT_ANSWERS.values(), ids=NOT_ANSWERS)
+def test_what_is_no_answer_is_none(body: bytes) -> None:
+    """Nothing unusable becomes a completion, and nothing raises."""
+    assert parse_chat(body) is None
+    assert parse_text(body) is None
+    assert parse_generated(body, {}) is None
+
+
+def test_a_byte_order_mark_does_no_harm() -> None:
+    """A body that starts with a UTF-8 mark is read."""
+    assert only(parse_chat(b"\xef\xbb\xbf" + chat(choice(content="Hi")))).text == "Hi"
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_deep_tool_call_is_cut_before_it_can_overflow_a_stack(listed: bool) -> None:
+    """What is kept of an answer is shallow enough for anything that stores it."""
+    deep: Any = "x"
+    for level in range(300):
+        deep = [deep] if level % 2 or listed else {"a": deep}
+    calls = only(
+        parse_chat(chat(choice(content=None, tool_calls=[{"id": "1", "extra": deep}])))
+    ).tool_calls
+    assert calls is not None
+    assert sum(map(json.dumps(calls).count, "{[")) < 20
+
+
+def test_completions_are_read() -> None:
+    """`/v1/completions` of vLLM: text, usage, logprobs as one list."""
+    body = {
+        "id": "cmpl-1",
+        "object": "text_completion",
+        "model": "m",
+        "choices": [
+            {"index": 1, "text": "b", "finish_reason": "length", "stop_reason": None},
+            {"index": 0, "text": "", "finish_reason": "stop", "prompt_logprobs": None},
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+    }
+    assert parse_text(json.dumps(body).encode()) == Answer(
+        completions=(
+            Completion(text="", finish_reason="stop"),
+            Completion(text="b", finish_reason="length"),
+        ),
+        usage=Usage(1, 2),
+        model="m",
+    )
+
+
+def generated(tokens: Any = (), **details: Any) -> bytes:
+    told = {"finish_reason": "eos_token", "generated_tokens": 2, "prefill": [], "seed": None}
+    body = {"generated_text": "Hi", "details": {**told, "tokens": list(tokens), **details}}
+    return json.dumps(body).encode()
+
+
+def tgi_token(text: str, logprob: float, *, special: bool = False) -> dict[str, Any]:
+    return {"id": 1, "text": text, "logprob": logprob, "special": special}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param(generated(), Completion(text="Hi", finish_reason="stop"), id="details"),
+        pytest.param(
+            generated(finish_reason="length"),
+            Completion(text="Hi", finish_reason="length"),
+            id="length",
+        ),
+        pytest.param(
+            generated([tgi_token("Hi", -0.1), tgi_token("</s>", -0.2, special=True)]),
+            Completion(text="Hi", finish_reason="stop", logprobs=[TOKEN]),
+            id="special-tokens-are-left-out",
+        ),
+        pytest.param(
+            generated(
+                [tgi_token("<s>", 0, special=True), tgi_token("Hi", -0.1)],
+                top_tokens=[[], [tgi_token("Hi", -0.1), tgi_token("Ho", -2.5)]],
+            ),
+            Completion(text="Hi", finish_reason="stop", logprobs=[TOP]),
+            id="top-tokens",
+        ),
+        pytest.param(b'[{"generated_text":"Hi"}]', Completion(text="Hi"), id="pipeline-list"),
+        pytest.param(b'{"generated_text":"Hi","details":null}', Completion(text="Hi"), id="bare"),
+    ],
+)
+def test_tgi_text_is_read(body: bytes, expected: Completion) -> None:
+    """TGI's own route, with details, without them, and as a list of one."""
+    assert only(parse_generated(body, {})) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "expected"),
+    [
+        (generated(), {"x-prompt-tokens": "7"}, Usage(7, 2)),
+        (generated(generated_tokens=0), {"x-generated-tokens": "9"}, Usage(None, 0)),
+        (b'{"generated_text":"Hi"}', {"x-generated-tokens": "9"}, Usage(None, 9)),
+        (b'{"generated_text":"Hi"}', {"x-generated-tokens": "9" * 5000}, Usage()),
+        (b'{"generated_text":"Hi"}', {"x-prompt-tokens": "-3"}, Usage()),
+    ],
+)
+def test_tgi_counts_come_from_details_and_headers(
+    body: bytes, headers: dict[str, str], expected: Usage
+) -> None:
+    """The body's own count wins; a header that is no number counts nothing."""
+    answer = parse_generated(body, headers)
+    assert answer is not None
+    assert answer.usage == expected
+
+
+def test_headers_add_limits_and_the_requests_id() -> None:
+    """Rate-limit headers are kept in lower case, all others are left out."""
+    answer = parse_chat(chat(choice(content="Hi")))
+    assert answer is not None
+    headers = httpx2.Headers({"X-RateLimit-Remaining": "3", "X-Request-Id": "r1", "Server": "s"})
+    told = with_headers(answer, headers)
+    assert (told.headers, told.request_id) == ({"x-ratelimit-remaining": "3"}, "r1")
+    assert with_headers(answer, {"RateLimit-Reset": "1"}).headers == {"ratelimit-reset": "1"}
+    assert with_headers(answer, httpx2.Headers({"server": "s"})) is answer
+
+
+BOTH = pytest.mark.parametrize("library", CHAT_LIBRARIES)
+
+
+@BOTH
+def test_a_stream_is_gathered(library: str) -> None:
+    """Pieces join; the usage that comes last, without choices, counts."""
+    events = [
+        delta(role="assistant", content=""),
+        delta(content="Hel"),
+        delta(content="lo"),
+        delta(finish="stop"),
+        delta(content=""),
+        usage(3, 2),
+    ]
+    assert chat_of(library, events) == Answer(
+        completions=(Completion(text="Hello", finish_reason="stop"),), usage=Usage(3, 2), model="m"
+    )
+
+
+@BOTH
+def test_usage_in_every_event_counts_once(library: str) -> None:
+    """vLLM's continuous usage: the last one told is the answer's."""
+    events = [{**delta(content="a"), **usage(3, 1), "choices": delta(content="a")["choices"]}]
+    events += [{**delta(finish="stop"), "usage": usage(3, 2)["usage"]}]
+    answer = chat_of(library, events)
+    assert answer is not None
+    assert answer.usage == Usage(3, 2)
+
+
+@BOTH
+def test_interleaved_choices_are_told_apart(library: str) -> None:
+    """Several choices of one stream come out whole, in the order of their index."""
+    events = [
+        delta(1, content="b"), delta(0, content="a"), delta(1, content="B", finish="length"),
+        delta(0, content="A"), delta(0, finish="stop"),
+    ]  # fmt: skip
+    answer = chat_of(library, events)
+    assert answer is not None
+    assert [(c.text, c.finish_reason) for c in answer.completions] == [
+        ("aA", "stop"),
+        ("bB", "length"),
+    ]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([], id="nothing"),
+        pytest.param([usage(1, 1)], id="usage-only"),
+        pytest.param([delta(content="half")], id="cut"),
+        pytest.param([delta(0, content="a", finish="stop"), delta(1, content="b")], id="one-cut"),
+        pytest.param([delta(role="assistant"), delta(finish="stop")], id="nothing-said"),
+        pytest.param([delta(content="half", finish="abort")], id="aborted"),
+    ],
+)
+def test_a_stream_without_an_end_is_no_answer(library: str, events: list[dict[str, Any]]) -> None:
+    """A stream that was cut, aborted, or said nothing is not taken for an answer."""
+    assert chat_of(library, events) is None
+
+
+def call_delta(index: int | None, **fields: Any) -> dict[str, Any]:
+    name, arguments = fields.pop("name", None), fields.pop("arguments", None)
+    function = {"name": name, "arguments": arguments}
+    return delta(tool_calls=[{"index": index, **fields, "function": function}])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param(
+            [
+                call_delta(0, id="call_1", type="function", name="add", arguments=""),
+                call_delta(0, arguments='{"a"'),
+                call_delta(0, arguments=": 1}"),
+                call_delta(1, id="call_2", type="function", name="sub", arguments="{}"),
+            ],
+            id="openai",
+        ),
+        pytest.param(
+            [
+                call_delta(1, id="call_2", type="function", name="sub", arguments="{}"),
+                call_delta(0, id="call_1", type="function", name="add", arguments='{"a": 1}'),
+            ],
+            id="out-of-order",
+        ),
+        pytest.param(
+            [
+                call_delta(0, id="call_1", type="function", name="add", arguments='{"a": 1}'),
+                call_delta(0, id="call_2", type="function", name="sub", arguments="{}"),
+            ],
+            id="all-numbered-0",
+        ),
+        pytest.param(
+            [
+                call_delta(None, id="call_1", type="function", name="add", arguments='{"a": 1}'),
+                call_delta(None, id="call_2", type="function", name="sub", arguments="{}"),
+            ],
+            id="not-numbered",
+        ),
+        pytest.param(
+            [
+                call_delta(0, id="call_1", type="function", name="add", arguments='{"a": '),
+                call_delta(0, id="another", type="function", arguments="1}"),
+                call_delta(1, id="call_2", type="function", name="sub", arguments="{}"),
+            ],
+            id="an-id-per-piece",
+        ),
+    ],
+)
+def test_tool_calls_join_from_their_pieces(library: str, pieces: list[dict[str, Any]]) -> None:
+    """Calls come out whole however servers number and name their pieces."""
+    second = {"id": "call_2", "type": "function", "function": {"name": "sub", "arguments": "{}"}}
+    completion = only(chat_of(library, [*pieces, delta(finish="tool_calls")]))
+    assert completion.tool_calls == (CALL, second)
+    assert completion.text is None
+
+
+@BOTH
+def test_a_tool_call_beside_an_empty_role_event_has_no_text(library: str) -> None:
+    """The empty content that opens most streams is no text beside a call."""
+    call = call_delta(0, id="call_1", type="function", name="add", arguments='{"a": 1}')
+    events = [delta(role="assistant", content=""), call, delta(finish="tool_calls")]
+    assert only(chat_of(library, events)) == Completion(
+        text=None, finish_reason="tool_calls", tool_calls=(CALL,)
+    )
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "names", [("reasoning",), ("reasoning_content",), ("reasoning", "reasoning_content")]
+)
+def test_streamed_reasoning_is_gathered_once(library: str, names: tuple[str, ...]) -> None:
+    """One text under either name, or under both at once."""
+    said: list[dict[str, Any]] = [dict.fromkeys(names, text) for text in ("think ", "hard")]
+    events = [delta(**piece) for piece in said]
+    events += [delta(content="a"), delta(finish="stop")]
+    assert only(chat_of(library, events)).reasoning == "think hard"
+
+
+@BOTH
+def test_streamed_log_probabilities_are_gathered(library: str) -> None:
+    """Entries of all events in one list, in the form of an answer that is not streamed."""
+    entry = {
+        "token": "a",
+        "logprob": -0.5,
+        "bytes": [97],
+        "top_logprobs": [{**TOKEN, "bytes": None}],
+    }
+    events = [
+        delta(content="a", logprobs={"content": [entry]}),
+        delta(content="b", logprobs={"content": [TOP]}),
+    ]
+    expected = [{**entry, "top_logprobs": [TOKEN]}, TOP]
+    assert only(chat_of(library, [*events, delta(finish="stop")])).logprobs == expected
+
+
+@BOTH
+def test_a_streamed_refusal_is_the_text(library: str) -> None:
+    """A refusal is said in place of a content, and is not lost."""
+    events = [delta(refusal="I "), delta(refusal="won't"), delta(finish="stop")]
+    assert only(chat_of(library, events)).text == "I won't"
+
+
+def text_event(text: str, finish: str | None = None, **fields: Any) -> dict[str, Any]:
+    piece = {"index": 0, "text": text, "finish_reason": finish, **fields}
+    return {"id": "cmpl-1", "object": "text_completion", "model": "m", "choices": [piece]}
+
+
+def test_streamed_completions_are_gathered() -> None:
+    """Text and log probabilities of `/v1/completions` join; a cut one is no answer."""
+    events = [text_event("Hi", logprobs=COLUMNS), text_event("!", "length"), usage(1, 2)]
+    assert text_of(events) == Answer(
+        completions=(Completion(text="Hi!", finish_reason="length", logprobs=[TOP]),),
+        usage=Usage(1, 2),
+        model="m",
+    )
+    assert text_of(events[:1]) is None

@@ -1,0 +1,370 @@
+"""The scheduler in virtual time, against clients that answer by script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from scripted_client import ScriptedClient, answer, failure, run_virtual, scheduler_for
+
+from distilabel._engine.flight import Drain
+from distilabel.errors import AuthenticationError, RunError, UnavailableError
+from distilabel.records import Answer, Failure, FailureKind, Request
+
+
+def requests(count: int) -> list[Request]:
+    return [Request(ordinal=n, prompt=f"row {n}") for n in range(count)]
+
+
+async def steady(_: Request) -> Answer | Failure:
+    await asyncio.sleep(1)
+    return answer()
+
+
+def test_every_row_is_delivered_once() -> None:
+    """Each row comes back exactly once, whatever the order."""
+
+    async def main() -> None:
+        client = ScriptedClient(steady)
+        scheduler = scheduler_for(client)
+        done: list[int] = []
+
+        async def work(request: Request) -> int:
+            assert isinstance(await scheduler.complete(request), Answer)
+            return request.ordinal
+
+        await scheduler.drive(requests(500), work, done.append)
+        assert sorted(done) == list(range(500))
+        assert len(client.sent) == 500
+
+    run_virtual(main)
+
+
+def test_the_users_ceiling_is_never_exceeded() -> None:
+    """No more than `max_concurrency` attempts are in flight at any instant."""
+
+    async def main() -> None:
+        client = ScriptedClient(steady)
+        scheduler = scheduler_for(client, max_concurrency=3)
+        await scheduler.drive(requests(20), scheduler.complete, lambda _: None)
+        assert client.most_in_flight == 3
+
+    run_virtual(main)
+
+
+def test_rows_are_pulled_a_window_ahead_at_most() -> None:
+    """An endless iterable is read only as far as the window reaches beyond what is done."""
+
+    async def main() -> None:
+        client = ScriptedClient(steady)
+        scheduler = scheduler_for(client, max_concurrency=4)
+        pulled = delivered = 0
+        ahead: list[int] = []
+
+        def endless() -> Iterator[Request]:
+            nonlocal pulled
+            for request in requests(300):
+                pulled += 1
+                ahead.append(pulled - delivered)
+                yield request
+
+        def deliver(_: object) -> None:
+            nonlocal delivered
+            delivered += 1
+
+        await scheduler.drive(endless(), scheduler.complete, deliver)
+        assert delivered == 300
+        assert max(ahead) <= scheduler.window + 1
+
+    run_virtual(main)
+
+
+def test_an_async_iterable_of_rows() -> None:
+    """Rows may come from an async generator."""
+
+    async def main() -> None:
+        scheduler = scheduler_for(ScriptedClient(steady))
+        done: list[object] = []
+
+        async def rows() -> AsyncIterator[Request]:
+            for request in requests(5):
+                await asyncio.sleep(0.1)
+                yield request
+
+        await scheduler.drive(rows(), scheduler.complete, done.append)
+        assert len(done) == 5
+
+    run_virtual(main)
+
+
+def test_no_permit_is_held_while_a_row_waits() -> None:
+    """With one permit, a row in its backoff lets the others through."""
+
+    async def main() -> None:
+        tries: dict[int, int] = {}
+
+        async def script(request: Request) -> Answer | Failure:
+            tries[request.ordinal] = tries.get(request.ordinal, 0) + 1
+            if request.ordinal == 0 and tries[0] < 3:
+                return failure(FailureKind.TRANSIENT, status=500)
+            return answer()
+
+        client = ScriptedClient(script)
+        scheduler = scheduler_for(client, max_concurrency=1, first_delay=50.0)
+        order: list[int] = []
+
+        async def work(request: Request) -> int:
+            await scheduler.complete(request)
+            return request.ordinal
+
+        await scheduler.drive(requests(10), work, order.append)
+        assert order[-1] == 0
+        assert tries[0] == 3
+
+    run_virtual(main)
+
+
+def test_a_slow_row_holds_no_one_up() -> None:
+    """There is no batch: rows go on while one takes a hundred times as long."""
+
+    async def main() -> None:
+        async def script(request: Request) -> Answer | Failure:
+            await asyncio.sleep(100 if request.ordinal == 0 else 1)
+            return answer()
+
+        scheduler = scheduler_for(ScriptedClient(script), max_concurrency=2)
+        await scheduler.drive(requests(100), scheduler.complete, lambda _: None)
+        assert asyncio.get_running_loop().time() == pytest.approx(100, abs=2)
+
+    run_virtual(main)
+
+
+def test_attempts_are_charged_only_for_what_a_row_can_cause() -> None:
+    """Throttling and absence are waited out however often they come; a 500 counts."""
+
+    async def main() -> None:
+        script_of: dict[int, list[Failure]] = {
+            0: [failure(FailureKind.THROTTLE, status=429)] * 30,
+            1: [failure(FailureKind.UNAVAILABLE, status=503)] * 30,
+            2: [failure(FailureKind.TRANSIENT, status=500)] * 30,
+        }
+
+        async def script(request: Request) -> Answer | Failure:
+            await asyncio.sleep(0.01)
+            left = script_of.get(request.ordinal)
+            return left.pop() if left else answer()
+
+        scheduler = scheduler_for(ScriptedClient(script))
+        for ordinal in range(3):
+            outcome = await scheduler.complete(Request(ordinal=ordinal, prompt="x"))
+            if ordinal < 2:
+                assert isinstance(outcome, Answer)
+            else:
+                assert isinstance(outcome, Failure)
+                assert outcome.attempts == 5
+
+    run_virtual(main)
+
+
+def test_a_condemned_run_stops_and_keeps_what_was_in_flight() -> None:
+    """After a 403 nothing new is sent; attempts in flight still deliver."""
+
+    async def main() -> None:
+        async def script(request: Request) -> Answer | Failure:
+            if request.ordinal == 3:
+                await asyncio.sleep(1)
+                return failure(FailureKind.RUN, status=403, code="forbidden")
+            await asyncio.sleep(2 if request.ordinal < 8 else 50)
+            return answer()
+
+        client = ScriptedClient(script)
+        scheduler = scheduler_for(client, max_concurrency=8)
+        done: list[object] = []
+        with pytest.raises(RunError):
+            await scheduler.drive(requests(1000), scheduler.complete, done.append)
+        assert len(done) == 7
+        assert len(client.sent) == 8
+
+    run_virtual(main)
+
+
+def test_a_rejected_token_is_confirmed_once_before_it_is_believed() -> None:
+    """One 401 that a second look does not confirm ends nothing; two do."""
+
+    async def main() -> None:
+        async def flapping(request: Request) -> Answer | Failure:
+            if len(client.sent) == 1:
+                return failure(FailureKind.RUN, status=401)
+            return answer()
+
+        client = ScriptedClient(flapping)
+        assert isinstance(await scheduler_for(client).complete(requests(1)[0]), Answer)
+        assert client.times[1] - client.times[0] >= 2
+
+        async def revoked(_: Request) -> Answer | Failure:
+            return failure(FailureKind.RUN, status=401)
+
+        with pytest.raises(AuthenticationError):
+            await scheduler_for(ScriptedClient(revoked)).complete(requests(1)[0])
+
+    run_virtual(main)
+
+
+def test_a_refusal_of_every_row_is_the_runs_failure() -> None:
+    """Twenty rows refused alike with no success between file no row; the run stops."""
+
+    async def main() -> None:
+        async def script(_: Request) -> Answer | Failure:
+            await asyncio.sleep(0.1)
+            return failure(FailureKind.ROW, status=422, message="max_new_tokens too large")
+
+        for ceiling in (1, 4, 64):
+            scheduler = scheduler_for(ScriptedClient(script), max_concurrency=ceiling)
+            done: list[object] = []
+            with pytest.raises(RunError) as caught:
+                await scheduler.drive(requests(100), scheduler.complete, done.append)
+            assert caught.value.failure.code == "systemic"
+            assert done == []
+
+    run_virtual(main)
+
+
+def test_a_refused_row_among_good_ones_is_filed() -> None:
+    """The other rows go on, and so does a run whose last rows are all refused."""
+
+    async def main() -> None:
+        async def script(request: Request) -> Answer | Failure:
+            await asyncio.sleep(0.1)
+            if request.ordinal in {5, 98, 99}:
+                return failure(FailureKind.ROW, status=400)
+            return answer()
+
+        scheduler = scheduler_for(ScriptedClient(script), max_concurrency=4)
+        done: list[Answer | Failure] = []
+        await scheduler.drive(requests(100), scheduler.complete, done.append)
+        assert sum(isinstance(outcome, Failure) for outcome in done) == 3
+
+    run_virtual(main)
+
+
+def test_a_hanging_attempt_is_cut_and_tried_again() -> None:
+    """An attempt ends at its timeout; the row is tried again."""
+
+    async def main() -> None:
+        async def script(_: Request) -> Answer | Failure:
+            if len(client.sent) == 1:
+                await asyncio.sleep(10_000)
+            return answer()
+
+        client = ScriptedClient(script)
+        scheduler = scheduler_for(client, timeout=30)
+        assert isinstance(await scheduler.complete(requests(1)[0]), Answer)
+        assert client.cancelled == 1
+        assert 30 <= asyncio.get_running_loop().time() < 40
+
+    run_virtual(main)
+
+
+def test_an_endpoint_that_stays_away_ends_the_run() -> None:
+    """After `wait_ready` seconds without a success the run stops, with few probes sent."""
+
+    async def main() -> None:
+        async def script(_: Request) -> Answer | Failure:
+            return failure(FailureKind.UNAVAILABLE, status=503)
+
+        client = ScriptedClient(script)
+        scheduler = scheduler_for(client, wait_ready=900)
+        with pytest.raises(UnavailableError, match="900"):
+            await scheduler.drive(requests(200), scheduler.complete, lambda _: None)
+        assert 900 <= asyncio.get_running_loop().time() < 960
+        assert len(client.sent) < 200
+
+    run_virtual(main)
+
+
+def test_a_six_minute_start_costs_no_row_and_few_probes() -> None:
+    """R6: 503 for six minutes: all rows answered, at most 60 probes."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def script(_: Request) -> Answer | Failure:
+            await asyncio.sleep(0.05)
+            if loop.time() < 360:
+                return failure(FailureKind.UNAVAILABLE, status=503)
+            await asyncio.sleep(1)
+            return answer()
+
+        client = ScriptedClient(script)
+        scheduler = scheduler_for(client)
+        done: list[Answer | Failure] = []
+        await scheduler.drive(requests(300), scheduler.complete, done.append)
+        assert all(isinstance(outcome, Answer) for outcome in done)
+        early = sum(moment < 360 for moment in client.times)
+        assert early - scheduler.statistics().limiter.limit <= 60
+        assert loop.time() < 420
+
+    run_virtual(main)
+
+
+def test_cancelling_a_drive_gives_every_permit_back() -> None:
+    """Attempts are cancelled, permits return, and the scheduler serves the next caller."""
+
+    async def main() -> None:
+        client = ScriptedClient(steady)
+        scheduler = scheduler_for(client, max_concurrency=4)
+        drive = asyncio.ensure_future(
+            scheduler.drive(requests(100), scheduler.complete, lambda _: None)
+        )
+        await asyncio.sleep(1.5)
+        drive.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await drive
+        assert client.in_flight == 0
+        assert scheduler.statistics().limiter.in_flight == 0
+        assert isinstance(await scheduler.complete(requests(1)[0]), Answer)
+
+    run_virtual(main)
+
+
+def test_a_drain_finishes_what_is_in_flight_and_sends_nothing_new() -> None:
+    """Rows in flight are delivered; the others are left; the drive ends without an error."""
+
+    async def main() -> None:
+        client = ScriptedClient(steady)
+        scheduler = scheduler_for(client, max_concurrency=4)
+        drain, done = Drain(), list[object]()
+        drive = asyncio.ensure_future(
+            scheduler.drive(requests(100), scheduler.complete, done.append, drain)
+        )
+        await asyncio.sleep(1.5)
+        drain.begin(30)
+        await drive
+        assert len(done) == 8
+        assert len(client.sent) == 8
+        assert scheduler.statistics().limiter.in_flight == 0
+
+    run_virtual(main)
+
+
+def test_a_drain_gives_up_after_its_grace() -> None:
+    """What does not finish in time is cancelled and not delivered."""
+
+    async def main() -> None:
+        async def script(_: Request) -> Answer | Failure:
+            await asyncio.sleep(1000)
+            return answer()
+
+        scheduler = scheduler_for(ScriptedClient(script), max_concurrency=4)
+        drain, done = Drain(), list[object]()
+        drive = asyncio.ensure_future(
+            scheduler.drive(requests(10), scheduler.complete, done.append, drain)
+        )
+        await asyncio.sleep(1)
+        drain.begin(30)
+        await drive
+        assert done == []
+        assert asyncio.get_running_loop().time() == pytest.approx(31, abs=0.5)
+
+    run_virtual(main)

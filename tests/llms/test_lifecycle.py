@@ -1,0 +1,134 @@
+"""What is left behind when objects go: nothing, in scripts, forks and at the interpreter's end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from distilabel.testing import SimulatedEndpoint
+
+Make = Callable[..., SimulatedEndpoint]
+
+PRELUDE = """
+import asyncio, gc, os, sys, threading
+from distilabel.llms.huggingface import InferenceEndpointsLLM
+URL = sys.argv[1]
+HELLO = [{"role": "user", "content": "Hello world!"}]
+"""
+
+
+def run_script(url: str, body: str) -> str:
+    """Run a script in which every warning is an error; its output, if it ends well and soon."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PRELUDE + body, url],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize("client", [False, True])
+def test_a_script_that_never_closes_ends_by_itself(simulated_endpoint: Make, client: bool) -> None:
+    """The documented calls, no `close`: exit 0, no warning, nothing on stderr."""
+    out = run_script(
+        simulated_endpoint().url,
+        f"""
+llm = InferenceEndpointsLLM(base_url=URL, use_openai_client={client})
+llm.load()
+print(len(llm.generate(inputs=[HELLO] * 3)))
+async def main():
+    return await llm.agenerate(input=HELLO)
+print(len(asyncio.run(main())))
+""",
+    )
+    assert out.split() == ["3", "1"]
+
+
+def test_a_dropped_object_takes_its_thread_along(simulated_endpoint: Make) -> None:
+    """When the last object is collected, loop and connections go too."""
+    out = run_script(
+        simulated_endpoint().url,
+        """
+llm = InferenceEndpointsLLM(base_url=URL)
+llm.generate([HELLO])
+before = threading.active_count()
+del llm
+gc.collect()
+print(before - threading.active_count())
+""",
+    )
+    assert out.split() == ["1"]
+
+
+def test_a_forked_child_starts_anew(simulated_endpoint: Make) -> None:
+    """A loaded object works in a forked child, and in the parent after it."""
+    out = run_script(
+        simulated_endpoint().url,
+        """
+llm = InferenceEndpointsLLM(base_url=URL)
+first = llm.generate([HELLO])
+sys.stdout.flush()
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of any fork with threads
+child = os.fork()
+if child == 0:
+    print(llm.generate([HELLO]) == first, flush=True)
+    llm.close()
+    os._exit(0)
+os.waitpid(child, 0)
+print(llm.generate([HELLO]) == first)
+llm.close()
+print(threading.active_count())
+""",
+    )
+    assert out.split() == ["True", "True", "1"]
+
+
+def test_an_interrupted_generate_cancels_its_requests(simulated_endpoint: Make) -> None:
+    """Ctrl-C in a blocked `generate` leaves nothing in flight; the object goes on to work."""
+    from distilabel.testing import Latency
+
+    endpoint = simulated_endpoint(latency=Latency(0.5))
+    out = run_script(
+        endpoint.url,
+        """
+import signal
+llm = InferenceEndpointsLLM(base_url=URL, max_concurrency=4)
+llm.load()
+threading.Timer(1.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    llm.generate([HELLO] * 1000)
+except KeyboardInterrupt:
+    print("interrupted", llm.statistics().limiter.in_flight)
+print(len(llm.generate([HELLO])))
+""",
+    )
+    assert out.split() == ["interrupted", "0", "1"]
+
+
+def test_a_cancelled_agenerate_cancels_its_request(simulated_endpoint: Make) -> None:
+    """Cancelling the caller's task cancels the attempt on the engine's loop."""
+    from distilabel.testing import Latency
+
+    endpoint = simulated_endpoint(latency=Latency(30))
+    out = run_script(
+        endpoint.url,
+        """
+llm = InferenceEndpointsLLM(base_url=URL)
+async def main():
+    try:
+        async with asyncio.timeout(0.5):
+            await llm.agenerate(HELLO)
+    except TimeoutError:
+        print(llm.statistics().limiter.in_flight)
+asyncio.run(main())
+""",
+    )
+    assert out.split() == ["0"]
