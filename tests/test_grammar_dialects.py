@@ -31,8 +31,6 @@ STANDARD = {"response_format": {"type": "json_schema", "json_schema": NAMED}}
 TGI_JSON = {"response_format": {"type": "json_object", "value": SCHEMA}}
 TGI_REGEX = {"response_format": {"type": "regex", "value": "[0-9]+"}}
 TGI_CHOICE = {"response_format": {"type": "regex", "value": r"yes\.|no"}}
-TAG = {"type": "json_schema", "json_schema": SCHEMA}
-SGLANG_JSON = {"response_format": {"type": "structural_tag", "format": TAG}}
 LLAMACPP = (
     {"json_schema": SCHEMA},
     {"grammar": "root ::= [0-9]+"},
@@ -48,18 +46,20 @@ SGLANG: tuple[Any, Any] = ({"regex": "[0-9]+"}, {"regex": r"yes\.|no"})
 WIRE: dict[tuple[Server, Route], tuple[Any, Any, Any]] = {
     (Server.TGI, Route.HUB_CHAT): (TGI_JSON, TGI_REGEX, TGI_CHOICE),
     (Server.TGI, Route.OPENAI_CHAT): (TGI_JSON, TGI_REGEX, TGI_CHOICE),
-    (Server.VLLM, Route.HUB_CHAT): ({"structured_outputs": {"json": SCHEMA}}, *VLLM),
+    (Server.VLLM, Route.HUB_CHAT): (STANDARD, *VLLM),
     (Server.VLLM, Route.OPENAI_CHAT): (STANDARD, *VLLM),
     (Server.VLLM, Route.OPENAI_TEXT): (STANDARD, *VLLM),
-    (Server.SGLANG, Route.HUB_CHAT): (SGLANG_JSON, *SGLANG),
+    (Server.SGLANG, Route.HUB_CHAT): (STANDARD, *SGLANG),
     (Server.SGLANG, Route.OPENAI_CHAT): (STANDARD, *SGLANG),
     (Server.SGLANG, Route.OPENAI_TEXT): ({"json_schema": JSON.text}, *SGLANG),
     (Server.LLAMACPP, Route.HUB_CHAT): LLAMACPP,
     (Server.LLAMACPP, Route.OPENAI_CHAT): LLAMACPP,
     (Server.LLAMACPP, Route.OPENAI_TEXT): LLAMACPP,
+    (Server.OPENAI, Route.HUB_CHAT): (STANDARD, None, None),
     (Server.OPENAI, Route.OPENAI_CHAT): (STANDARD, None, None),
     (Server.ROUTER, Route.HUB_CHAT): (STANDARD, None, None),
     (Server.ROUTER, Route.OPENAI_CHAT): (STANDARD, None, None),
+    (Server.UNKNOWN, Route.HUB_CHAT): (STANDARD, None, None),
     (Server.UNKNOWN, Route.OPENAI_CHAT): (STANDARD, None, None),
 }
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -87,7 +87,7 @@ async def hub_body(server: Server, route: Route, arguments: Mapping[str, Any]) -
         else:
             await client.chat_completion(MESSAGES, **arguments)
     except SentError as sent:
-        return sent.args[0]
+        return json.loads(json.dumps(sent.args[0]))
     raise AssertionError("nothing was sent")
 
 
@@ -208,12 +208,12 @@ def test_a_pattern_too_large_for_llamacpp_is_only_checked() -> None:
 
 def test_what_is_handed_out_is_the_callers() -> None:
     """Changing it does not change the next one."""
-    first = constrain(JSON, Server.VLLM, Route.HUB_CHAT)
+    first = constrain(JSON, Server.LLAMACPP, Route.HUB_CHAT)
     assert first is not None
-    first["extra_body"]["structured_outputs"]["json"].clear()
-    second = constrain(JSON, Server.VLLM, Route.HUB_CHAT)
+    first["extra_body"]["json_schema"].clear()
+    second = constrain(JSON, Server.LLAMACPP, Route.HUB_CHAT)
     assert second is not None
-    assert second["extra_body"]["structured_outputs"]["json"] == SCHEMA
+    assert second["extra_body"]["json_schema"] == SCHEMA
 
 
 def test_formats_are_all_covered() -> None:

@@ -123,6 +123,7 @@ def _row_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--input-column", help="Default: messages, else prompt, else instruction."),
         click.option("--system", help="A system message for every row of text."),
         click.option("--template", help="A Jinja template over the columns: a file, or the text."),
+        click.option("--column-prefix", help="Before the names of the columns that are added."),
         click.option("--schema", type=click.Path(exists=True), help="A JSON schema for answers."),
         click.option("--limit", type=click.IntRange(1), metavar="ROWS", help="Only so many rows."),
         click.option(
@@ -196,6 +197,11 @@ def _with(command: Callable[..., Any], flags: list[Callable[..., Any]]) -> Calla
 @click.option("--fresh/--resume", default=False, help="Start over; default: go on.")
 @click.option("--json", "json_events", is_flag=True, help="Progress as JSON lines on stdout.")
 @click.option("--quiet", is_flag=True, help="Nothing but errors and the summary.")
+@click.option(
+    "--push-to-hub",
+    metavar="REPO",
+    help="A dataset repository (made private) that gets the finished output and a card.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done; send no generation.")
 def generate(input: str, output: Path, **given: Any) -> int:  # noqa: A002 - click's name for it
     """Complete every row of INPUT and write them to OUTPUT; goes on where it was left.
@@ -224,6 +230,7 @@ def generate(input: str, output: Path, **given: Any) -> int:  # noqa: A002 - cli
         json=given["json_events"],
         quiet=given["quiet"],
         dry_run=given["dry_run"],
+        push_to_hub=given["push_to_hub"],
         resume_command=_resume_command(),
     )
     return work.generate(settings)
@@ -252,6 +259,7 @@ _ROW_NAMES = (
     "template",
     "limit",
     "on_bad_row",
+    "column_prefix",
 )
 
 

@@ -14,7 +14,9 @@ from distilabel.errors import ConfigurationError
 from distilabel.llms.huggingface import InferenceEndpointsLLM
 from distilabel.progress import open_progress, safe_text
 from distilabel.rows import RowSource, open_rows
+from distilabel.run_state import RunEnding
 from distilabel.runs import RunOptions
+from distilabel.runs.publishing import about_run, check_repository, push_output
 from distilabel.runs.runner import Run
 from distilabel.runs.spool import spool_stream
 
@@ -39,6 +41,8 @@ class GenerateSettings:
     json: bool
     quiet: bool
     dry_run: bool
+    push_to_hub: str | None
+    """The dataset repository that gets the output."""
     resume_command: tuple[str, ...]
 
 
@@ -47,6 +51,8 @@ def generate(settings: GenerateSettings) -> int:
     mode = "json" if settings.json else "quiet" if settings.quiet else "auto"
     with _llm(settings) as llm:
         options = RunOptions(parameters=settings.parameters, **_row_options(settings.rows))
+        if settings.push_to_hub is not None:
+            check_repository(settings.push_to_hub)
         source = _source(settings)
         if settings.dry_run:
             from distilabel.runs.preview import preview
@@ -64,6 +70,10 @@ def generate(settings: GenerateSettings) -> int:
             resume_command=settings.resume_command,
         )
         summary, _ = run.execute()
+        if settings.push_to_hub is not None and summary.ending is RunEnding.FINISHED:
+            about = about_run(llm, options, summary)
+            url = push_output(settings.push_to_hub, settings.output, about)
+            sys.stderr.write(f"pushed to {safe_text(url)}\n")
         return summary.exit_code
 
 

@@ -13,9 +13,11 @@ from distilabel.errors import ConfigurationError
 __all__ = [
     "ATTEMPT_TIMEOUT",
     "CONNECT_TIMEOUT",
+    "FIRST_TOKEN_TIMEOUT",
     "KEEPALIVE_SECONDS",
     "MAX_NEW_TOKENS",
     "MAX_RESPONSE_BYTES",
+    "TOKEN_TIMEOUT",
     "WAIT_READY",
     "read_settings",
 ]
@@ -28,6 +30,12 @@ CONNECT_TIMEOUT: Final = 10.0
 
 ATTEMPT_TIMEOUT: Final = 600.0
 """Seconds for one attempt, from its first byte sent to its last byte read."""
+
+FIRST_TOKEN_TIMEOUT: Final = 300.0
+"""Seconds from sending a request to the first token of its stream, queues included."""
+
+TOKEN_TIMEOUT: Final = 60.0
+"""Seconds from one token of a stream to the next."""
 
 WAIT_READY: Final = 900.0
 """Seconds to wait for an endpoint that is starting or away."""

@@ -1,9 +1,9 @@
 """A fluid model of an inference server, driven by events in virtual time.
 
 Requests that run share `speed(running)` tokens a second equally, after a fixed prefill; what
-does not fit into the slots queues, what is not admitted is refused. Seconds are virtual: a
-quarter of an hour of a busy server passes in a second or two. A limiter is played against it
-by `simulate`, with rows waiting for as long as there are any.
+does not fit into the slots queues, what is not admitted is refused. A quarter of an hour of a
+busy server passes in less than a second. `simulate` plays a limiter against it, with rows
+waiting for as long as there are any.
 """
 
 from __future__ import annotations
@@ -14,50 +14,53 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from heapq import heappop, heappush
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, assert_never
 
 from distilabel._engine.limiter import Permit
 
 Curve = tuple[tuple[int, float], ...]
 
-NANO: Curve = (
-    (1, 277), (8, 1881), (16, 3455), (32, 5600), (64, 8120),
-    (128, 11556), (256, 15552), (512, 18746), (1024, 18829),
-)  # fmt: skip
-BIG: Curve = ((1, 130), (10, 1090), (50, 4381), (100, 6802))
-COLLAPSE: Curve = (
-    (1, 73), (8, 570), (16, 1054), (32, 2120), (64, 3816), (128, 3799), (256, 1586),
-)  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """What a simulated server does. Times are seconds; lengths are output tokens."""
+    """What a simulated server does. Times are seconds, lengths output tokens."""
 
     curve: Curve
+    """Tokens per second by running requests; linear between the points, then flat."""
     slots: int = 1024
     tokens: float = 256.0
+    """Mean length of an answer."""
     later_tokens: float | None = None
+    """Mean length from `shift_at` on."""
     shift_at: float = math.inf
     sigma: float | None = None
-    """None: exponential lengths. Else lognormal lengths with this sigma."""
+    """None: exponential lengths. Else lognormal ones with this sigma."""
     prefill: float = 0.3
     admit: int | None = None
+    """Refuse what exceeds this, running and queueing together."""
     per_minute: float | None = None
+    """Refuse more requests than this: a bucket, or a fixed `window`."""
     burst: float | None = None
-    """Capacity of the server's bucket. Default: a tenth of a minute."""
+    """Capacity of that bucket. Default: a tenth of a minute's worth."""
     window: float | None = None
-    """Seconds of a fixed window, instead of a bucket, for `per_minute`."""
     refuse: float = 0.0
+    """Refuse each request at this chance, from `refuse_from` on."""
+    refuse_from: float = 0.0
     retry_after: float | None = None
     down_until: float = 0.0
     gateway: float | None = None
+    """Kill whatever is older than this."""
     rtt: float = 0.05
+    """Until a refusal is known."""
+    distance: float = 0.0
+    """Added to every answer."""
     usage: Literal["exact", "silent", "unrelated"] = "exact"
+    """What the server says about tokens."""
 
     def speed(self, running: int) -> float:
-        """Tokens a second, all running requests together; linear between the points."""
+        """Tokens per second of all running requests together."""
         points = self.curve
         index = bisect_right(points, running, key=lambda point: point[0])
         if index == 0:
@@ -67,8 +70,17 @@ class Server:
         (low, slow), (high, fast) = points[index - 1], points[index]
         return slow + (fast - slow) * (running - low) / (high - low)
 
+    def length(self, rng: random.Random, now: float) -> float:
+        """The length of one answer."""
+        mean = self.tokens
+        if self.later_tokens is not None and now >= self.shift_at:
+            mean = self.later_tokens
+        if self.sigma is None:
+            return rng.expovariate(1.0 / mean)
+        return rng.lognormvariate(math.log(mean) - self.sigma**2 / 2, self.sigma)
 
-def plateau(slots: int, seconds: float = 1.0, **changes: object) -> Server:
+
+def plateau(slots: int, seconds: float = 1.0, **changes: Any) -> Server:
     """A server whose service time does not depend on load until its slots are full."""
     base = Server(
         curve=((1, 100.0), (slots, 100.0 * slots)),
@@ -78,29 +90,24 @@ def plateau(slots: int, seconds: float = 1.0, **changes: object) -> Server:
         prefill=0.0,
         usage="silent",
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)
 
 
 class Control(Protocol):
     """What `simulate` needs of a limiter."""
 
-    def acquire(self, now: float, tokens: int = 0) -> Permit | None: ...
-    def next_time(self, now: float) -> float | None: ...
-    def succeed(
-        self,
-        permit: Permit,
-        now: float,
-        *,
-        output_tokens: int | None,
-        input_tokens: int | None,
-    ) -> None: ...
-    def push_back(self, permit: Permit, now: float, *, retry_after: float | None) -> None: ...
-    def unavailable(self, permit: Permit, now: float) -> None: ...
-    def fail(self, permit: Permit, now: float, *, timed_out: bool = False) -> None: ...
     @property
     def limit(self) -> int: ...
     @property
     def in_flight(self) -> int: ...
+    def acquire(self, now: float, tokens: int = 0) -> Permit | None: ...
+    def next_time(self, now: float) -> float | None: ...
+    def succeed(
+        self, permit: Permit, now: float, *, output_tokens: int | None, input_tokens: int | None
+    ) -> None: ...
+    def push_back(self, permit: Permit, now: float, *, retry_after: float | None) -> None: ...
+    def unavailable(self, permit: Permit, now: float) -> None: ...
+    def fail(self, permit: Permit, now: float, *, timed_out: bool = False) -> None: ...
 
 
 @dataclass(slots=True)
@@ -110,90 +117,108 @@ class Outcome:
     step: float
     seconds: float = 0.0
     tokens: list[float] = field(default_factory=list)
+    """Tokens of the requests that finished."""
     limits: list[int] = field(default_factory=list)
-    queues: list[int] = field(default_factory=list)
     sent: int = 0
     done: int = 0
     refused: int = 0
     unavailable: int = 0
     timed_out: int = 0
     latency: float = 0.0
+    """Sum over the requests that finished."""
     longest: float = 0.0
     stuck: bool = False
+    """Nothing in flight, and nothing that would ever happen."""
 
     def delivered(self, start: float = 0.0, end: float = math.inf) -> float:
         """Tokens of the requests that finished between two times."""
-        first = round(start / self.step)
         last = len(self.tokens) if end == math.inf else round(end / self.step)
-        return sum(self.tokens[first:last])
+        return sum(self.tokens[round(start / self.step) : last])
+
+    def mean_limit(self, start: float = 0.0) -> float:
+        """The limit from `start` on, on (geometric) average."""
+        limits = self.limits[round(start / self.step) :]
+        return math.exp(math.fsum(math.log(limit) for limit in limits) / len(limits))
+
+
+class _Event(Enum):
+    DECODE = "prefill is over"
+    DONE = "done"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+    KILLED = "killed by the gateway"
 
 
 class _Job:
-    __slots__ = ("at", "dead", "permit", "tokens", "work")
+    __slots__ = ("at", "over", "permit", "work")
 
-    def __init__(self, permit: Permit, at: float, tokens: int, work: float) -> None:
+    def __init__(self, permit: Permit, at: float, work: float) -> None:
         self.permit = permit
         self.at = at
-        self.tokens = tokens
         self.work = work
-        self.dead = False
+        self.over = False
 
 
-class _Machine:
-    """The server's inside: slots, queue, shared decoding in "work per request" time."""
+class _Admission:
+    """Which requests a server refuses out of hand."""
 
     def __init__(self, server: Server, rng: random.Random) -> None:
         self.server = server
         self.rng = rng
+        self.at = 0.0
+        self.credit = self.capacity = 0.0
+        if server.per_minute is not None:
+            seconds = 6.0 if server.window is None else server.window
+            self.capacity = server.per_minute * seconds / 60.0
+            if server.burst is not None and server.window is None:
+                self.capacity = server.burst
+            self.credit = self.capacity
+
+    def refuses(self, now: float, inside: int) -> bool:
+        server = self.server
+        if server.refuse and now >= server.refuse_from and self.rng.random() < server.refuse:
+            return True
+        if server.admit is not None and inside >= server.admit:
+            return True
+        return server.per_minute is not None and not self._pays(now, server.per_minute)
+
+    def _pays(self, now: float, per_minute: float) -> bool:
+        window = self.server.window
+        if window is None:
+            grown = self.credit + (now - self.at) * per_minute / 60.0
+            self.credit = min(self.capacity, grown)
+        elif now // window != self.at // window:
+            self.credit = self.capacity
+        self.at = now
+        if self.credit < 1.0:
+            return False
+        self.credit -= 1.0
+        return True
+
+
+class _Machine:
+    """The server's inside: slots, queue, decoding counted in work done per running request."""
+
+    def __init__(self, server: Server, rng: random.Random) -> None:
+        self.server = server
+        self.admission = _Admission(server, rng)
         self.rates = [0.0] + [server.speed(n) / n for n in range(1, server.slots + 1)]
         self.now = 0.0
         self.progress = 0.0
         self.running = 0
         self.decoding: list[tuple[float, int, _Job]] = []
         self.queue: deque[_Job] = deque()
-        self.queued = 0
-        self.timers: list[tuple[float, int, str, _Job]] = []
+        self.timers: list[tuple[float, int, _Event, _Job]] = []
         self.ages: deque[_Job] = deque()
         self.sequence = 0
-        self.credit = 0.0
-        if server.per_minute is not None:
-            self.credit = self._capacity()
-        self.credit_at = 0.0
-
-    def _capacity(self) -> float:
-        server = self.server
-        assert server.per_minute is not None
-        if server.window is not None:
-            return server.per_minute * server.window / 60.0
-        return server.per_minute / 10.0 if server.burst is None else server.burst
-
-    def _rate_limited(self) -> bool:
-        server = self.server
-        if server.per_minute is None:
-            return False
-        if server.window is not None:
-            if self.now // server.window != self.credit_at // server.window:
-                self.credit = self._capacity()
-        else:
-            grown = self.credit + (self.now - self.credit_at) * server.per_minute / 60.0
-            self.credit = min(self._capacity(), grown)
-        self.credit_at = self.now
-        if self.credit < 1.0:
-            return True
-        self.credit -= 1.0
-        return False
 
     def send(self, job: _Job) -> None:
         """A request arrives."""
-        server = self.server
-        if self.now < server.down_until:
-            self._timer(self.now + server.rtt, "unavailable", job)
-        elif (
-            (server.refuse and self.rng.random() < server.refuse)
-            or (server.admit is not None and self.running + self.queued >= server.admit)
-            or self._rate_limited()
-        ):
-            self._timer(self.now + server.rtt, "refused", job)
+        server, now = self.server, self.now
+        if now < server.down_until:
+            self._later(now + server.rtt, _Event.UNAVAILABLE, job)
+        elif self.admission.refuses(now, self.running + len(self.queue)):
+            self._later(now + server.rtt, _Event.REFUSED, job)
         else:
             if server.gateway is not None:
                 self.ages.append(job)
@@ -201,16 +226,15 @@ class _Machine:
                 self._start(job)
             else:
                 self.queue.append(job)
-                self.queued += 1
 
-    def _timer(self, at: float, kind: str, job: _Job) -> None:
+    def _later(self, at: float, event: _Event, job: _Job) -> None:
         self.sequence += 1
-        heappush(self.timers, (at, self.sequence, kind, job))
+        heappush(self.timers, (at, self.sequence, event, job))
 
     def _start(self, job: _Job) -> None:
         self.running += 1
         if self.server.prefill > 0.0:
-            self._timer(self.now + self.server.prefill, "decode", job)
+            self._later(self.now + self.server.prefill, _Event.DECODE, job)
         else:
             self._decode(job)
 
@@ -220,56 +244,127 @@ class _Machine:
 
     def _leave(self) -> None:
         self.running -= 1
-        while self.queue:
-            job = self.queue.popleft()
-            if not job.dead:
-                self.queued -= 1
-                self._start(job)
-                return
+        if self.queue:
+            self._start(self.queue.popleft())
 
-    def step(self, until: float) -> tuple[str, _Job] | None:
+    def _kill(self) -> _Job:
+        job = self.ages.popleft()
+        job.over = True
+        if job in self.queue:
+            self.queue.remove(job)
+        else:
+            self._leave()
+        return job
+
+    def _finish(self) -> _Job:
+        job = heappop(self.decoding)[2]
+        job.over = True
+        self._leave()
+        return job
+
+    def step(self, until: float) -> tuple[_Event, _Job] | None:
         """Go on to the next thing the client sees, or to `until`."""
         while True:
-            while self.decoding and self.decoding[0][2].dead:
+            while self.decoding and self.decoding[0][2].over:
                 heappop(self.decoding)
+            while self.ages and self.ages[0].over:
+                self.ages.popleft()
             rate = self.rates[self.running]
-            finish = math.inf
+            finish = kill = math.inf
             if self.decoding:
                 finish = self.now + max(0.0, self.decoding[0][0] - self.progress) / rate
-            timer = self.timers[0][0] if self.timers else math.inf
-            while self.ages and self.ages[0].dead:
-                self.ages.popleft()
-            kill = math.inf
             if self.ages:
                 kill = self.ages[0].at + (self.server.gateway or 0.0)
+            timer = self.timers[0][0] if self.timers else math.inf
             at = min(finish, timer, kill, until)
             self.progress += rate * (at - self.now)
             self.now = at
             if at == until:
                 return None
             if at == finish:
-                job = heappop(self.decoding)[2]
-                job.dead = True
-                self._leave()
-                return "done", job
+                job = self._finish()
+                if not self.server.distance:
+                    return _Event.DONE, job
+                self._later(at + self.server.distance, _Event.DONE, job)
+                continue
             if at == kill:
-                job = self.ages.popleft()
-                job.dead = True
-                self._kill(job)
-                return "timed out", job
-            _, _, kind, job = heappop(self.timers)
-            if kind == "decode":
-                if not job.dead:
-                    self._decode(job)
-            else:
-                return kind, job
+                return _Event.KILLED, self._kill()
+            _, _, event, job = heappop(self.timers)
+            if event is not _Event.DECODE:
+                return event, job
+            if not job.over:
+                self._decode(job)
 
-    def _kill(self, job: _Job) -> None:
-        if job in self.queue:
-            self.queue.remove(job)
-            self.queued -= 1
-        else:
-            self._leave()
+
+class _Simulation:
+    """One limiter against one server."""
+
+    def __init__(self, server: Server, limiter: Control, rng: random.Random, step: float) -> None:
+        self.server = server
+        self.limiter = limiter
+        self.rng = rng
+        self.machine = _Machine(server, rng)
+        self.outcome = Outcome(step)
+
+    def send(self, left: float, length: Callable[[random.Random, float], float]) -> float:
+        """Send for as long as there are rows and permits; the rows left."""
+        machine, now = self.machine, self.machine.now
+        while left > 0 and (permit := self.limiter.acquire(now)) is not None:
+            left -= 1
+            self.outcome.sent += 1
+            machine.send(_Job(permit, now, length(self.rng, now)))
+        return left
+
+    def log(self) -> None:
+        """Open the next entry of the outcome's lists."""
+        self.outcome.tokens.append(0.0)
+        self.outcome.limits.append(self.limiter.limit)
+
+    def wake(self, left: float, until: float) -> float | None:
+        """When to look again at the latest; None if nothing will ever happen."""
+        limiter, now = self.limiter, self.machine.now
+        wake = limiter.next_time(now) if left > 0 else None
+        if wake is None:
+            return until if limiter.in_flight else None
+        if wake <= now:
+            raise AssertionError("next_time is not after an acquire that gave nothing")
+        return min(until, wake)
+
+    def deliver(self, event: _Event, job: _Job) -> int:
+        """Tell the limiter; the number of rows that have to be sent again."""
+        limiter, outcome, now = self.limiter, self.outcome, self.machine.now
+        match event:
+            case _Event.DONE:
+                self._done(job)
+                return 0
+            case _Event.REFUSED:
+                outcome.refused += 1
+                limiter.push_back(job.permit, now, retry_after=self.server.retry_after)
+            case _Event.UNAVAILABLE:
+                outcome.unavailable += 1
+                limiter.unavailable(job.permit, now)
+            case _Event.KILLED:
+                outcome.timed_out += 1
+                limiter.fail(job.permit, now, timed_out=True)
+            case _Event.DECODE:
+                raise AssertionError("inside the server")
+            case _:
+                assert_never(event)
+        return 1
+
+    def _done(self, job: _Job) -> None:
+        outcome, now = self.outcome, self.machine.now
+        tokens = max(1, round(job.work))
+        outcome.done += 1
+        outcome.tokens[-1] += tokens
+        outcome.latency += now - job.at
+        outcome.longest = max(outcome.longest, now - job.at)
+        said: int | None = tokens
+        if self.server.usage == "silent":
+            said = None
+        elif self.server.usage == "unrelated":
+            said = 1 + int(self.rng.expovariate(1 / 256))
+        self.limiter.succeed(job.permit, now, output_tokens=said, input_tokens=None)
 
 
 def simulate(
@@ -280,85 +375,40 @@ def simulate(
     rows: float = math.inf,
     seed: int = 0,
     step: float = 10.0,
-    lengths: Callable[[random.Random, float], float] | None = None,
+    length: Callable[[random.Random, float], float] | None = None,
     watch: Callable[[float, Control], None] | None = None,
 ) -> Outcome:
-    """Play a limiter against a server until the time or the rows are over."""
+    """Play a limiter against a server until the time or the rows are over.
+
+    Args:
+        server: what it plays against.
+        make: makes the limiter, which starts at time 0.
+        seconds: virtual time to play.
+        rows: how many rows there are.
+        seed: of everything random.
+        step: seconds per entry of the outcome's lists.
+        length: of an answer, instead of the server's own.
+        watch: called after every event.
+    """
     rng = random.Random(seed)
-    limiter = make(random.Random(seed + 1))
-    machine = _Machine(server, rng)
-    outcome = Outcome(step=step)
-    left = rows
-    next_step = 0.0
-    while True:
-        now = machine.now
-        while left > 0:
-            permit = limiter.acquire(now)
-            if permit is None:
-                break
-            left -= 1
-            outcome.sent += 1
-            work = lengths(rng, now) if lengths else _length(server, rng, now)
-            machine.send(_Job(permit, now, max(1, round(work)), work))
+    play = _Simulation(server, make(random.Random(seed + 1)), rng, step)
+    machine, outcome, limiter = play.machine, play.outcome, play.limiter
+    left, next_entry = rows, 0.0
+    while machine.now < seconds:
+        left = play.send(left, length or server.length)
         if watch is not None:
-            watch(now, limiter)
+            watch(machine.now, limiter)
         if left <= 0 and limiter.in_flight == 0:
             break
-        if now >= next_step:
-            next_step += step
-            outcome.tokens.append(0.0)
-            outcome.limits.append(limiter.limit)
-            outcome.queues.append(machine.queued)
-        wake = limiter.next_time(now) if left > 0 else None
-        if wake is None and limiter.in_flight == 0:
+        if machine.now >= next_entry:
+            next_entry += step
+            play.log()
+        until = play.wake(left, min(seconds, next_entry))
+        if until is None:
             outcome.stuck = True
             break
-        until = min(seconds, next_step)
-        if wake is not None:
-            until = min(until, max(wake, now + 1e-6))
         event = machine.step(until)
-        if event is None:
-            if machine.now >= seconds:
-                break
-            continue
-        left += _deliver(event, machine, limiter, outcome)
+        if event is not None:
+            left += play.deliver(*event)
     outcome.seconds = machine.now
     return outcome
-
-
-def _deliver(event: tuple[str, _Job], machine: _Machine, limiter: Control, outcome: Outcome) -> int:
-    """Tell the limiter; the number of rows that have to be sent again."""
-    kind, job = event
-    now, server = machine.now, machine.server
-    if kind == "done":
-        outcome.done += 1
-        outcome.tokens[-1] += job.tokens
-        latency = now - job.at
-        outcome.latency += latency
-        outcome.longest = max(outcome.longest, latency)
-        used: int | None = job.tokens
-        if server.usage == "silent":
-            used = None
-        elif server.usage == "unrelated":
-            used = 1 + int(machine.rng.expovariate(1 / 256))
-        limiter.succeed(job.permit, now, output_tokens=used, input_tokens=None)
-        return 0
-    if kind == "refused":
-        outcome.refused += 1
-        limiter.push_back(job.permit, now, retry_after=server.retry_after)
-    elif kind == "unavailable":
-        outcome.unavailable += 1
-        limiter.unavailable(job.permit, now)
-    else:
-        outcome.timed_out += 1
-        limiter.fail(job.permit, now, timed_out=True)
-    return 1
-
-
-def _length(server: Server, rng: random.Random, now: float) -> float:
-    mean = server.tokens
-    if server.later_tokens is not None and now >= server.shift_at:
-        mean = server.later_tokens
-    if server.sigma is None:
-        return rng.expovariate(1.0 / mean)
-    return rng.lognormvariate(math.log(mean) - server.sigma**2 / 2, server.sigma)

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, Unpack
+from typing import Any, Unpack
 
 import aiohttp
-import async_solipsism
 
 from distilabel.testing import LoopEndpoint, serve
 from distilabel.testing.settings import SettingsChanges
+from virtual import VirtualConnector, run_virtually
 
 JsonObject = dict[str, Any]
-Result = TypeVar("Result")
 
-
-class _Connector(aiohttp.TCPConnector):
-    """Connects through the loop, which knows the in-memory sockets, not through the system."""
-
-    async def _wrap_create_connection(self, *args: Any, addr_infos: Any, **_: Any) -> Any:
-        connect: Any = asyncio.get_running_loop().create_connection
-        host, port = addr_infos[0][4][:2]
-        return await connect(*args, host=host, port=port)
+__all__ = ["Talker", "now", "run_virtually", "talking", "user", "virtual_endpoint"]
 
 
 class Talker:
@@ -74,21 +66,10 @@ def user(content: str) -> JsonObject:
 @asynccontextmanager
 async def talking(endpoint: LoopEndpoint) -> AsyncIterator[Talker]:
     """A raw client for an endpoint on a virtual loop; it never gives up by itself."""
-    connector = _Connector(limit=0, enable_cleanup_closed=False)
+    connector = VirtualConnector(limit=0)
     timeout = aiohttp.ClientTimeout()
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         yield Talker(session, endpoint.url)
-
-
-def run_virtually(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine on a loop with in-memory sockets and a clock that jumps."""
-    loop = async_solipsism.EventLoop()
-    try:
-        outcome: Result = loop.run_until_complete(main)
-        return outcome
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from distilabel.records import Answer, Completion, Usage
 
 __all__ = [
     "collect_chat",
+    "collect_generated",
     "collect_text",
     "parse_chat",
     "parse_generated",
@@ -33,6 +34,7 @@ _DEEPEST: Final = 16
 """Levels down to which a chunk, a log probability or a tool call is read."""
 _MOST_TOKENS: Final = 10**12
 _SCALARS: Final = frozenset({int, float, str, bool, type(None)})
+_SAID: Final = ("content", "refusal", "reasoning", "reasoning_content", "tool_calls")
 
 
 def with_headers(answer: Answer, headers: Mapping[str, str]) -> Answer:
@@ -152,10 +154,18 @@ def _completion(
     return Completion(
         text=text,
         finish_reason=finish_reason,
-        logprobs=logprobs or None,
+        logprobs=_of_text(logprobs, finish_reason) or None,
         reasoning=reasoning,
         tool_calls=calls,
     )
+
+
+def _of_text(logprobs: Any, finish_reason: str | None) -> Any:
+    """Without the token that ended it: llama.cpp lists that one only where it does not stream."""
+    last = logprobs[-1] if logprobs and finish_reason == "stop" else None
+    if isinstance(last, dict) and last.get("token") == "" and not last.get("bytes"):
+        return logprobs[:-1]
+    return logprobs
 
 
 def _content(content: Any) -> str | None:
@@ -336,24 +346,64 @@ class _Stream:
         return _answer((choice.completion() for choice in gathered), self.usage, self.model)
 
 
-async def collect_chat(chunks: AsyncIterable[Any]) -> Answer | None:
-    """A streamed chat; `chunks` are either library's chunk objects, which share their names."""
+def _nothing() -> None:
+    """For whoever does not listen."""
+
+
+async def collect_chat(
+    chunks: AsyncIterable[Any], heard: Callable[[], None] = _nothing
+) -> Answer | None:
+    """A streamed chat; `chunks` are either library's chunk objects, which share their names.
+
+    `heard` is called whenever one says something.
+    """
     stream = _Stream()
     async for chunk in chunks:
         for gathered, choice in stream.open(chunk):
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 _add_delta(gathered, delta)
+                if any(map(delta.get, _SAID)):
+                    heard()
     return stream.answer()
 
 
-async def collect_text(chunks: AsyncIterable[Any]) -> Answer | None:
-    """A streamed `/v1/completions`."""
+async def collect_text(
+    chunks: AsyncIterable[Any], heard: Callable[[], None] = _nothing
+) -> Answer | None:
+    """A streamed `/v1/completions`; `heard` is called whenever a chunk says something."""
     stream = _Stream()
     async for chunk in chunks:
         for gathered, choice in stream.open(chunk):
             _add_text(gathered.text, choice.get("text"))
+            if choice.get("text"):
+                heard()
     return stream.answer()
+
+
+async def collect_generated(
+    chunks: AsyncIterable[Any], heard: Callable[[], None] = _nothing
+) -> Answer | None:
+    """TGI's stream: one token an event, the last one with the whole text and the details."""
+    tokens: list[Any] = []
+    tops: list[Any] = []
+    last: Json = {}
+    async for chunk in chunks:
+        heard()
+        event = _plain(chunk)
+        last = event if isinstance(event, dict) else {}
+        tokens.append(last.get("token"))
+        tops.append(last.get("top_tokens"))
+    text, details = last.get("generated_text"), last.get("details")
+    if not isinstance(text, str) or not isinstance(details, dict):
+        return None
+    completion = _completion(
+        text=text,
+        finish_reason=_reason(details.get("finish_reason")),
+        logprobs=_tgi_logprobs(tokens, tops),
+    )
+    usage = Usage(_count(details.get("input_length")), _count(details.get("generated_tokens")))
+    return _answer([completion], usage)
 
 
 def _add_text(pieces: list[str], piece: Any) -> None:

@@ -19,7 +19,13 @@ from pydantic import SecretStr
 
 from distilabel.errors import ConfigurationError
 
-__all__ = ["is_loopback", "refuse_insecure_token", "saved_token", "token_for_url"]
+__all__ = [
+    "is_loopback",
+    "refuse_insecure_token",
+    "saved_token",
+    "sendable_token",
+    "token_for_url",
+]
 
 _HUGGING_FACE: Final = (
     "huggingface.co",
@@ -69,7 +75,7 @@ def token_for_url(url: str, given: SecretStr | None, found: SecretStr | None) ->
     """
     if given is not None:
         refuse_insecure_token(url)
-        return _sendable(given, "api_key")
+        return sendable_token(given, "api_key")
     if found is None:
         return None
     parts = urlsplit(url)
@@ -78,7 +84,7 @@ def token_for_url(url: str, given: SecretStr | None, found: SecretStr | None) ->
         host == name or host.endswith(f".{name}") for name in _HUGGING_FACE
     )
     if ours or is_loopback(host):
-        return _sendable(found, "the token of this environment")
+        return sendable_token(found, "the token of this environment")
     warnings.warn(
         f"The Hugging Face token of this environment is not sent to {host}, which is not Hugging "
         "Face's. Pass api_key if that server wants a token.",
@@ -88,8 +94,12 @@ def token_for_url(url: str, given: SecretStr | None, found: SecretStr | None) ->
     return None
 
 
-def _sendable(token: SecretStr, name: str) -> SecretStr | None:
-    """The token without the line break that a file or a shell left at its end."""
+def sendable_token(token: SecretStr, name: str) -> SecretStr | None:
+    """The token without the line break that a file or a shell left at its end.
+
+    Raises:
+        ConfigurationError: it has a character that no header can hold; `name` says whose it is.
+    """
     text = token.get_secret_value().strip()
     if not all("!" <= character <= "~" for character in text):
         raise ConfigurationError(

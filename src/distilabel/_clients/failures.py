@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from distilabel._clients import wording
@@ -154,6 +154,8 @@ _BODY_RULES: Final[tuple[Rule, ...]] = (
 )
 """What an error inside a 200 means when it has no status of its own."""
 
+_SLOW: Final = "The server is stuck, or has more requests than it can serve: set max_concurrency."
+
 _FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
     WireFault.REFUSED: (UNAVAILABLE, "Nothing listens there. Is the server started?"),
     WireFault.DNS: (UNAVAILABLE, "The host's name does not resolve. Check the URL."),
@@ -165,6 +167,8 @@ _FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
             "at its certificate; verification cannot be turned off."
         ),
     ),
+    WireFault.FIRST_TOKEN_TIMEOUT: (TRANSIENT, _SLOW),
+    WireFault.TOKEN_TIMEOUT: (TRANSIENT, _SLOW),
     WireFault.RESET: (TRANSIENT, None),
     WireFault.TRUNCATED: (TRANSIENT, None),
     WireFault.TOO_LARGE: (BAD_RESPONSE, None),
@@ -172,6 +176,9 @@ _FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
     WireFault.PROTOCOL: (BAD_RESPONSE, None),
     WireFault.ORIGIN: (RUN, "The endpoint sends requests elsewhere; give that URL as base_url."),
 }
+
+_UNREADABLE: Final = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
+"""What the libraries raise on events that are none."""
 
 _LONGEST_BELIEVED: Final = 30 * 86_400.0
 """Seconds. A longer `Retry-After` is a point in time, or nonsense."""
@@ -252,11 +259,11 @@ def _classify_stream(
     status: int, exchange: Exchange, request: Request, error: BaseException | None
 ) -> Failure:
     """A stream that brought no answer: an error among its events, nonsense, or a cut."""
-    headers, told = exchange.headers, getattr(error, "body", None)
+    headers, told = exchange.headers, _told(error)
     if error is None:
         said = "the stream ended before the answer did"
         return _failure(Rule("truncated", TRANSIENT), status, headers, said)
-    if told is None and isinstance(error, TypeError | ValueError | LookupError | AttributeError):
+    if told is None and isinstance(error, _UNREADABLE):
         said = f"an event of the stream could not be read ({type(error).__name__})"
         return _failure(Rule("unusable", BAD_RESPONSE), status, headers, said)
     inner, said = wording.error_in({"error": told})
@@ -264,6 +271,12 @@ def _classify_stream(
     return _disguised(inner, status, headers, said) or _failure(
         Rule("stream_error", TRANSIENT), status, headers, f"an error inside a stream: {said}"
     )
+
+
+def _told(error: BaseException | None) -> Any:
+    """The error object among a stream's events: openai's exception has it, hub's is made of it."""
+    made_of = error.args[0] if error is not None and error.args else None
+    return getattr(error, "body", None) or (made_of if isinstance(made_of, dict) else None)
 
 
 def _classify_unusable(status: int, exchange: Exchange, body: bytes, request: Request) -> Failure:

@@ -7,7 +7,7 @@ class makes one. `tests/contract/` pins that and the other points relied on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +15,17 @@ import httpx2
 from huggingface_hub import AsyncInferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
-from distilabel._clients.answers import collect_chat, parse_chat, parse_generated, with_headers
+from distilabel._clients.answers import (
+    collect_chat,
+    collect_generated,
+    parse_chat,
+    parse_generated,
+    with_headers,
+)
+from distilabel._clients.clocks import token_clock
 from distilabel._clients.failures import classify
 from distilabel._clients.transport import PLACEHOLDER, Exchange, current_exchange
-from distilabel.records import Answer, Completion, Failure, Request, Usage
+from distilabel.records import Answer, Failure, Request
 
 __all__ = ["HubClient"]
 
@@ -88,14 +95,16 @@ class HubClient:
         finally:
             current_exchange.reset(token)
         if answer is None:
-            return classify(exchange, request, error)
+            return _explained(classify(exchange, request, error), request)
         if request.prompt is not None and not request.logprobs:
             answer = _without_logprobs(answer)
         return with_headers(answer, exchange.headers)
 
     async def _send(self, request: Request, exchange: Exchange) -> Answer | None:
         if request.stream:
-            return await self._stream(request)
+            async with token_clock(exchange) as heard:
+                answer = await self._stream(request, heard)
+            return answer or _parse(request, exchange)
         if request.prompt is not None:
             await self._sender.text_generation(request.prompt, **request.options, **_seed(request))
         else:
@@ -109,7 +118,7 @@ class HubClient:
             )
         return _parse(request, exchange)
 
-    async def _stream(self, request: Request) -> Answer | None:
+    async def _stream(self, request: Request, heard: Callable[[], None]) -> Answer | None:
         """A streamed request has a sender of its own: the library keeps every finished stream
         until the client that sent it is closed."""
         async with _Sender(self._session, **self._arguments) as opened:
@@ -118,7 +127,7 @@ class HubClient:
                 chunks = await sender.text_generation(
                     request.prompt, stream=True, **request.options, **_seed(request)
                 )
-                return await _collect_generated(chunks)
+                return await collect_generated(chunks, heard)
             assert request.messages is not None
             return await collect_chat(
                 await sender.chat_completion(
@@ -129,13 +138,25 @@ class HubClient:
                     stream_options={"include_usage": True},
                     **request.options,
                     **_seed(request),
-                )
+                ),
+                heard,
             )
 
     async def aclose(self) -> None:
         """Close the session and all its connections."""
         await self._sender.close()
         await self._session.aclose()
+
+
+def _explained(failure: Failure, request: Request) -> Failure:
+    """A server that nobody recognised at load may turn out not to have TGI's own route."""
+    if request.prompt is None or failure.status not in {404, 405, 501}:
+        return failure
+    hint = (
+        "With tokenizer_id the default client needs TGI's text generation. Either set "
+        "use_openai_client=True, which uses the completions API, or leave tokenizer_id out."
+    )
+    return replace(failure, hint=hint)
 
 
 def _without_logprobs(answer: Answer) -> Answer:
@@ -155,21 +176,3 @@ def _parse(request: Request, exchange: Exchange) -> Answer | None:
     if request.prompt is not None:
         return parse_generated(body, exchange.headers)
     return parse_chat(body)
-
-
-async def _collect_generated(chunks: Any) -> Answer | None:
-    """TGI's stream: one token an event, the last one with the whole text and the details."""
-    tokens, text, details = [], None, None
-    async for chunk in chunks:
-        if not chunk.token.special:
-            tokens.append({"token": chunk.token.text, "logprob": chunk.token.logprob})
-        text = chunk.generated_text if chunk.generated_text is not None else text
-        details = chunk.details or details
-    if text is None or details is None:
-        return None
-    reason = {"eos_token": "stop", "stop_sequence": "stop"}.get(
-        details.finish_reason, details.finish_reason
-    )
-    completion = Completion(text=text, finish_reason=reason, logprobs=tokens)
-    answer = Answer(completions=(completion,))
-    return replace(answer, usage=Usage(details.input_length, details.generated_tokens))

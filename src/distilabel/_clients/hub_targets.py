@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -18,12 +19,20 @@ import httpx2
 import stamina
 from anyio import to_thread
 from huggingface_hub import HfApi, InferenceEndpoint, constants
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    InferenceEndpointError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
 from huggingface_hub.inference import _providers
 from pydantic import SecretStr
 
 from distilabel._clients.failures import classify_status
 from distilabel._clients.targets import Target, target_of_url
+from distilabel._clients.waiting import ReadyWait
 from distilabel.errors import ConfigurationError, run_error
 from distilabel.records import Failure, FailureKind, Server
 
@@ -32,10 +41,15 @@ __all__ = ["endpoint_target", "model_target"]
 T = TypeVar("T")
 logger = logging.getLogger("distilabel")
 
-POLL_SECONDS: Final = 5.0
-"""Between two looks at an endpoint that is waking up."""
+ANSWER_SECONDS: Final = 60.0
+"""For one answer of the Hub, retries included: its library waits forever."""
 
-_SAY_EVERY: Final = 30.0
+_POLICIES: Final = frozenset({"auto", "fastest", "cheapest", "preferred"})
+"""Words of the router that stand where a provider's name does."""
+_REPOSITORY_CODES: Final[Mapping[type[HfHubHTTPError], str]] = {
+    RepositoryNotFoundError: "repo_not_found",
+    GatedRepoError: "gated",
+}
 _RETRIED: Final = frozenset({408, 429, 500, 502, 503, 504})
 _ENGINES: Final[Mapping[str, Server]] = {
     "vllm": Server.VLLM,
@@ -71,6 +85,7 @@ async def model_target(model_id: str, provider: str | None, token: SecretStr | N
             "api_key is not a Hugging Face token (hf_...), which model_id needs. To talk to a "
             "provider with its own key, give its URL as base_url."
         )
+    model_id, provider = _split_provider(model_id, provider)
     api = HfApi(token=token.get_secret_value())
     info = await _ask(lambda: api.model_info(model_id, expand=["inferenceProviderMapping"]))
     if isinstance(info, Failure):
@@ -89,23 +104,36 @@ async def model_target(model_id: str, provider: str | None, token: SecretStr | N
     )
 
 
+def _split_provider(model_id: str, provider: str | None) -> tuple[str, str | None]:
+    """The router's own spelling, `model:provider`, says what two attributes do here."""
+    repository, _, suffix = model_id.partition(":")
+    if suffix and provider and suffix != provider:
+        raise ConfigurationError(
+            f"model_id names the provider {suffix!r}, and provider is {provider!r}. Keep one."
+        )
+    return repository, provider or suffix or None
+
+
 def _model_failure(failure: Failure, model_id: str) -> Exception:
-    match failure.status:
-        case 401 if failure.code != "repo_not_found":
-            return run_error(failure)
-        case 401 | 404:
-            return _stop(
-                "not_found",
-                f"there is no model {model_id!r} on the Hub that this token may see",
-                "Check model_id; for a private model, check whose token it is.",
-                404,
+    match failure.code, failure.status:
+        case "bad_name", _:
+            return ConfigurationError(
+                f"model_id {model_id[:100]!r} is not the name of a model on the Hub. "
+                "Write it as organisation/model; for a file or folder, serve it and give base_url."
             )
-        case 403:
+        case "gated", _:
             return _stop(
                 "gated",
                 f"the model {model_id!r} is gated: {failure.message}",
                 f"Ask for access at {constants.ENDPOINT}/{model_id}, then run again.",
                 403,
+            )
+        case ("repo_not_found", _) | (_, 404):
+            return _stop(
+                "not_found",
+                f"there is no model {model_id!r} on the Hub that this token may see",
+                "Check model_id; for a private model, check whose token it is.",
+                404,
             )
         case _:
             return run_error(failure)
@@ -119,7 +147,7 @@ def _check_provider(model_id: str, provider: str | None, served: Mapping[str, An
             "Pick a model with providers, or deploy it as a dedicated endpoint (endpoint_name).",
             404,
         )
-    if provider and provider != "auto" and provider not in served:
+    if provider and provider not in _POLICIES and provider not in served:
         raise _stop(
             "not_served",
             f"{provider} does not serve {model_id!r}; these do: {', '.join(sorted(served))}",
@@ -152,7 +180,7 @@ async def _check_rights(api: HfApi) -> None:
 
 
 async def endpoint_target(
-    name: str, namespace: str | None, token: SecretStr | None, *, wait: float
+    name: str, namespace: str | None, token: SecretStr | None, *, wait: ReadyWait
 ) -> Target:
     """The URL of a dedicated endpoint, once it runs. Wakes it when it sleeps.
 
@@ -160,7 +188,7 @@ async def endpoint_target(
         name: the endpoint's.
         namespace: whose it is; default: the token's own user.
         token: one that may see the endpoint, and start it if it sleeps.
-        wait: seconds to wait for it to run.
+        wait: for how long it is waited for.
 
     Raises:
         AuthenticationError, AccessError, ModelNotFoundError: the token, or the name.
@@ -220,12 +248,9 @@ async def _resume(api: HfApi, endpoint: InferenceEndpoint) -> InferenceEndpoint:
 
 
 async def _wait_until_running(
-    api: HfApi, endpoint: InferenceEndpoint, wait: float
+    api: HfApi, endpoint: InferenceEndpoint, wait: ReadyWait
 ) -> InferenceEndpoint:
-    started = said = anyio.current_time()
-    seen = ""
     while endpoint.status != "running" or not endpoint.url:
-        now = anyio.current_time()
         if endpoint.status in {"failed", "updateFailed"}:
             said_why = endpoint.raw["status"].get("message") or "no reason given"
             raise _stop(
@@ -233,22 +258,14 @@ async def _wait_until_running(
                 f"the endpoint {endpoint.name!r} is {endpoint.status}: {said_why}",
                 "Look at its logs, mend it, and run again.",
             )
-        if now - started >= wait:
+        if wait.is_over:
             raise _stop(
                 "unavailable",
-                f"the endpoint {endpoint.name!r} is still {endpoint.status} after {wait:.0f} s",
+                f"the endpoint {endpoint.name!r} is still {endpoint.status} "
+                f"after {wait.waited:.0f} s",
                 "Wait longer with wait_ready, or look at its logs.",
             )
-        if endpoint.status != seen or now - said >= _SAY_EVERY:
-            logger.warning(
-                "endpoint %s is %s; waited %.0f s of %.0f s at most",
-                endpoint.name,
-                endpoint.status,
-                now - started,
-                wait,
-            )
-            seen, said = endpoint.status, now
-        await anyio.sleep(min(POLL_SECONDS, wait))
+        await wait.pause(f"endpoint {endpoint.name}", endpoint.status)
         endpoint = await _endpoint(api, endpoint.name, endpoint.namespace)
     return endpoint
 
@@ -266,34 +283,39 @@ async def _ask(call: Callable[[], T]) -> T | Failure:
 
     The library's exceptions hold the request with its token, so none leaves this function.
     """
-    return await to_thread.run_sync(_answer, call)
+    with anyio.move_on_after(ANSWER_SECONDS):
+        return await to_thread.run_sync(_answer, call, abandon_on_cancel=True)
+    return _unreachable(f"no answer in {ANSWER_SECONDS:.0f} s")
 
 
 def _answer(call: Callable[[], T]) -> T | Failure:
-    failure: Failure
     try:
-        for attempt in stamina.retry_context(on=_is_passing, attempts=4, timeout=60.0):
+        for attempt in stamina.retry_context(on=_is_passing, attempts=4, timeout=ANSWER_SECONDS):
             with attempt:
                 return call()
         raise AssertionError("a retry context returns or raises")
     except HfHubHTTPError as error:
         response = error.response
         failure = classify_status(response.status_code, response.headers, response.content)
-        if type(error).__name__ == "RepositoryNotFoundError":
-            failure = Failure(
-                kind=failure.kind,
-                code="repo_not_found",
-                status=failure.status,
-                message=failure.message,
-            )
+        code = _REPOSITORY_CODES.get(type(error), failure.code)
+        return replace(failure, code=code)
     except httpx2.TransportError as error:
-        failure = Failure(
-            kind=FailureKind.UNAVAILABLE,
-            code="unavailable",
-            message=f"Hugging Face cannot be reached: {type(error).__name__}",
-            hint="Check the network and HF_ENDPOINT.",
-        )
-    return failure
+        return _unreachable(type(error).__name__)
+    except HFValidationError:
+        return Failure(kind=FailureKind.RUN, code="bad_name", message="no name of a repository")
+    except OfflineModeIsEnabled:
+        return _unreachable("HF_HUB_OFFLINE is set", "Unset it, or give base_url.")
+    except (AttributeError, LookupError, TypeError, ValueError, InferenceEndpointError) as error:
+        return _unreachable(f"its answer cannot be read ({type(error).__name__})")
+
+
+def _unreachable(why: str, hint: str = "Check the network and HF_ENDPOINT.") -> Failure:
+    return Failure(
+        kind=FailureKind.UNAVAILABLE,
+        code="unavailable",
+        message=f"Hugging Face cannot be reached: {why}",
+        hint=hint,
+    )
 
 
 def _is_passing(error: Exception) -> bool:

@@ -6,6 +6,7 @@ Answers are read from the raw response, which costs a fraction of its response m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -18,6 +19,7 @@ from distilabel._clients.answers import (
     parse_text,
     with_headers,
 )
+from distilabel._clients.clocks import token_clock
 from distilabel._clients.failures import classify
 from distilabel._clients.transport import PLACEHOLDER, Exchange, current_exchange
 from distilabel.records import Answer, Failure, Request
@@ -58,20 +60,24 @@ class OpenAIClient:
     async def _send(self, request: Request, exchange: Exchange) -> Answer | None:
         arguments = self._arguments(request)
         if request.stream:
-            return await self._stream(request, arguments)
+            async with token_clock(exchange) as heard:
+                answer = await self._stream(request, arguments, heard)
+            return answer or _parse(request, exchange)
         if request.prompt is not None:
             await self._openai.completions.with_raw_response.create(**arguments)
         else:
             await self._openai.chat.completions.with_raw_response.create(**arguments)
         return _parse(request, exchange)
 
-    async def _stream(self, request: Request, arguments: dict[str, Any]) -> Answer | None:
+    async def _stream(
+        self, request: Request, arguments: dict[str, Any], heard: Callable[[], None]
+    ) -> Answer | None:
         arguments |= {"stream": True, "stream_options": {"include_usage": True}}
         if request.prompt is not None:
             async with await self._openai.completions.create(**arguments) as chunks:
-                return await collect_text(chunks)
+                return await collect_text(chunks, heard)
         async with await self._openai.chat.completions.create(**arguments) as chunks:
-            return await collect_chat(chunks)
+            return await collect_chat(chunks, heard)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         arguments: dict[str, Any] = {"model": self._model, **request.options}

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from dataclasses import replace
 from typing import Final
 
-import anyio
 import httpx2
 from anyio import to_thread
+from pydantic import SecretStr
 
-from distilabel._clients.credentials import saved_token, token_for_url
+from distilabel._clients.credentials import saved_token, sendable_token, token_for_url
 from distilabel._clients.naming import Naming
 from distilabel._clients.probe import probe
 from distilabel._clients.targets import Target, target_of_url
 from distilabel._clients.transport import open_session
+from distilabel._clients.waiting import ReadyWait
 from distilabel.errors import ConfigurationError, InstallationError, run_error
-from distilabel.records import Client, Route, Server
+from distilabel.records import Client, Failure, FailureKind, Route, Server
 
 __all__ = ["open_client", "resolve", "route_of"]
 
-logger = logging.getLogger("distilabel")
-
-_POLL_SECONDS: Final = 2.0
-_SAY_EVERY: Final = 30.0
 _NO_TGI_ROUTE: Final = frozenset(
     {Server.VLLM, Server.SGLANG, Server.LLAMACPP, Server.OPENAI, Server.ROUTER}
 )
@@ -37,49 +33,59 @@ async def resolve(naming: Naming) -> Target:
         ConfigurationError: the naming does not fit what is there.
         RunError: no request can succeed.
     """
-    token = naming.given_token or naming.found_token or await to_thread.run_sync(saved_token)
+    found = naming.found_token or await to_thread.run_sync(saved_token)
+    if naming.base_url is not None:
+        target = target_of_url(naming.base_url)
+        token = token_for_url(target.root, naming.given_token, found)
+        wait = ReadyWait(naming.wait_ready)
+        target = await _probed(naming, replace(target, token=token), wait, patient=False)
+        return replace(target, model=_chosen_model(naming, target))
+    return await _resolve_name(naming, _hub_token(naming.given_token, found))
+
+
+async def _resolve_name(naming: Naming, token: SecretStr | None) -> Target:
+    """The target of a name that the Hub or the control plane knows."""
+    from distilabel._clients.hub_targets import endpoint_target, model_target
+
     if naming.model_id is not None:
-        from distilabel._clients.hub_targets import model_target
-
-        target = await model_target(naming.model_id, naming.provider, token)
-        return replace(target, token=token)
-    if naming.endpoint_name is not None:
-        from distilabel._clients.hub_targets import endpoint_target
-
-        target = await endpoint_target(
-            naming.endpoint_name, naming.endpoint_namespace, token, wait=naming.wait_ready
-        )
-        return await _probed(naming, replace(target, token=token), patient=True)
-    assert naming.base_url is not None
-    target = target_of_url(naming.base_url)
-    found = None if naming.given_token else token
-    token = token_for_url(target.root, naming.given_token, found)
-    target = await _probed(naming, replace(target, token=token), patient=False)
-    return replace(target, model=_chosen_model(naming, target))
+        return replace(await model_target(naming.model_id, naming.provider, token), token=token)
+    assert naming.endpoint_name is not None
+    wait = ReadyWait(naming.wait_ready)
+    target = await endpoint_target(
+        naming.endpoint_name, naming.endpoint_namespace, token, wait=wait
+    )
+    token = token_for_url(target.root, token, None)
+    return await _probed(naming, replace(target, token=token), wait, patient=True)
 
 
-async def _probed(naming: Naming, target: Target, *, patient: bool) -> Target:
+def _hub_token(given: SecretStr | None, found: SecretStr | None) -> SecretStr | None:
+    if given:
+        return sendable_token(given, "api_key")
+    return sendable_token(found, "the token of this environment") if found else None
+
+
+async def _probed(naming: Naming, target: Target, wait: ReadyWait, *, patient: bool) -> Target:
     """`target` as its server describes itself. `patient`: nothing listening yet is waited out."""
-    started = said = anyio.current_time()
     async with _open_session(naming, target) as session:
         while True:
             found = await probe(session, target)
             if isinstance(found, Target):
                 return found
-            waited = anyio.current_time() - started
-            nothing_there = found.status is None and not patient
-            if nothing_there or waited >= naming.wait_ready:
+            if found.status is None and not patient:
                 raise run_error(replace(found, code="unavailable"))
-            if said == started or anyio.current_time() - said >= _SAY_EVERY:
-                said = anyio.current_time()
-                logger.warning(
-                    "%s is not ready (%s); waited %.0f s of %.0f s at most",
-                    target.root,
-                    found.message,
-                    waited,
-                    naming.wait_ready,
-                )
-            await anyio.sleep(min(_POLL_SECONDS, naming.wait_ready))
+            if wait.is_over:
+                raise run_error(_never_ready(found, target, wait))
+            await wait.pause(target.root, f"not ready ({found.message})")
+
+
+def _never_ready(last: Failure, target: Target, wait: ReadyWait) -> Failure:
+    return replace(
+        last,
+        kind=FailureKind.UNAVAILABLE,
+        code="unavailable",
+        message=f"{target.root} is not ready after {wait.waited:.0f} s: {last.message}",
+        hint=last.hint or "Wait longer with wait_ready, or look at the server's logs.",
+    )
 
 
 def _chosen_model(naming: Naming, target: Target) -> str | None:

@@ -27,6 +27,7 @@ from distilabel._clients.bounds import (
 )
 from distilabel.config import MAX_NEW_TOKENS
 from distilabel.errors import ParameterError
+from distilabel.grammar.as_written import as_written
 from distilabel.records import Route, Server
 
 __all__ = [
@@ -181,6 +182,11 @@ _OFF: Final[Mapping[str, tuple[Any, ...]]] = {
 }
 """Values that ask for what every route does anyway; there is nothing to send."""
 
+_NOT_COMPLETED: Final = frozenset(
+    {"logprobs", "presence_penalty", "return_full_text", "top_logprobs"}
+)
+"""What TGI's completions API, a wrapper around its own route, accepts and ignores."""
+
 _ELSEWHERE: Final[Mapping[str, str]] = {
     "best_of": "num_generations",
     "grammar": "structured_output",
@@ -275,7 +281,7 @@ def compile_parameters(given: Mapping[str, Any], route: Route, server: Server) -
             options[column] = value
     _express(options, given, route, server)
     if route is Route.HUB_CHAT and server is not Server.TGI and "response_format" in body:
-        body["response_format"] = _as_written(body["response_format"])
+        body["response_format"] = as_written(body["response_format"])
     if body:
         options["extra_body"] = body
     return Compiled(
@@ -306,10 +312,12 @@ def _column(name: str, route: Route, server: Server) -> str:
             f"'{name}' cannot be sent on the path {route.value}. It can on: {', '.join(able)}. "
             f"({_WAYS})"
         )
-    if server in parameter.refused_by and route is not Route.HUB_TEXT:
+    ignored = route is Route.OPENAI_TEXT and server is Server.TGI and name in _NOT_COMPLETED
+    if ignored or (server in parameter.refused_by and route is not Route.HUB_TEXT):
+        out = ", or set tokenizer_id and leave use_openai_client out" if parameter.hub_text else ""
         raise ParameterError(
             f"'{name}' is not understood by {server.value} on the path {route.value}. "
-            f"Leave it out{', or set tokenizer_id' if parameter.hub_text else ''}."
+            f"Leave it out{out if server is Server.TGI else ''}."
         )
     return column
 
@@ -361,23 +369,3 @@ def _respect_tgi_bounds(options: dict[str, Any]) -> None:
     for name in ("top_p", "typical_p"):
         if options.get(name) == 1:
             del options[name]
-
-
-class _AsWritten(str):
-    """A string that equals none, so a library that looks for it leaves it as it is."""
-
-    __slots__ = ()
-    __hash__ = str.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return False
-
-
-def _as_written(response_format: Mapping[str, Any]) -> dict[str, Any]:
-    """`response_format` so that huggingface_hub sends it unchanged.
-
-    For every URL it turns `json_schema` into TGI's dialect, which others accept and ignore.
-    """
-    if response_format.get("type") != "json_schema":
-        return dict(response_format)
-    return {**response_format, "type": _AsWritten("json_schema")}

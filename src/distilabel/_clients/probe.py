@@ -27,6 +27,12 @@ __all__ = ["PROBE_TIMEOUT", "probe"]
 PROBE_TIMEOUT: Final = 10.0
 """Seconds for one question of a probe."""
 
+_HICCUPS: Final = 2
+_HICCUP_SECONDS: Final = 0.5
+_WAITED_FOR: Final = frozenset({FailureKind.UNAVAILABLE, FailureKind.THROTTLE})
+_GATEWAY_CODES: Final = frozenset({"bad_gateway", "gateway_timeout"})
+"""What a gateway says of a server behind it that does not listen yet."""
+
 _OWNERS: Final[Mapping[str, Server]] = {
     "vllm": Server.VLLM,
     "sglang": Server.SGLANG,
@@ -44,14 +50,14 @@ async def probe(session: httpx2.AsyncClient, target: Target) -> Target | Failure
         RunError: no request can succeed: the token is rejected, TLS fails, the URL has moved.
     """
     models, about = await asyncio.gather(
-        _ask(session, f"{target.api}/models"), _ask(session, f"{target.root}/info")
+        _ask_again(session, f"{target.api}/models"), _ask(session, f"{target.root}/info")
     )
-    for answer in (models, about):
-        if isinstance(answer, Failure):
-            if _is_fatal(answer):
-                raise run_error(answer)
-            if answer.kind in {FailureKind.UNAVAILABLE, FailureKind.THROTTLE}:
-                return answer
+    # `/info` is TGI's alone: gateways answer anything to a path that they do not know.
+    if isinstance(models, Failure):
+        if _is_fatal(models) and not isinstance(about, dict):
+            raise run_error(replace(models, kind=FailureKind.RUN))
+        if models.kind in _WAITED_FOR or models.code in _GATEWAY_CODES:
+            return models
     served = _served(models)
     server = _server_of(target, served, about)
     return replace(
@@ -64,11 +70,24 @@ async def probe(session: httpx2.AsyncClient, target: Target) -> Target | Failure
 
 def _is_fatal(failure: Failure) -> bool:
     """401 and 403 are the token's; redirects and TLS the URL's. 404 only lacks that route."""
+    if failure.code == "web_page":
+        return True
     return failure.kind is FailureKind.RUN and failure.status not in {404, 405, 410, 501}
 
 
+async def _ask_again(session: httpx2.AsyncClient, url: str) -> Any:
+    """As `_ask`; a hiccup is not taken for an answer."""
+    answer = await _ask(session, url)
+    for _ in range(_HICCUPS):
+        if not isinstance(answer, Failure) or answer.kind is not FailureKind.TRANSIENT:
+            break
+        await asyncio.sleep(_HICCUP_SECONDS)
+        answer = await _ask(session, url)
+    return answer
+
+
 async def _ask(session: httpx2.AsyncClient, url: str) -> Any:
-    """The JSON behind `url`, a `Failure`, or `None` where the answer says nothing."""
+    """The JSON behind `url`, or a `Failure`."""
     exchange = Exchange()
     token = current_exchange.set(exchange)
     error: Exception | None = None
@@ -77,10 +96,8 @@ async def _ask(session: httpx2.AsyncClient, url: str) -> Any:
             response = await session.get(url)
         if response.status_code == 200:
             return response.json()
-    except (httpx2.HTTPError, TimeoutError) as raised:
+    except (httpx2.HTTPError, TimeoutError, ValueError) as raised:
         error = raised
-    except ValueError:
-        return None
     finally:
         current_exchange.reset(token)
     return classify(exchange, Request(ordinal=-1), error)

@@ -16,12 +16,13 @@ import os
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from functools import partial
+from typing import Any, Final
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -30,10 +31,23 @@ from httpx_aiohttp.httpx2 import AiohttpTransport
 
 from distilabel.config import CONNECT_TIMEOUT, KEEPALIVE_SECONDS, MAX_RESPONSE_BYTES
 
-__all__ = ["PLACEHOLDER", "Exchange", "WireFault", "current_exchange", "open_session"]
+__all__ = [
+    "PLACEHOLDER",
+    "Connector",
+    "Exchange",
+    "WireFault",
+    "current_exchange",
+    "open_session",
+]
 
 PLACEHOLDER = "hf_set-when-sent"
 """What the client libraries hold in the place of a token."""
+
+_WHOLE: Final = ("application/json", "text/html")
+"""Content types that are no stream, whatever was asked for."""
+
+Connector = Callable[[ssl.SSLContext], aiohttp.BaseConnector]
+"""Makes a pool of connections that trusts what the context does, on the loop that will use it."""
 
 
 class WireFault(StrEnum):
@@ -43,6 +57,8 @@ class WireFault(StrEnum):
     DNS = "dns"
     TLS = "tls"
     CONNECT_TIMEOUT = "connect_timeout"
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105 - a token of text
+    TOKEN_TIMEOUT = "token_timeout"  # noqa: S105
     RESET = "reset"
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
@@ -79,7 +95,12 @@ current_exchange: ContextVar[Exchange] = ContextVar("current_exchange")
 
 
 def open_session(
-    url: str, token: str | None, headers: Mapping[str, str], *, trust: ssl.SSLContext | None = None
+    url: str,
+    token: str | None,
+    headers: Mapping[str, str],
+    *,
+    trust: ssl.SSLContext | None = None,
+    connector: Connector | None = None,
 ) -> httpx2.AsyncClient:
     """An httpx2 client for one origin. Call it, use it and close it on one event loop.
 
@@ -88,8 +109,11 @@ def open_session(
         token: sent as `Authorization: Bearer`, or nothing.
         headers: sent with every request; they replace the client libraries' own.
         trust: certificates to trust; default: the system's, as httpx2 finds them.
+        connector: makes the pool of connections; default: TCP without a limit.
     """
-    transport = _OneOriginTransport(httpx2.URL(url), token, headers, trust)
+    context = trust or httpx2.create_ssl_context()
+    pool = partial(connector or _open_connector, context)
+    transport = _OneOriginTransport(httpx2.URL(url), token, headers, context, pool)
     timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
     return httpx2.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False)
 
@@ -100,17 +124,17 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
         url: httpx2.URL,
         token: str | None,
         headers: Mapping[str, str],
-        trust: ssl.SSLContext | None,
+        trust: ssl.SSLContext,
+        pool: Callable[[], aiohttp.BaseConnector],
     ) -> None:
         self._origin = _origin(url)
         self._replaced = {"authorization", *(name.lower() for name in headers)}
-        context = trust or httpx2.create_ssl_context()
         session_headers = {"Accept-Encoding": "identity", **headers}
         if token:
             session_headers["Authorization"] = f"Bearer {token}"
         self._inner = AiohttpTransport(
-            verify=context,
-            client=lambda: _open_aiohttp(session_headers, context, _proxy_for(url)),
+            verify=trust,
+            client=lambda: _open_aiohttp(session_headers, pool(), _proxy_for(url)),
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -129,10 +153,12 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
         exchange.status, exchange.headers = response.status_code, response.headers
         exchange.response = response
         response.stream = _CappedStream(response, exchange)
+        # Who asked for a stream reads only events, and what else came says what happened.
         if response.status_code >= 400:
-            # Who asked for a stream does not read an error's body, and it says what happened.
             with suppress(WireError):
-                await response.aread()
+                await _read_whole(response)
+        elif response.headers.get("content-type", "").lower().startswith(_WHOLE):
+            await _read_whole(response)
         return response
 
     async def aclose(self) -> None:
@@ -181,6 +207,15 @@ class _CappedStream(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
+async def _read_whole(response: httpx2.Response) -> None:
+    """Read the body now. Whoever sent the request cannot close what was not handed to it."""
+    try:
+        await response.aread()
+    except BaseException:
+        await response.aclose()
+        raise
+
+
 def _note(exchange: Exchange, error: Exception, otherwise: WireFault) -> WireError:
     """Write what `error` means into the exchange; the first fault noted stays."""
     if isinstance(error, WireError):
@@ -220,12 +255,15 @@ def _dns_detail(error: BaseException) -> str:
     return f"{host} does not resolve"
 
 
-def _open_aiohttp(
-    headers: Mapping[str, str], context: ssl.SSLContext, proxy: str | None
-) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(
+def _open_connector(context: ssl.SSLContext) -> aiohttp.BaseConnector:
+    return aiohttp.TCPConnector(
         limit=0, ssl=context, keepalive_timeout=KEEPALIVE_SECONDS, socket_factory=_kept_alive
     )
+
+
+def _open_aiohttp(
+    headers: Mapping[str, str], connector: aiohttp.BaseConnector, proxy: str | None
+) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector, headers=headers, proxy=proxy, cookie_jar=aiohttp.DummyCookieJar()
     )

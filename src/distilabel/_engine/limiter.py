@@ -32,7 +32,8 @@ from distilabel._engine.search import Search
 
 __all__ = ["Limiter", "LimiterSettings", "LimiterStatistics", "Permit"]
 
-_IDLE, _IDLE_LATENCIES = 30.0, 4.0
+_IDLE = 30.0
+_SILENT_LATENCIES, _LONGEST_FIRST_LATENCY = 4.0, 600.0
 _INPUT_WORK = 0.1
 _WORK_SMOOTHING = 0.05
 _WINDOW_LEAST, _WINDOW_MOST = 64, 8192
@@ -259,7 +260,7 @@ class Limiter:
 
     def _note_time(self, now: float) -> None:
         elapsed = now - self._seen
-        if elapsed > _IDLE and elapsed > _IDLE_LATENCIES * self._search.latency:
+        if elapsed > _IDLE and elapsed > self._longest_silence():
             # Idle or suspended: latencies that span it mean nothing.
             self._evidence_since = now
             self._search.void(now)
@@ -268,6 +269,12 @@ class Limiter:
         settle_at = self._refusals.settle_at
         if settle_at is not None and now >= settle_at:
             self._settle(now)
+
+    def _longest_silence(self) -> float:
+        """Seconds in which nothing at all may happen though the machine is awake and busy."""
+        if not self._in_flight:
+            return 0.0
+        return _SILENT_LATENCIES * self._search.latency or _LONGEST_FIRST_LATENCY
 
     def _settle(self, now: float) -> None:
         search, refusals = self._search, self._refusals

@@ -1,15 +1,15 @@
 """Fast growth from a start: a little more with every completion, until a doubling brings nothing.
 
-Growth is smooth, so a server that refuses is met at its very wall, and needs no whole round of
-latencies. Completions per second are compared octave by octave; where the last doubling of the
-limit brought hardly more, growth stops, looks once more at what comes without growing, and
-either goes on or ends at what the measured speed needs. Pure: clock readings are arguments.
+A round lasts until the limit has doubled and answers have come from there; it needs no whole
+latency where latencies differ, and exactly one where they are all the same and answers come in
+waves. Growth within it is smooth, so a server that refuses is met at its very wall. Where the
+last doubling hardly brought more completions per second, growth stops and looks for one round
+more; then it goes on, or ends at what the measured speed needs. Pure: clock readings are
+arguments.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 __all__ = ["LEAST", "Ramp"]
@@ -18,7 +18,6 @@ LEAST = 16
 """Completions without which nothing is concluded."""
 
 _GROWTH = 2
-_SEGMENT = 2**0.5
 _PLATEAU = 1.15
 _SUSPECT = 1.4
 _COLLAPSE = 0.9
@@ -26,104 +25,102 @@ _AMPLE = 6.0
 _SMALLEST_SHARE = 8
 
 
-class _Segment(NamedTuple):
-    """What completed while the limit grew by half an octave."""
+class _Round(NamedTuple):
+    """What completed while the limit doubled."""
 
     n: int
     seconds: float
     work: float
+    limit: int
+    """At its end."""
+
+    @property
+    def speed(self) -> float:
+        """Completions per second."""
+        return self.n / self.seconds
 
 
 class Ramp:
     """One climb. `over` once it has ended."""
 
-    __slots__ = ("_early", "_first", "_mark", "_n", "_segments", "_since", "_work", "over")
+    __slots__ = ("_before", "_first", "_fresh", "_looking", "_n", "_since", "_top", "_work", "over")
 
     def __init__(self, now: float, limit: int) -> None:
         self.over = False
-        self._segments: list[_Segment] = []
         self._first = (0, 0.0, 0.0)
-        self._early: float | None = None
-        self._start_segment(now, limit)
+        self.void(now, limit)
+
+    def void(self, now: float, limit: int) -> None:
+        """Forget how fast it went so far, and go on from here."""
+        self._before: _Round | None = None
+        self._looking = False
+        self._start_round(now, limit)
 
     def grow(self, now: float, limit: int, bound: int, *, work: float, latency: float) -> int:
         """The limit after one more completion at a saturated `limit`."""
         self._n += 1
         self._work += work
+        self._fresh += now - latency >= self._since
         n, sum_latency, sum_work = self._first
         if n < LEAST:
             self._first = n + 1, sum_latency + latency, sum_work + work
-        if self._early is not None:
+        if self._looking:
             return self._look(now, limit)
         if limit >= bound:
             self.over = True
             return limit
-        limit = min(limit + _GROWTH, bound)
-        return self._compare(now, limit) if limit >= self._mark else limit
+        limit = min(limit + _GROWTH, bound, self._top)
+        return self._compare(now, limit) if limit >= self._top and self._fresh >= LEAST else limit
 
-    def void(self, now: float, limit: int) -> None:
-        """Forget what was seen so far, and go on from here."""
-        self._segments.clear()
-        self._early = None
-        self._start_segment(now, limit)
-
-    def _start_segment(self, now: float, limit: int) -> None:
+    def _start_round(self, now: float, limit: int) -> None:
         self._since = now
-        self._n = 0
+        self._n = self._fresh = 0
         self._work = 0.0
-        self._mark = limit * _SEGMENT
+        self._top = 2 * limit
 
-    def _end_segment(self, now: float, limit: int) -> _Segment:
-        segment = _Segment(self._n, max(now - self._since, 1e-9), self._work)
-        self._start_segment(now, limit)
-        return segment
+    def _end_round(self, now: float, limit: int) -> _Round:
+        ended = _Round(self._n, max(now - self._since, 1e-9), self._work, limit)
+        self._start_round(now, limit)
+        return ended
 
     def _compare(self, now: float, limit: int) -> int:
-        """Half an octave further: is it still worth it?"""
-        segments = self._segments
-        segments.append(self._end_segment(now, limit))
-        early, late = _speed(segments[-4:-2]), _speed(segments[-2:])
-        if early is None or late is None:
+        """A doubling later, and answered from there: was it worth it?"""
+        before, ended = self._before, self._end_round(now, limit)
+        self._before = ended
+        if before is None:
             return limit
-        need = self._need(segments[-2:])
+        need = self._need(ended)
         enough = _SUSPECT if limit > 1.5 * need else _PLATEAU
-        if late >= enough * early:
+        gain = ended.speed / before.speed
+        if gain >= enough:
             return limit
-        if late < _COLLAPSE * early:
+        if gain < _COLLAPSE:
             return self._end(limit, min(need, limit / 2))
-        self._early = early
+        self._before = before
+        self._looking = True
         return limit
 
     def _look(self, now: float, limit: int) -> int:
         """A moment without growth: what grew may only not have come through yet."""
-        if self._n < max(LEAST, limit // 4):
+        if self._n < max(LEAST, limit // 4) or self._fresh < LEAST:
             return limit
-        early, self._early = self._early, None
-        segment = self._end_segment(now, limit)
-        if early is not None and segment.n / segment.seconds >= _SUSPECT * early:
-            self._segments = [segment]
+        before, ended = self._before, self._end_round(now, limit)
+        self._before = ended
+        self._looking = False
+        if before is not None and ended.speed >= before.speed * _SUSPECT:
             return limit
-        return self._end(limit, self._need([segment]))
+        return self._end(limit, self._need(ended))
 
     def _end(self, limit: int, need: float) -> int:
         self.over = True
         return max(1, limit // _SMALLEST_SHARE, min(limit, int(need)))
 
-    def _need(self, segments: Sequence[_Segment]) -> float:
+    def _need(self, ended: _Round) -> float:
         """In flight that keep up this speed at the latency seen first, amply.
 
         The first latencies are those of the quickest answers, and batching makes all slower.
         """
         n, latency, work = self._first
-        seconds = sum(segment.seconds for segment in segments)
-        by_count = sum(segment.n for segment in segments) / seconds * latency / max(n, 1)
-        by_work = sum(segment.work for segment in segments) / seconds * latency / max(work, 1e-9)
+        by_count = ended.speed * latency / max(n, 1)
+        by_work = ended.work / ended.seconds * latency / max(work, 1e-9)
         return _AMPLE * max(by_count, by_work)
-
-
-def _speed(segments: Sequence[_Segment]) -> float | None:
-    """Completions per second, if there are enough to say."""
-    n = sum(segment.n for segment in segments)
-    if n < LEAST:
-        return None
-    return n / math.fsum(segment.seconds for segment in segments)

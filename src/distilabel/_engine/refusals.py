@@ -24,6 +24,7 @@ __all__ = ["Cut", "Lift", "Refusals", "Stage"]
 
 _CUT_FIRST, _CUT_AGAIN = 0.97, 0.85
 _STRIKES = 3
+_BELOW = 0.75
 _LONG_CLEAN = 10
 _SETTLE_LEAST, _SETTLE_MOST = 0.02, 0.5
 _LONGEST_PAUSE = 15.0
@@ -74,7 +75,7 @@ class Refusals:
         """Rounds in a row in which nothing was accepted."""
         self._limit_before = 1
         self._answered = 0
-        self._load = 0
+        self._load = self._lowest = self._burst = 0
         self._strikes = 0
         self._share = 0.0
         self._runs = 0
@@ -106,6 +107,8 @@ class Refusals:
         self.delay += 0.2 * (now - sent_at - self.delay)
         recent = sent_at >= self._since
         self._refused += recent
+        self._burst += 1
+        self._lowest = min(self._lowest, load)
         if self.stage is Stage.RANDOM:
             self._watch(now)
             return False
@@ -116,6 +119,8 @@ class Refusals:
         settle = min(max(1.5 * self.delay, _SETTLE_LEAST), _SETTLE_MOST)
         self.settle_at = now + min(settle * 2.0 ** min(self.fruitless, 20), _LONGEST_PAUSE)
         self._answered = 0
+        self._burst = 1
+        self._lowest = load
         return True
 
     def _explain(self, now: float, limit: int) -> None:
@@ -155,7 +160,8 @@ class Refusals:
         above = self._load > self.wall.kept
         as_expected = self.wall.hit(now, kept)
         self._strikes = 0 if as_expected and above else self._strikes + 1
-        if self._strikes >= _STRIKES:
+        pell_mell = self._burst >= _RUNS and self._lowest < _BELOW * kept
+        if self._strikes >= _STRIKES or pell_mell:
             self.stage = Stage.RATE
             self._restart(now)
             return None

@@ -77,6 +77,8 @@ class Tries:
     ordinal: int
     charged: int = 0
     sent: int = 0
+    waits: int = 0
+    """Retries that were not the row's fault."""
     refusals: int = 0
     """Throttled with the word that another try is pointless."""
     successes_before: int = 0
@@ -117,6 +119,9 @@ class _Doubt:
 # A 504 after this many seconds smells of a gateway's ceiling, which a stream gets around.
 _GATEWAY_AGE: Final = 25.0
 _RECENT: Final = 30.0
+# Tries without fault that follow at once, and the longest a request then stands back, in seconds.
+_AT_ONCE: Final = 2
+_LONGEST_STANDBACK: Final = 5.0
 _PATIENCE: Final = 3
 # What differs from row to row in one refusal: numbers, identifiers, quoted values, echoes.
 _VARYING: Final = re.compile(r"\"[^\"]*\"|'[^']*'|`[^`]*`|\[prompt\]|\S*\d\S*")
@@ -177,7 +182,7 @@ class RetryPolicy:
             case FailureKind.THROTTLE:
                 return self._throttled(failure, tries)
             case FailureKind.UNAVAILABLE:
-                return self._away(failure, now)
+                return self._away(failure, tries, now)
             case FailureKind.TRANSIENT:
                 return self._charge(failure, tries, self._settings.transient_attempts, elapsed)
             case FailureKind.BAD_RESPONSE:
@@ -198,7 +203,16 @@ class RetryPolicy:
             return Stop(replace(failure, hint=f"The server asks for a pause of {asked:.0f} s."))
         if not failure.retryable:
             return self._dismissed(failure, tries)
-        return Retry(0.0)
+        return self._uncharged(tries)
+
+    def _uncharged(self, tries: Tries) -> Retry:
+        """The limiter spaces these out. A request that meets them again and again stands back by
+        itself too: an endpoint that says 429 and 503 in turn closes no gate for long."""
+        tries.waits += 1
+        if tries.waits <= _AT_ONCE:
+            return Retry(0.0)
+        ceiling = self._settings.first_delay * 2.0 ** min(tries.waits - _AT_ONCE, 10)
+        return Retry(self._rng.uniform(0, min(ceiling, _LONGEST_STANDBACK)))
 
     def _dismissed(self, failure: Failure, tries: Tries) -> Decision:
         """Told not to try again: only after a while, and not for ever."""
@@ -212,7 +226,7 @@ class RetryPolicy:
         alone = self._streak.times >= self._settings.throttle_stops
         return Stop(failure) if alone else GiveUp(failure)
 
-    def _away(self, failure: Failure, now: float) -> Decision:
+    def _away(self, failure: Failure, tries: Tries, now: float) -> Decision:
         if self._away_since is None:
             self._away_since = now
         if now - self._away_since >= self._settings.wait_ready:
@@ -220,7 +234,7 @@ class RetryPolicy:
             return Stop(replace(failure, code="unavailable", message=waited))
         if failure.code == "dns" and self.successes == 0:
             return Stop(failure) if self._is_believed(now) else Retry(self._settings.confirm_after)
-        return Retry(0.0)
+        return self._uncharged(tries)
 
     def _unusable(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
         page = failure.code == "web_page"

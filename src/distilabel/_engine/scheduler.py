@@ -43,7 +43,16 @@ _AWAY = {
     "refused": "nothing listens there",
     "dns": "the host's name does not resolve",
 }
-_OVERLOAD_SIGNS = frozenset({"timeout", "gateway_timeout", "generation_failed", "reset"})
+_OVERLOAD_SIGNS = frozenset(
+    {
+        "timeout",
+        "first_token_timeout",
+        "token_timeout",
+        "gateway_timeout",
+        "generation_failed",
+        "reset",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -269,7 +269,7 @@ class Search:
         self._evidence.fade()
         self._next_check = self._evidence.n
         self._up.restart(now, 0.0 if up else self._up.epochs)
-        self._down.restart(now, self._down.epochs if up else 0.0)
+        self._down.restart(now, self._down.epochs if up else self._down.epochs / 4.0)
         if up and gain > _STEEP * step:
             self.ramp(self.limit, now, self.reason)
 

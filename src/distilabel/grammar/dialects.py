@@ -1,10 +1,10 @@
 """What really constrains each server, on each route: one table.
 
 The entries are what the servers' own request types read: TGI's `GrammarType`, vLLM's (>= 0.11)
-`structured_outputs`, SGLang's `regex`/`json_schema`/structural tag, llama.cpp's `json_schema` and
+`structured_outputs`, SGLang's `regex`/`json_schema`, llama.cpp's `json_schema` and
 `grammar`, OpenAI's `response_format`. A field some server ignores is not an entry for it.
-huggingface_hub rewrites a `json_schema` response format to TGI's for every URL, also one given in
-`extra_body`, so `HUB_CHAT` never uses it there.
+huggingface_hub rewrites a `json_schema` response format to TGI's for every URL, so on `HUB_CHAT` it
+is sent `as_written`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from distilabel.grammar.as_written import as_written
 from distilabel.grammar.pattern_reader import read_pattern
 from distilabel.grammar.patterns import choices_to_gbnf, choices_to_regex
 from distilabel.grammar.schemas import is_closed, sendable, title
@@ -62,6 +63,14 @@ def _cautious(grammar: Grammar) -> Fields:
     return _json_schema(grammar, strict=is_closed(grammar.schema))
 
 
+def _standard_on_hub(grammar: Grammar) -> Fields:
+    return {"response_format": as_written(_standard(grammar)["response_format"])}
+
+
+def _cautious_on_hub(grammar: Grammar) -> Fields:
+    return {"response_format": as_written(_cautious(grammar)["response_format"])}
+
+
 def _tgi_json(grammar: Grammar) -> Fields:
     return {"response_format": {"type": "json_object", "value": sendable(grammar.text)}}
 
@@ -79,20 +88,8 @@ def _tgi_text_regex(grammar: Grammar) -> Fields:
 
 
 def _vllm(grammar: Grammar) -> Fields:
-    match grammar.format:
-        case GrammarFormat.JSON:
-            value: Any = sendable(grammar.text)
-        case GrammarFormat.REGEX:
-            value = _regex(grammar)
-        case GrammarFormat.CHOICE:
-            value = grammar.schema
+    value = grammar.schema if grammar.format is GrammarFormat.CHOICE else _regex(grammar)
     return {"structured_outputs": {str(grammar.format): value}}
-
-
-def _sglang_tag(grammar: Grammar) -> Fields:
-    """A structural tag that spans the whole answer: the one way past the hub client's rewrite."""
-    tag = {"type": "json_schema", "json_schema": sendable(grammar.text)}
-    return {"response_format": {"type": "structural_tag", "format": tag}}
 
 
 def _sglang_text(grammar: Grammar) -> Fields:
@@ -133,18 +130,20 @@ _TABLE: Final[Mapping[tuple[Server, Route], Mapping[GrammarFormat, Dialect]]] = 
         (Server.TGI, Route.HUB_CHAT): _row(_tgi_json, _tgi_regex),
         (Server.TGI, Route.HUB_TEXT): _row(_tgi_text_json, _tgi_text_regex),
         (Server.TGI, Route.OPENAI_CHAT): _row(_tgi_json, _tgi_regex),
-        (Server.VLLM, Route.HUB_CHAT): _row(_vllm, _vllm),
+        (Server.VLLM, Route.HUB_CHAT): _row(_standard_on_hub, _vllm),
         (Server.VLLM, Route.OPENAI_CHAT): _row(_standard, _vllm),
         (Server.VLLM, Route.OPENAI_TEXT): _row(_standard, _vllm),
-        (Server.SGLANG, Route.HUB_CHAT): _row(_sglang_tag, _sglang_regex),
+        (Server.SGLANG, Route.HUB_CHAT): _row(_standard_on_hub, _sglang_regex),
         (Server.SGLANG, Route.OPENAI_CHAT): _row(_standard, _sglang_regex),
         (Server.SGLANG, Route.OPENAI_TEXT): _row(_sglang_text, _sglang_regex),
         (Server.LLAMACPP, Route.HUB_CHAT): _LLAMACPP,
         (Server.LLAMACPP, Route.OPENAI_CHAT): _LLAMACPP,
         (Server.LLAMACPP, Route.OPENAI_TEXT): _LLAMACPP,
+        (Server.OPENAI, Route.HUB_CHAT): _row(_cautious_on_hub),
         (Server.OPENAI, Route.OPENAI_CHAT): _row(_cautious),
         (Server.ROUTER, Route.HUB_CHAT): _row(_cautious),
         (Server.ROUTER, Route.OPENAI_CHAT): _row(_cautious),
+        (Server.UNKNOWN, Route.HUB_CHAT): _row(_cautious_on_hub),
         (Server.UNKNOWN, Route.OPENAI_CHAT): _row(_cautious),
     }
 )

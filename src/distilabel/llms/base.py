@@ -16,11 +16,12 @@ from collections.abc import (
     Mapping,
 )
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from anyio import to_thread
 from pydantic import PrivateAttr
 
+from distilabel._clients.parameters import check_parameters
 from distilabel._engine.feed import aiter_results, iter_results
 from distilabel._engine.generations import RowPlan, answer_row
 from distilabel._engine.portal import Lease
@@ -29,6 +30,9 @@ from distilabel.errors import ParameterError, RunError
 from distilabel.llms.outputs import Output, output_of
 from distilabel.llms.serialization import Serializable
 from distilabel.records import Conversation, Result
+
+if TYPE_CHECKING:
+    from distilabel.llms.mapping import MapFunction
 
 __all__ = ["AsyncLLM", "GenerationParameters", "Input"]
 
@@ -219,6 +223,44 @@ class AsyncLLM(Serializable, ABC):
         results = aiter_results(lease, _planned(inputs, planner), _work(lease.scheduler))
         async for result in results:
             yield _indexed(result)
+
+    def as_map_function(
+        self,
+        *,
+        input_column: str | None = None,
+        system: str | None = None,
+        template: str | None = None,
+        num_generations: int = 1,
+        column_prefix: str = "",
+        **parameters: Unpack[GenerationParameters],
+    ) -> MapFunction:
+        """A picklable function for `datasets.Dataset.map(function, batched=True)`.
+
+            ask = llm.as_map_function(temperature=0.7)
+            ds.map(ask, batched=True, batch_size=1000, features=ask.features(ds.features))
+
+        Args:
+            input_column: default `messages`, else `prompt`, else `instruction`.
+            system: a system message for rows of text.
+            template: a Jinja template over the columns, which makes the user's message.
+            num_generations: completions per row.
+            column_prefix: before the names of the columns that are added.
+            **parameters: see `GenerationParameters`.
+
+        Raises:
+            ParameterError: a parameter is unknown or has a wrong value.
+        """
+        from distilabel.llms.mapping import MapFunction
+        from distilabel.rows import ConversationSpec
+
+        spec = ConversationSpec(input_column=input_column, system=system, template=template)
+        return MapFunction(
+            llm=self,
+            conversations=spec,
+            num_generations=_positive(num_generations),
+            column_prefix=column_prefix,
+            parameters=check_parameters(parameters),
+        )
 
     def statistics(self) -> EngineStatistics:
         """What the engine is doing for this target right now."""

@@ -14,7 +14,7 @@ from distilabel._clients.parameters import Compiled, compile_parameters
 from distilabel._engine.generations import RowPlan
 from distilabel.chat_templates import ChatRenderer
 from distilabel.conversations import validate_messages
-from distilabel.errors import ConversationError, InputError
+from distilabel.errors import ConversationError, InputError, ParameterError
 from distilabel.grammar import Grammar, check, constrain, parse_grammar
 from distilabel.llms.base import Input
 from distilabel.records import Conversation, Request, Route, Server
@@ -124,7 +124,16 @@ def _checker(grammar: Grammar | None) -> Callable[[str], str | None] | None:
 
 
 def _merged(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with a constraint, which must not meet one that is there already."""
+    body, added = options.get("extra_body", {}), more.get("extra_body", {})
+    said = {*options, *body}
+    for name in sorted({*more, *added} - {"extra_body"}):
+        if name in said:
+            raise ParameterError(
+                f"structured_output is sent to this server as '{name}', which a parameter beside "
+                "it says too. Keep one."
+            )
     merged = {**options, **more}
-    if "extra_body" in options and "extra_body" in more:
-        merged["extra_body"] = {**options["extra_body"], **more["extra_body"]}
+    if body and added:
+        merged["extra_body"] = {**body, **added}
     return merged

@@ -93,7 +93,7 @@ class InferenceEndpointsLLM(AsyncLLM):
     structured_output: dict[str, Any] | None = None
     """`{"format": "json" | "regex" | "choice", "schema": ...}` for every input."""
     structured_output_retries: int = Field(default=0, ge=0)
-    """Further tries for an answer that does not fit `structured_output`."""
+    """Further tries for an answer that does not fit its structured output, this or its own."""
     generation_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Generation parameters that per-call ones win over."""
     stream: bool | Literal["auto"] = "auto"
@@ -165,10 +165,6 @@ class InferenceEndpointsLLM(AsyncLLM):
         ):
             if getattr(self, field) and not getattr(self, needed):
                 raise ConfigurationError(f"{field} is given without {needed}, which it is for.")
-        if self.structured_output_retries and self.structured_output is None:
-            raise ConfigurationError(
-                "structured_output_retries is given without structured_output, which it is for."
-            )
 
     @property
     def model_name(self) -> str:

@@ -18,7 +18,7 @@ from distilabel.records import Conversation
 from distilabel.rows.decode import quoted
 from distilabel.rows.model import ArrowCells, Row
 
-__all__ = ["ConversationSpec", "Conversations", "PreparedRow"]
+__all__ = ["ConversationSpec", "Conversations", "PreparedRow", "without_nulls"]
 
 _INPUT_COLUMNS = ("messages", "prompt", "instruction")
 _PARAMETER_COLUMNS = ("parameters", "generation_kwargs")
@@ -101,7 +101,7 @@ class Conversations:
         if isinstance(value, str):
             value = [{"role": "user", "content": value}]
         elif isinstance(row.original, ArrowCells) and isinstance(value, list):
-            value = [_without_nulls(message) for message in value]
+            value = [without_nulls(message) for message in value]
         messages = validate_messages(value)
         system = self._spec.system
         if system is not None and messages[0]["role"] not in {"system", "developer"}:
@@ -157,16 +157,16 @@ def _json(text: str) -> Any:
         return None
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
     """Without the keys that an Arrow struct has only because another row has them."""
     if isinstance(value, dict):
         return {
-            key: _without_nulls(inner)
+            key: without_nulls(inner)
             for key, inner in value.items()
             if inner is not None or key == "content"
         }
     if isinstance(value, list):
-        return [_without_nulls(inner) for inner in value]
+        return [without_nulls(inner) for inner in value]
     return value
 
 
@@ -177,7 +177,7 @@ def _mapping(row: Row, column: str | None) -> Mapping[str, Any] | None:
     if isinstance(value, str):
         value = _json(value)
     elif isinstance(row.original, ArrowCells):
-        value = _without_nulls(value)
+        value = without_nulls(value)
     if not isinstance(value, Mapping):
         raise ConversationError(f"column {quoted([str(column)])} must hold a mapping or its JSON")
     return value

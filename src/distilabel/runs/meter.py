@@ -45,6 +45,7 @@ class Meter:
     failed: int = 0
     skipped: int = 0
     resumed: int = 0
+    duplicate_ids: int = 0
     earlier: TokenCount = field(default_factory=TokenCount)
     input_tokens: int = 0
     output_tokens: int = 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from distilabel.errors import ConfigurationError, ParameterError
 
 __all__ = ["BadRowPolicy", "RunOptions"]
 
@@ -13,7 +15,11 @@ BadRowPolicy = Literal["fail", "skip", "stop"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How rows become conversations, and what is asked of the model for each."""
+    """How rows become conversations, and what is asked of the model for each.
+
+    Raises, when made:
+        InputError: a count is not an integer >= 1, or there is no such policy.
+    """
 
     num_generations: int = 1
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -31,6 +37,15 @@ class RunOptions:
     column_prefix: str = ""
     """Before the names of the columns that are added."""
 
+    def __post_init__(self) -> None:
+        _check_count("num_generations", self.num_generations)
+        if self.limit is not None:
+            _check_count("limit", self.limit)
+        if self.on_bad_row not in get_args(BadRowPolicy):
+            raise ConfigurationError(
+                f"on_bad_row must be fail, skip or stop; got {self.on_bad_row!r}."
+            )
+
     def fingerprint(self) -> dict[str, Any]:
         """What decides the answers, as JSON values. `limit` may grow between sessions."""
         return {
@@ -40,3 +55,8 @@ class RunOptions:
             "template": self.template,
             "on_bad_row": self.on_bad_row,
         }
+
+
+def _check_count(name: str, value: object) -> None:
+    if type(value) is not int or value < 1:
+        raise ParameterError(f"{name!r} must be an integer >= 1; got {value!r}.")

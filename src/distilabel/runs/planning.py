@@ -68,7 +68,8 @@ class RowPlanner:
 
     def output_columns(self) -> OutputColumns:
         """The columns that this run adds."""
-        asked = self._options.parameters
+        given = self._options.parameters
+        asked = self._llm.fingerprint(given).get("parameters") or given
         return OutputColumns(
             model_name=self._llm.model_name,
             num_generations=self._options.num_generations,

@@ -40,7 +40,7 @@ from distilabel.runs.export import Exported, export
 from distilabel.runs.meter import Meter
 from distilabel.runs.options import RunOptions
 from distilabel.runs.planning import RowPlanner
-from distilabel.runs.scan import Scan, bad_result, scan
+from distilabel.runs.scan import Ids, Scan, bad_result, scan
 from distilabel.runs.stopping import Stopping, watch_signals
 
 __all__ = ["Run"]
@@ -82,6 +82,18 @@ class Run:
             LockedError: another process writes this output.
         """
         return _Execution(self).run()
+
+
+def _column_note(columns: OutputColumns) -> dict[str, Any]:
+    """`columns` as the journal keeps it: what makes them again."""
+    return {
+        "model_name": columns.model_name,
+        "num_generations": columns.num_generations,
+        "prefix": columns.prefix,
+        "reasoning": columns.reasoning,
+        "tool_calls": columns.tool_calls,
+        "logprobs": columns.logprobs,
+    }
 
 
 async def _snapshot(lease: Lease) -> EngineStatistics:
@@ -135,7 +147,7 @@ class _Execution:
             watch_signals(self._stopping),
         ):
             self._repaired = journal.repair.damaged
-            found = self._scan(journal, planner)
+            found = self._scan(journal, planner, columns)
             journal.write_note("run", self._about(columns))
             if found.pending.count and not self._stopping:
                 self._generate(journal, lease, planner, found)
@@ -149,17 +161,11 @@ class _Execution:
             "input": self._run.describe or self._run.source.describe(),
             "limit": self._run.options.limit,
             "total": self._meter.total,
-            "columns": {
-                "model_name": columns.model_name,
-                "num_generations": columns.num_generations,
-                "prefix": columns.prefix,
-                "reasoning": columns.reasoning,
-                "tool_calls": columns.tool_calls,
-                "logprobs": columns.logprobs,
-            },
+            "duplicate_ids": self._meter.duplicate_ids,
+            "columns": _column_note(columns),
         }
 
-    def _scan(self, journal: Journal, planner: RowPlanner) -> Scan:
+    def _scan(self, journal: Journal, planner: RowPlanner, columns: OutputColumns) -> Scan:
         run, meter = self._run, self._meter
 
         def tell(rows: int) -> None:
@@ -167,17 +173,22 @@ class _Execution:
 
         with journal.reader() as reader:
             before = reader.statistics()
+            about = reader.note("run") or {}
+            ids = Ids(counted=about.get("total") or 0, duplicates=about.get("duplicate_ids") or 0)
             found = scan(
                 run.source,
                 reader.replay(),
                 run.options,
                 check=planner.plan,
+                columns=columns,
+                ids=ids,
                 tell=tell,
                 output=str(run.output),
             )
         meter.total = meter.rows_read = found.total
         meter.ok = meter.resumed = found.done
         meter.skipped = found.skipped
+        meter.duplicate_ids = ids.duplicates
         meter.earlier = TokenCount(
             input_tokens=before.input_tokens, output_tokens=before.output_tokens
         )
@@ -224,30 +235,32 @@ class _Execution:
     def _export(self, journal: Journal, columns: OutputColumns) -> None:
         run = self._run
         with journal.reader() as reader:
-            if self._is_exported(reader):
+            if self._is_exported(reader, columns):
                 return
             self._meter.phase = RunPhase.EXPORTING
             self._exported = export(
                 run.source, reader, run.output, columns, limit=run.options.limit
             )
-        journal.write_note("exported", self._export_mark())
+        journal.write_note("exported", self._export_mark(columns))
         journal.flush()
         for note in self._exported.notes:
             run.progress.message(note)
 
-    def _is_exported(self, reader: Reader) -> bool:
+    def _is_exported(self, reader: Reader, columns: OutputColumns) -> bool:
         """Nothing was done since the output was written, and it is still what was written."""
         if self._meter.output_tokens or self._meter.ok + self._meter.failed > self._meter.resumed:
             return False
-        return self._run.output.exists() and reader.note("exported") == self._export_mark()
+        exported = reader.note("exported")
+        return self._run.output.exists() and exported == self._export_mark(columns)
 
-    def _export_mark(self) -> dict[str, Any]:
+    def _export_mark(self, columns: OutputColumns) -> dict[str, Any]:
         found = self._run.output.stat() if self._run.output.exists() else None
         return {
             "rows": self._meter.total,
             "size": found.st_size if found else None,
             "modified_ns": found.st_mtime_ns if found else None,
             "limit": self._run.options.limit,
+            "columns": _column_note(columns),
         }
 
     @contextmanager
@@ -300,6 +313,7 @@ class _Execution:
             run_tokens=meter.run_tokens,
             mean=meter.mean(),
             damaged_records=self._repaired,
+            duplicate_ids=meter.duplicate_ids,
             output=str(self._run.output) if ending is RunEnding.FINISHED else None,
             journal=str(self._run.output) + ".journal",
             resume_command=self._run.resume_command if pending or meter.failed else None,

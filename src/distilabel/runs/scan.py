@@ -13,13 +13,14 @@ from typing import Final
 from distilabel._engine.journal import Replay, Standing
 from distilabel.errors import FingerprintError, InputError
 from distilabel.records import Failure, FailureKind, Result
-from distilabel.rows import BadReason, BadRow, Row, RowSource
+from distilabel.rows import BadReason, BadRow, OutputColumns, Row, RowSource
 from distilabel.runs.options import RunOptions
 
-__all__ = ["Pending", "Scan", "bad_result", "scan"]
+__all__ = ["Ids", "Pending", "Scan", "bad_result", "scan"]
 
 _SHOWN: Final = 10
 _SAY_EVERY: Final = 10_000
+_MOST_IDS: Final = 1 << 20
 
 
 class Pending:
@@ -39,6 +40,31 @@ class Pending:
     def __contains__(self, ordinal: int) -> bool:
         byte, bit = divmod(ordinal, 8)
         return byte < len(self._bits) and bool(self._bits[byte] >> bit & 1)
+
+
+class Ids:
+    """Counts rows whose `id` column (text or whole numbers) an earlier row has too.
+
+    Ids are kept as hashes, at most `most` of them (about 64 bytes each): in a larger input a
+    repeat of an id that came after these is not seen. Rows before `counted` are compared with but
+    not counted: an earlier process did.
+    """
+
+    def __init__(self, *, counted: int = 0, duplicates: int = 0, most: int = _MOST_IDS) -> None:
+        self.duplicates = duplicates
+        self._counted = counted
+        self._most = most
+        self._seen: set[int] = set()
+
+    def add(self, row: Row) -> None:
+        found = row.columns.get("id")
+        if not isinstance(found, str | int):
+            return
+        key = hash(found)
+        if key in self._seen:
+            self.duplicates += row.ordinal >= self._counted
+        elif len(self._seen) < self._most:
+            self._seen.add(key)
 
 
 @dataclass(slots=True)
@@ -62,6 +88,8 @@ def scan(
     options: RunOptions,
     *,
     check: Callable[[Row], object],
+    columns: OutputColumns,
+    ids: Ids,
     tell: Callable[[int], None],
     output: str,
 ) -> Scan:
@@ -69,16 +97,22 @@ def scan(
 
     Args:
         check: builds a row's request, and raises `InputError` where that cannot be.
+        columns: what the output adds; no row may have one of these names.
+        ids: is shown every row that is read.
         tell: called now and then with the rows seen so far.
         output: what is written, for messages.
 
     Raises:
+        ConfigurationError: a row has a column with the name of one of ours.
         FingerprintError: rows that have results are not what they were.
         InputError: a row cannot be sent, and the policy is `stop`.
     """
     found = Scan()
     examples: list[BadRow] = []
     for item in _rows(source, replay, found, options.limit, tell):
+        if isinstance(item, Row):
+            columns.refuse_clash(item.columns)
+            ids.add(item)
         bad = item if isinstance(item, BadRow) else _checked(item, check)
         if bad is None:
             found.pending.add(item.ordinal)

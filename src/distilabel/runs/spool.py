@@ -1,18 +1,23 @@
 """Rows that come only once, kept beside the output so that they can be read again.
 
-A run looks at its input up to three times: to check it, to send it, to write it out.
+A run looks at its input up to three times: to check it, to send it, to write it out. The file is
+owner-only and appears whole; only the one writer of an output puts it there.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from distilabel.errors import StorageError
+from distilabel._engine.journal import journal_path
+from distilabel._engine.journal.lock import hold
+from distilabel.errors import InputError, StorageError
 from distilabel.rows import RowSource, open_rows
+from distilabel.rows.decode import BadInputError
 from distilabel.rows.jsontext import json_line
+from distilabel.rows.target import writing
 
 __all__ = ["spool_path", "spool_rows", "spool_stream"]
 
@@ -23,25 +28,52 @@ def spool_path(output: Path) -> Path:
 
 
 def spool_stream(stream: BinaryIO, output: Path) -> RowSource:
-    """The JSON lines of `stream`, byte for byte."""
-    path = spool_path(output)
-    with _private(path) as file:
-        shutil.copyfileobj(stream, file, 1 << 20)
-    return open_rows(path)
+    """The JSON lines of `stream`, byte for byte.
+
+    Raises:
+        LockedError: another process writes this output.
+        StorageError: the disk is full, gone or failing.
+    """
+    return _spooled(output, lambda file: shutil.copyfileobj(stream, file, 1 << 20))
 
 
-def spool_rows(rows: Any, output: Path) -> RowSource:
-    """Mappings from an iterable, as JSON lines."""
-    path = spool_path(output)
-    with _private(path) as file:
-        for row in rows:
-            file.write(json_line(row) + b"\n")
-    return open_rows(path)
+def spool_rows(rows: Iterable[Any], output: Path) -> RowSource:
+    """Mappings from an iterable, as JSON lines. What the iterable raises comes through.
 
+    Raises:
+        InputError: a row holds what cannot be stored.
+        LockedError: another process writes this output.
+        StorageError: the disk is full, gone or failing.
+    """
+    broken: list[OSError] = []
 
-def _private(path: Path) -> BinaryIO:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    def given() -> Iterator[Any]:
+        try:
+            yield from rows
+        except OSError as error:
+            broken.append(error)
+            raise
+
+    def fill(file: BinaryIO) -> None:
+        file.writelines(_line(number, row) for number, row in enumerate(given()))
+
     try:
-        return os.fdopen(os.open(path, flags, 0o600), "wb")
-    except OSError as error:
-        raise StorageError(error.errno or 0, f"cannot write: {error.strerror}", str(path)) from None
+        return _spooled(output, fill)
+    except StorageError:
+        if broken:  # the caller's own trouble, not this disk's
+            raise broken[0] from None
+        raise
+
+
+def _line(number: int, row: Any) -> bytes:
+    try:
+        return json_line(row) + b"\n"
+    except BadInputError as error:
+        raise InputError(f"row {number} of the input: {error.message}") from None
+
+
+def _spooled(output: Path, fill: Callable[[BinaryIO], None]) -> RowSource:
+    path = spool_path(output)
+    with hold(journal_path(output)), writing(path) as file:
+        fill(file)
+    return open_rows(path)

@@ -57,10 +57,9 @@ class Journal:
         pace: Pace = DEFAULT_PACE,
     ) -> None:
         self.output = output
-        self.header = Header.new(spec)
         path = journal_path(output)
         opening = Opening(
-            header=self.header,
+            header=Header.new(spec),
             fresh=fresh,
             verify=verify,
             accept_damaged_header=accept_damaged_header,

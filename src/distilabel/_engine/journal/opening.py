@@ -177,8 +177,8 @@ def _replace(
 def _keep(path: Path) -> None:
     kept = beside(path, ".damaged")
     kept.unlink(missing_ok=True)
-    # A file system without hard links: what was readable has been taken over already.
-    with suppress(PermissionError, NotImplementedError, FileNotFoundError):
+    # Without hard links it is not kept; what was readable has been taken over already.
+    with suppress(OSError, NotImplementedError):
         os.link(path, kept, follow_symlinks=False)
 
 

@@ -57,6 +57,9 @@ def generate_stream(exchange: Exchange) -> Generated:
         {"index": index, "token": _token(token), "generated_text": None, "details": None}
         for index, token in enumerate(text.tokens, start=1)
     ]
+    if top := parameters.get("top_n_tokens"):
+        for event, token in zip(events, text.tokens, strict=True):
+            event["top_tokens"] = [_token(token, rank) for rank in range(top)]
     last = events[-1] if events else {"index": 0, "token": _token("")}
     last["generated_text"] = _full(inputs, parameters, text)
     last["details"] = {

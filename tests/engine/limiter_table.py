@@ -1,0 +1,84 @@
+"""Prints how the limiter does on the simulated servers, as docs/limits.md quotes it.
+
+python tests/engine/limiter_table.py
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from fluid import plateau, simulate
+from limiter_servers import BEST, NAMES, NINE, efficiency, limiter, score
+
+from distilabel._engine.limiter import LimiterSettings
+
+SEEDS = range(3)
+
+
+def main() -> None:
+    """Both tables."""
+    write(f"{'server':42} best fixed | overall | first 300 s | last third | refused | timed out")
+    for name in NINE:
+        scores = [score(name, seed) for seed in SEEDS]
+        refused = statistics.mean(one.refused for one in scores)
+        timed_out = statistics.mean(one.timed_out for one in scores)
+        write(
+            f"{name}  {NAMES[name]:39} {BEST[name].limit:9} |"
+            f" {least(one.overall for one in scores):>7} |"
+            f" {least(one.first for one in scores):>11} |"
+            f" {least(one.last for one in scores):>10} |"
+            f" {refused:7.2%} | {timed_out:9.2%}"
+        )
+    write("\nefficiency: greedy list scheduling over our time, runs of about a minute")
+    for slots in (64, 512):
+        write(f"queues beyond {slots} slots           {minute(slots)}")
+    for slots in (64, 512):
+        ceiling = LimiterSettings(max_concurrency=slots)
+        write(f"the same, max_concurrency={slots:<8} {minute(slots, settings=ceiling)}")
+    write(f"429 beyond 256                   {minute(256, admit=256)}")
+    write("\ntime of a small batch over one gather of all of it, idle endpoint, 20 seeds")
+    for rows in (64, 256, 1000):
+        ratios = [small_batch(rows, seed) for seed in range(20)]
+        write(f"{rows:5} rows   mean {statistics.mean(ratios):.2f}   worst {max(ratios):.2f}")
+
+
+def least(shares: Iterable[float]) -> str:
+    """The worst of a few seeds."""
+    return f"{100 * min(shares):.0f} %"
+
+
+def minute(slots: int, *, settings: LimiterSettings | None = None, **changes: Any) -> str:
+    """Five runs of about a minute."""
+    runs = [
+        efficiency(slots, rows=60 * slots, seed=seed, settings=settings, **changes)
+        for seed in range(5)
+    ]
+    shares = [run.share for run in runs]
+    refused = statistics.mean(run.refused for run in runs)
+    text = f"mean {statistics.mean(shares):.3f}   worst {min(shares):.3f}"
+    return f"{text}   refused {refused:.2%}" if refused else text
+
+
+def small_batch(rows: int, seed: int) -> float:
+    """Our time over that of sending everything at once, where there is room for everything."""
+    lengths: list[float] = []
+
+    def length(rng: random.Random, _: float) -> float:
+        lengths.append(100.0 * rng.lognormvariate(-0.32, 0.8))
+        return lengths[-1]
+
+    outcome = simulate(plateau(2048), limiter, rows=rows, seed=seed, length=length)
+    return outcome.seconds / (max(lengths) / 100.0)
+
+
+def write(line: str) -> None:
+    """To stdout."""
+    sys.stdout.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""What the limiter achieves on simulated servers, with nothing tuned.
+
+`python tests/engine/limiter_table.py` prints the figures.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+from fluid import Server, plateau, simulate
+from limiter_servers import BEST, GRID, NINE, SECONDS, Efficiency, efficiency, fixed, limiter, score
+from limiter_table import small_batch
+
+from distilabel._engine.limiter import LimiterSettings
+
+FIRST = {"A": 0.9, "B": 0.9, "C": 0.85, "D": 0.9, "E": 0.9, "F": 0.85, "G": 0.8, "H": 0.9, "I": 0.7}
+PROVE = [pytest.param(seed, marks=pytest.mark.prove) for seed in range(1, 6)]
+
+
+@pytest.mark.parametrize("seed", [0, *PROVE])
+@pytest.mark.parametrize("name", NINE)
+def test_the_nine_servers(name: str, seed: int) -> None:
+    """Close to the best fixed limit of each, which differ by a factor of thirty."""
+    got = score(name, seed)
+    assert not got.outcome.stuck
+    assert got.overall >= 0.88
+    assert got.last >= 0.93
+    assert got.first >= FIRST[name]
+    assert got.timed_out <= 0.1
+    if name != "F":
+        assert got.refused <= 0.01
+    assert all(1 <= limit <= 4096 for limit in got.outcome.limits)
+
+
+@pytest.mark.parametrize("name", "ABCDGHI")
+def test_the_limit_comes_to_rest(name: str) -> None:
+    """In the last third it stays within a factor of three: a probe up and a probe down."""
+    limits = score(name).outcome.limits[-40:]
+    assert max(limits) <= 3 * statistics.median(limits)
+    assert min(limits) >= statistics.median(limits) / 3
+
+
+def runs(slots: int, seeds: int = 3, **arguments: Any) -> list[Efficiency]:
+    """Runs of about a minute."""
+    return [efficiency(slots, rows=60 * slots, seed=seed, **arguments) for seed in range(seeds)]
+
+
+@pytest.mark.parametrize("usage", ["silent", "exact", "unrelated"])
+@pytest.mark.parametrize("slots", [64, 512])
+def test_a_minute_on_a_queueing_endpoint(slots: int, usage: str) -> None:
+    """At least 0.92 of greedy list scheduling, whatever the server says about tokens."""
+    shares = [run.share for run in runs(slots, usage=usage)]
+    assert statistics.mean(shares) >= 0.92
+    assert min(shares) >= 0.88
+
+
+@pytest.mark.parametrize("slots", [64, 512])
+def test_a_minute_with_a_ceiling(slots: int) -> None:
+    """At least 0.97 where the user says how many slots there are."""
+    settings = LimiterSettings(max_concurrency=slots)
+    assert min(run.share for run in runs(slots, settings=settings)) >= 0.97
+
+
+def test_a_minute_on_a_refusing_endpoint() -> None:
+    """429 above 256 and no Retry-After: at least 0.88, at most two per cent refused."""
+    got = runs(256, admit=256)
+    assert min(run.share for run in got) >= 0.88
+    assert max(run.refused for run in got) <= 0.02
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("slots", [64, 512])
+def test_many_minutes_on_a_queueing_endpoint(slots: int) -> None:
+    """The same over many seeds."""
+    for usage in ("silent", "exact", "unrelated"):
+        shares = sorted(run.share for run in runs(slots, 20, usage=usage))
+        assert statistics.mean(shares) >= 0.94
+        assert shares[2] >= 0.92
+
+
+def test_twenty_seconds_on_512_slots() -> None:
+    """A short run is mostly ramp, and still at nine tenths."""
+    shares = [efficiency(512, rows=6000, seed=seed).share for seed in range(5)]
+    assert statistics.mean(shares) >= 0.9
+
+
+@pytest.mark.parametrize(("rows", "most"), [(64, 1.3), (256, 1.4), (1000, 1.5)])
+def test_small_batches_are_not_punished_for_caution(rows: int, most: float) -> None:
+    """Hardly longer than one gather over all of them, where the endpoint has room."""
+    assert max(small_batch(rows, seed) for seed in range(12)) <= most
+
+
+@pytest.mark.parametrize(
+    ("server", "seconds", "least"),
+    [
+        (plateau(512, sigma=0.02), 60.0, 0.88),
+        (plateau(64, sigma=0.02), 60.0, 0.9),
+        (plateau(512, 5.0, sigma=0.02), 300.0, 0.88),
+        (replace(NINE["A"], sigma=0.02), 300.0, 0.85),
+        (replace(NINE["B"], sigma=0.02), 300.0, 0.9),
+        (replace(NINE["C"], sigma=0.02), 900.0, 0.85),
+    ],
+)
+def test_answers_that_come_in_waves(server: Server, seconds: float, least: float) -> None:
+    """All answers equally long, as where every one reaches `max_new_tokens`."""
+    outcome = simulate(server, limiter, seconds=seconds)
+    running = range(1, server.slots + 1)
+    best = max(n / (server.prefill / server.tokens + n / server.speed(n)) for n in running)
+    assert outcome.delivered() >= least * best * seconds
+
+
+@pytest.mark.parametrize("service", [1.0, 5.0])
+def test_four_slots_are_kept_busy_with_a_short_queue(service: float) -> None:
+    """A local server: no throughput lost, and in the long run a wait of some services only."""
+    server = plateau(4, service)
+    outcome = simulate(server, limiter, seconds=600 * service, step=10 * service)
+    assert outcome.done * service >= 0.95 * 4 * outcome.seconds
+    assert outcome.mean_limit(start=300 * service) <= 40
+    assert outcome.longest <= 100 * service
+
+
+def test_four_slots_that_refuse_are_filled() -> None:
+    """From 32 at once to 4, without refusals to speak of."""
+    outcome = simulate(plateau(4, admit=4), limiter, seconds=600)
+    assert outcome.done >= 0.9 * 4 * 600
+    assert outcome.refused <= 0.03 * outcome.sent
+
+
+def test_a_storm_in_mid_run_does_not_collapse_the_limit() -> None:
+    """Half of all requests refused at random from one moment on."""
+
+    calm = simulate(NINE["B"], limiter, seconds=300)
+    storm = simulate(replace(NINE["B"], refuse=0.5, refuse_from=200), limiter, seconds=600)
+    assert storm.delivered(240, 600) >= 0.9 * 1.8 * calm.delivered(100, 300)
+    assert min(storm.limits[30:]) >= 50
+
+
+def test_random_refusals_with_retry_after_do_not_stop_everything() -> None:
+    """Once they are found to have nothing to do with load, only the row has to wait."""
+    outcome = simulate(replace(NINE["F"], retry_after=2.0), limiter, seconds=600)
+    assert outcome.delivered(300, 600) >= 0.8 * BEST["F"].overall / SECONDS * 300
+
+
+@cache
+def settled(name: str, *, longer: float = 1.0, distance: float = 0.0, first_seed: int = 0) -> float:
+    """Where the limit settles, on average; the simulated time is as much longer as the answers."""
+    server = NINE[name]
+    server = replace(server, prefill=0.0, tokens=server.tokens * longer, distance=distance)
+    seconds = 1000 * longer
+    return statistics.geometric_mean(
+        simulate(server, limiter, seconds=seconds, seed=seed).mean_limit(seconds / 3)
+        for seed in range(first_seed, first_seed + 2)
+    )
+
+
+@pytest.mark.parametrize("name", "BCD")
+def test_answers_twice_as_long_leave_the_limit(name: str) -> None:
+    """Longer answers take longer; that is no overload."""
+    assert settled(name, longer=2.0) == pytest.approx(settled(name), rel=0.1)
+
+
+@pytest.mark.parametrize("name", "BCD")
+def test_a_longer_way_leaves_the_limit(name: str) -> None:
+    """Ten milliseconds more for everything."""
+    assert settled(name, distance=0.01) == pytest.approx(settled(name), rel=0.2)
+
+
+@pytest.mark.parametrize("name", "BCD")
+def test_other_rows_leave_the_limit(name: str) -> None:
+    """The same lengths in another order are another seed: within half a step."""
+    assert settled(name, first_seed=2) == pytest.approx(settled(name), rel=0.2)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("name", NINE)
+def test_the_best_fixed_limits_are_the_best(name: str) -> None:
+    """The oracle's figures, recomputed."""
+    found = max((fixed(NINE[name], limit) for limit in GRID), key=lambda best: best.overall)
+    assert found.overall == pytest.approx(BEST[name].overall, rel=0.01)
+    assert found.first == pytest.approx(BEST[name].first, rel=0.02)
+    assert found.last == pytest.approx(BEST[name].last, rel=0.02)

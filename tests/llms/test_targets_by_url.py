@@ -1,0 +1,243 @@
+"""Targets by `base_url`, and which key goes there, through the real client libraries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+from target_samples import (
+    GOOD,
+    HELLO,
+    Start,
+    below_a_prefix,
+    deployed,
+    said,
+    tokens_sent,
+)
+
+from distilabel.errors import (
+    AccessError,
+    AuthenticationError,
+    ConfigurationError,
+    TargetError,
+    UnavailableError,
+)
+from distilabel.llms.huggingface import InferenceEndpointsLLM
+from distilabel.records import Route, Server
+from distilabel.testing import Fault, Limits, Respond, Rewrite, SimulatedEndpoint
+from distilabel.testing.settings import FLAVORS, FlavorName
+
+PAGE = "<!doctype html><title>Sign in</title><p>Welcome"
+
+
+@pytest.fixture(params=[False, True], ids=["hub", "openai"])
+def use_openai_client(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture(autouse=True)
+def nothing_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No token lies about on this machine; gives back where one would be saved."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    return tmp_path / "token"
+
+
+@pytest.mark.parametrize("flavor", ["vllm", "tgi"])
+@pytest.mark.parametrize(
+    "suffix", ["", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/completions", "/generate"]
+)
+def test_every_spelling_of_a_url(
+    suffix: str, flavor: FlavorName, simulated_endpoint: Start, use_openai_client: bool
+) -> None:
+    """They mean the same server, and its chat route."""
+    endpoint = simulated_endpoint(flavor=flavor, model="org/open")
+    with InferenceEndpointsLLM(
+        base_url=endpoint.url + suffix, use_openai_client=use_openai_client
+    ) as llm:
+        assert llm.generate([HELLO])[0][0]
+        assert llm.model_name == "org/open"
+    assert [record.path for record in endpoint.generations] == ["/v1/chat/completions"]
+    assert tokens_sent(endpoint) == {None}
+
+
+@pytest.mark.parametrize("flavor", ["vllm", "tgi"])
+@pytest.mark.parametrize("suffix", ["", "/v1", "/v1/chat/completions", "/generate/"])
+def test_below_a_path(
+    suffix: str, flavor: FlavorName, simulated_endpoint: Start, use_openai_client: bool
+) -> None:
+    """A gateway's prefix, or vLLM's root path, is kept before every route."""
+    endpoint = simulated_endpoint(flavor=flavor, model="org/open")
+    with (
+        below_a_prefix(endpoint) as url,
+        InferenceEndpointsLLM(base_url=url + suffix, use_openai_client=use_openai_client) as llm,
+    ):
+        assert llm.generate([HELLO])[0][0]
+        assert llm.describe().server.value == flavor
+        assert llm.describe().url == url
+
+
+def second_model(listed: Any) -> Any:
+    """A list of models with one more in it."""
+    return {**listed, "data": [*listed["data"], {**listed["data"][0], "id": "org/other"}]}
+
+
+def test_several_served_models(simulated_endpoint: Start, use_openai_client: bool) -> None:
+    """Without `served_model` the error lists them; with it, it is the name that is sent."""
+    endpoint = simulated_endpoint(flavor="vllm", model="org/open")
+    endpoint.add_faults(Fault(Rewrite(second_model), path="/v1/models"))
+    options = {"base_url": endpoint.url, "use_openai_client": use_openai_client}
+    with pytest.raises(ConfigurationError, match="served_model: org/open, org/other"):
+        InferenceEndpointsLLM(**options).load()
+    with pytest.raises(ConfigurationError, match=r"'org/none' is not served.*org/open, org/other"):
+        InferenceEndpointsLLM(**options, served_model="org/none").load()
+    with InferenceEndpointsLLM(**options, served_model="org/open") as llm:
+        assert llm.generate([HELLO])[0][0]
+    assert {record.body["model"] for record in endpoint.generations} == {"org/open"}
+
+
+def test_a_server_that_starts_is_waited_for(
+    simulated_endpoint: Start, caplog: pytest.LogCaptureFixture, use_openai_client: bool
+) -> None:
+    """503 means: not yet."""
+    endpoint = simulated_endpoint(flavor="llamacpp", limits=Limits(unavailable_for=0.4))
+    with InferenceEndpointsLLM(base_url=endpoint.url, use_openai_client=use_openai_client) as llm:
+        assert llm.generate([HELLO])[0][0]
+    (line,) = said(caplog)
+    assert line.startswith(f"{endpoint.url} is not ready (Loading model")
+
+
+@pytest.mark.parametrize(("status", "times"), [(500, 2), (502, 4), (429, 1)])
+def test_a_probe_is_not_put_off_by_a_hiccup(
+    status: int, times: int, simulated_endpoint: Start
+) -> None:
+    """Or by a gateway before a server that does not listen yet: the model's name is found."""
+    endpoint = simulated_endpoint(flavor="vllm", model="org/open")
+    endpoint.add_faults(Fault(Respond(status), times=times, path="/v1/models"))
+    with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
+        assert llm.describe().model == "org/open"
+
+
+def test_a_url_never_gets_ready(simulated_endpoint: Start) -> None:
+    """After `wait_ready` seconds: where, how long, and the server's words."""
+    endpoint = simulated_endpoint(limits=Limits(unavailable_for=1e6))
+    llm = InferenceEndpointsLLM(base_url=endpoint.url, wait_ready=0.6)
+    with pytest.raises(
+        UnavailableError, match=f"{endpoint.url} is not ready after 1 s.*wait_ready"
+    ):
+        llm.load()
+
+
+def test_a_url_that_wakes_on_request(simulated_endpoint: Start, use_openai_client: bool) -> None:
+    """Scaled to zero: the first question wakes it."""
+    endpoint = deployed(simulated_endpoint, "scaledToZero", wake_seconds=0.4)
+    with InferenceEndpointsLLM(
+        base_url=endpoint.url, api_key=GOOD, use_openai_client=use_openai_client
+    ) as llm:
+        assert llm.generate([HELLO])[0][0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (Respond(401, {"error": "Invalid API key"}), AuthenticationError, "Invalid API key.*api_k"),
+        (Respond(403, {"error": "Forbidden"}), AccessError, "Forbidden"),
+        (Respond(200, PAGE, content_type="text/html"), TargetError, "a web page: 'Sign in'"),
+    ],
+)
+def test_url_errors_at_load(
+    answer: Respond,
+    error: type[Exception],
+    message: str,
+    simulated_endpoint: Start,
+    use_openai_client: bool,
+) -> None:
+    """A key that is refused, and a URL that is none of an API."""
+    endpoint = simulated_endpoint(faults=(Fault(answer, path="*"),))
+    with pytest.raises(error, match=message):
+        InferenceEndpointsLLM(base_url=endpoint.url, use_openai_client=use_openai_client).load()
+    assert not endpoint.generations
+
+
+@pytest.mark.parametrize("path", ["*", "/v1/chat/completions"])
+def test_a_redirect_is_not_followed(
+    path: str, simulated_endpoint: Start, use_openai_client: bool
+) -> None:
+    """The new place is named, and neither prompt nor key arrives there."""
+    other = simulated_endpoint()
+    moved = Respond(307, "", headers=(("Location", f"{other.url}/v1"),))
+    endpoint = simulated_endpoint(faults=(Fault(moved, path=path),))
+    llm = InferenceEndpointsLLM(
+        base_url=endpoint.url, api_key=GOOD, use_openai_client=use_openai_client
+    )
+    with pytest.raises(TargetError, match=f"redirect to {other.url}"):
+        llm.generate([HELLO])
+    llm.close()
+    assert not other.requests
+
+
+@pytest.mark.parametrize("answer", [Respond(403), Respond(503), Respond(302), Respond(200, PAGE)])
+def test_only_tgi_is_asked_for_its_info(answer: Respond, simulated_endpoint: Start) -> None:
+    """What a gateway says to a path that it does not know is not the server's word."""
+    endpoint = simulated_endpoint(flavor="vllm", faults=(Fault(answer, path="/info"),))
+    with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
+        assert llm.generate([HELLO])[0][0]
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_describe(flavor: FlavorName, simulated_endpoint: Start, use_openai_client: bool) -> None:
+    """Server, route, client, model and what can be asked, for every flavor."""
+    endpoint = simulated_endpoint(flavor=flavor, model="org/open")
+    with InferenceEndpointsLLM(
+        base_url=endpoint.v1_url, use_openai_client=use_openai_client
+    ) as llm:
+        seen = llm.describe()
+    assert seen.target == f"base_url={endpoint.v1_url}"
+    assert seen.url == endpoint.url
+    assert seen.server is (Server.UNKNOWN if flavor == "openai" else Server(flavor))
+    assert seen.route is (Route.OPENAI_CHAT if use_openai_client else Route.HUB_CHAT)
+    library = "openai.AsyncOpenAI" if use_openai_client else "huggingface_hub.AsyncInferenceClient"
+    assert seen.client == library
+    assert seen.model == "org/open"
+    assert "json" in seen.capabilities.structured_output
+    assert "temperature" in seen.capabilities.parameters
+
+
+def test_precedence_of_keys(
+    simulated_endpoint: Start,
+    nothing_saved: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    use_openai_client: bool,
+) -> None:
+    """`api_key`, then `HF_TOKEN` as it was when the object was made, then the saved token."""
+    endpoint = simulated_endpoint()
+
+    def made(**given: Any) -> InferenceEndpointsLLM:
+        return InferenceEndpointsLLM(
+            base_url=endpoint.url, use_openai_client=use_openai_client, **given
+        )
+
+    keyless = made()
+    nothing_saved.write_text("hf_saved\n")
+    saved = made()
+    monkeypatch.setenv("HF_TOKEN", "hf_early")
+    early, given = made(), made(api_key="hf_given")
+    monkeypatch.setenv("HF_TOKEN", "hf_late")
+    for llm, token in ((early, "hf_early"), (given, "hf_given")):
+        assert sent_by(llm, endpoint) == f"Bearer {token}"
+    monkeypatch.delenv("HF_TOKEN")
+    assert sent_by(saved, endpoint) == "Bearer hf_saved"
+    nothing_saved.unlink()
+    assert sent_by(keyless, endpoint) is None
+
+
+def sent_by(llm: InferenceEndpointsLLM, endpoint: SimulatedEndpoint) -> str | None:
+    """The credentials of every request that this object makes, probes included."""
+    endpoint.clear_log()
+    with llm:
+        llm.generate([HELLO])
+    (token,) = {record.headers.get("authorization") for record in endpoint.requests}
+    return token
