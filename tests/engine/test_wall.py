@@ -13,7 +13,7 @@ def test_a_wall_met_again_at_the_same_height_is_tried_less_and_less_often() -> N
         wall.hit(now, 128)
         waits.append(wall.due - now)
         now = wall.due
-        assert wall.push(now) in (134, 135)
+        assert wall.push(now, 4096) in (134, 135)
     assert waits[0] == 5.0
     assert waits[-1] == 300.0
     assert waits == sorted(waits)
@@ -24,7 +24,7 @@ def test_a_wall_that_gives_way_is_pushed_ever_further() -> None:
     for start, end in ((4, 100), (100, 1000)):
         wall = Wall()
         wall.hit(0.0, start)
-        while wall.push(wall.due) < end:
+        while wall.push(wall.due, 4096) < end:
             assert wall.due < 100.0
 
 
@@ -41,7 +41,7 @@ def test_each_push_is_at_least_one_more() -> None:
     wall = Wall()
     wall.hit(0.0, 0)
     assert wall.kept == 1
-    assert wall.push(5.0) == 2
+    assert wall.push(5.0, 4096) == 2
 
 
 def test_a_fallen_wall_is_not_due() -> None:
@@ -52,3 +52,13 @@ def test_a_fallen_wall_is_not_due() -> None:
     assert wall.height is None
     assert wall.due > 1e9
     assert not wall.hit(1.0, 50)
+
+
+def test_a_wall_pushed_to_the_ceiling_is_gone() -> None:
+    """It would not hold anything back."""
+    wall = Wall()
+    wall.hit(0.0, 100)
+    highest = 0
+    while wall.height is not None:
+        highest = wall.push(wall.due, 500)
+    assert highest == 500

@@ -291,13 +291,14 @@ class Limiter:
                 pass
 
     def _learn(self, permit: Permit, now: float, work: float, in_flight: int) -> None:
+        search = self._search
         if permit.dispatched_at >= self._evidence_since:
             load = 0.5 * (permit.in_flight + in_flight)
             latency = now - permit.dispatched_at
-            self._search.complete(now, latency, work, in_flight=in_flight, load=load)
+            search.complete(now, latency, work, in_flight=in_flight, load=load)
         wall = self._refusals.wall
         if now >= wall.due:
-            self._search.follow(wall.push(now), now)
+            search.follow(wall.push(now, search.most), now)
 
     def _answers_again(self, now: float) -> None:
         """A server that was away starts cold."""

@@ -40,12 +40,15 @@ class Wall:
         self.due = now + self._wait
         return expected
 
-    def push(self, now: float) -> int:
-        """Believe in a somewhat higher wall; its height."""
+    def push(self, now: float, most: int) -> int:
+        """Believe in a somewhat higher wall, or at `most` in none; how high one may go."""
         height = self.height or 1.0
         self.height = max(height * (1.0 + self._step), height + 1.0)
         self._step = min(2.0 * self._step, _LARGEST_STEP)
         self.due = now + _WAIT
+        if self.height >= most:
+            self.fall()
+            return most
         return int(self.height)
 
     def fall(self) -> None:
