@@ -153,7 +153,7 @@ def settled(name: str, *, longer: float = 1.0, distance: float = 0.0, first_seed
     seconds = 1000 * longer
     return statistics.geometric_mean(
         simulate(server, limiter, seconds=seconds, seed=seed).mean_limit(seconds / 3)
-        for seed in range(first_seed, first_seed + 2)
+        for seed in range(first_seed, first_seed + 4)
     )
 
 
@@ -172,7 +172,7 @@ def test_a_longer_way_leaves_the_limit(name: str) -> None:
 @pytest.mark.parametrize("name", "BCD")
 def test_other_rows_leave_the_limit(name: str) -> None:
     """The same lengths in another order are another seed: within half a step."""
-    assert settled(name, first_seed=2) == pytest.approx(settled(name), rel=0.2)
+    assert settled(name, first_seed=4) == pytest.approx(settled(name), rel=0.2)
 
 
 @pytest.mark.prove

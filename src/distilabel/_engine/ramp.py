@@ -107,9 +107,15 @@ class Ramp:
         before, ended = self._before, self._end_round(now, limit)
         self._before = ended
         self._looking = False
-        if before is not None and ended.speed >= before.speed * _SUSPECT:
+        need = self._need(ended)
+        if before is None:
+            return self._end(limit, need)
+        gain = ended.speed / before.speed
+        if gain >= _SUSPECT:
             return limit
-        return self._end(limit, self._need(ended))
+        # Speeds only rise with the limit, and ever less: this much that round shows already.
+        shown = before.limit * gain
+        return self._end(limit, min(max(need, shown / 2), max(shown, before.limit)))
 
     def _end(self, limit: int, need: float) -> int:
         self.over = True
