@@ -153,8 +153,7 @@ class FileSource(RowSource):
 
 def _identity(path: Path) -> FileIdentity:
     with reading(path):
-        stat = path.stat()
-    return FileIdentity(str(path), stat.st_size, modified_ns=stat.st_mtime_ns)
+        return FileIdentity.of(path)
 
 
 def _opens_array(stream: io.BufferedReader) -> bool:

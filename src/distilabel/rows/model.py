@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from distilabel.errors import ConfigurationError
@@ -121,6 +122,21 @@ class FileIdentity:
     size: int
     _: KW_ONLY
     modified_ns: int
+    changed_ns: int
+    """When its content or its attributes last changed; no program can set this back."""
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileIdentity:
+        """As the file is now. Raises `OSError`."""
+        found = path.stat()
+        return cls(
+            str(path),
+            found.st_size,
+            modified_ns=found.st_mtime_ns,
+            changed_ns=found.st_ctime_ns,
+            inode=found.st_ino,
+        )
 
 
 class RowSource(ABC):

@@ -20,6 +20,7 @@ from distilabel.run_state import (
     Waiting,
     estimate_eta,
 )
+from distilabel.runs.finished import Counts
 
 __all__ = ["Meter"]
 
@@ -56,6 +57,16 @@ class Meter:
     _window: RateWindow = field(default_factory=RateWindow)
     _first_sent: float | None = None
     _waiting_since: tuple[str, float] | None = None
+
+    def recall(self, counts: Counts) -> None:
+        """The run was over before this process began."""
+        self.total = self.rows_read = counts.total
+        self.ok = self.resumed = counts.ok
+        self.skipped, self.duplicate_ids = counts.skipped, counts.duplicate_ids
+        self.answers, self.truncated = counts.answers, counts.truncated
+        self.earlier = TokenCount(
+            input_tokens=counts.input_tokens, output_tokens=counts.output_tokens
+        )
 
     def sending(self) -> None:
         """From here on rates are measured."""

@@ -37,6 +37,7 @@ from distilabel.run_state import (
     TokenCount,
 )
 from distilabel.runs.export import Exported, export
+from distilabel.runs.finished import Counts, Finished, column_note
 from distilabel.runs.meter import Meter
 from distilabel.runs.options import RunOptions
 from distilabel.runs.planning import RowPlanner
@@ -84,18 +85,6 @@ class Run:
         return _Execution(self).run()
 
 
-def _column_note(columns: OutputColumns) -> dict[str, Any]:
-    """`columns` as the journal keeps it: what makes them again."""
-    return {
-        "model_name": columns.model_name,
-        "num_generations": columns.num_generations,
-        "prefix": columns.prefix,
-        "reasoning": columns.reasoning,
-        "tool_calls": columns.tool_calls,
-        "logprobs": columns.logprobs,
-    }
-
-
 async def _snapshot(lease: Lease) -> EngineStatistics:
     """Taken on the engine's own loop, where nothing changes meanwhile."""
     return lease.scheduler.statistics()
@@ -140,6 +129,10 @@ class _Execution:
         check_output(run.output, columns, run.source)
         check_space(run.output, (run.source.count_hint or 0) * _BYTES_A_ROW)
         spec = {**run.llm.fingerprint(run.options.parameters), **run.options.fingerprint()}
+        finished = Finished(run.output, run.source, run.options, columns)
+        if not run.fresh and (counts := finished.find(spec)):
+            self._meter.recall(counts)
+            return
         with (
             Journal(
                 run.output, spec, fresh=run.fresh, on_committed=self._meter.committed
@@ -154,6 +147,7 @@ class _Execution:
             journal.flush()
             if not self._stopping:
                 self._export(journal, columns)
+                self._note_end(journal, finished)
 
     def _about(self, columns: OutputColumns) -> dict[str, Any]:
         """What `export` and `status` need to know of a run they did not start."""
@@ -162,7 +156,7 @@ class _Execution:
             "limit": self._run.options.limit,
             "total": self._meter.total,
             "duplicate_ids": self._meter.duplicate_ids,
-            "columns": _column_note(columns),
+            "columns": column_note(columns),
         }
 
     def _scan(self, journal: Journal, planner: RowPlanner, columns: OutputColumns) -> Scan:
@@ -246,6 +240,24 @@ class _Execution:
         for note in self._exported.notes:
             run.progress.message(note)
 
+    def _note_end(self, journal: Journal, finished: Finished) -> None:
+        meter, exported = self._meter, self._exported
+        if meter.failed or exported is None or not self._run.source.identity:
+            return
+        tokens = meter.run_tokens
+        counts = Counts(
+            total=meter.total or 0,
+            ok=meter.ok,
+            skipped=meter.skipped,
+            duplicate_ids=meter.duplicate_ids,
+            answers=exported.answers,
+            truncated=exported.truncated,
+            input_tokens=tokens.input_tokens,
+            output_tokens=tokens.output_tokens,
+        )
+        journal.write_note(*finished.note(counts))
+        journal.flush()
+
     def _is_exported(self, reader: Reader, columns: OutputColumns) -> bool:
         """Nothing was done since the output was written, and it is still what was written."""
         if self._meter.output_tokens or self._meter.ok + self._meter.failed > self._meter.resumed:
@@ -260,7 +272,7 @@ class _Execution:
             "size": found.st_size if found else None,
             "modified_ns": found.st_mtime_ns if found else None,
             "limit": self._run.options.limit,
-            "columns": _column_note(columns),
+            "columns": column_note(columns),
         }
 
     @contextmanager
