@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,7 @@ from distilabel.runs.export import Exported, export
 from distilabel.runs.finished import Counts, Finished, column_note
 from distilabel.runs.meter import Meter
 from distilabel.runs.options import RunOptions
+from distilabel.runs.ordering import arranged
 from distilabel.runs.planning import RowPlanner
 from distilabel.runs.scan import Ids, Scan, bad_result, scan
 from distilabel.runs.stopping import Stopping, watch_signals
@@ -208,14 +210,15 @@ class _Execution:
 
         def plans() -> Iterator[RowPlan]:
             for item in self._run.source.rows(lambda n, _: n not in found.pending):
-                if self._stopping:
-                    return
                 if isinstance(item, Row):
                     hashes[item.ordinal] = item.content_hash
                     yield planner.plan(item)
 
+        def sent() -> Iterator[RowPlan]:
+            return takewhile(lambda _: not self._stopping, arranged(plans()))
+
         self._meter.sending()
-        for result in iter_results(lease, plans(), work, self._drain):
+        for result in iter_results(lease, sent(), work, self._drain):
             self._meter.appended(result)
             journal.append(result, hashes.pop(result.ordinal))
             if journal.backlog > _MOST_BACKLOG:
