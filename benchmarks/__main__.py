@@ -1,18 +1,49 @@
-"""`python -m benchmarks [NAME ...]`: run the named measurements, or all of them."""
+"""`python -m benchmarks [NAME ...] [--write]`: run the named measurements, or all of them.
+
+`--write` puts what is printed into the page (`tables.py`); `BENCH_QUICK=1` makes all of it short.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-NAMES = ("imports", "limit_picture", "efficiency", "rows")
+from benchmarks.tables import QUICK, written
+
+NAMES = (
+    "peers",
+    "imports",
+    "endpoint_capacity",
+    "clients",
+    "generations",
+    "cost",
+    "journal_cost",
+    "memory",
+    "display",
+    "llama",
+    "efficiency",
+    "rows",
+    "ordering",
+    "ray_actors",
+    "reliability",
+    "limit_picture",
+)
 
 
 def main() -> None:
-    for name in sys.argv[1:] or NAMES:
+    """Run them, in the order given."""
+    if QUICK and "--write" in sys.argv:
+        sys.exit("BENCH_QUICK makes figures that mean nothing; they are not written.")
+    names = [word for word in sys.argv[1:] if word != "--write"]
+    for name in names or NAMES:
         if name not in NAMES:
             sys.exit(f"no measurement {name!r}; there are: {', '.join(NAMES)}")
-        importlib.import_module(f"benchmarks.{name}").main()
+        measure = importlib.import_module(f"benchmarks.{name}").main
+        if "--write" in sys.argv and name != "limit_picture":
+            with written(name):
+                measure()
+        else:
+            measure()
 
 
 if __name__ == "__main__":

@@ -1,156 +1,132 @@
 """P1 to P3: how near a run comes to the least time its latencies allow.
 
+    .venv/bin/python -m benchmarks efficiency
+
 Efficiency is the greedy bound over the wall time (latency lognormal, mean 1 s, sigma 0.8). Beside
-our two clients with nothing set: raw aiohttp and both stock clients, told the number of slots.
+our clients, with nothing set and told the number of slots: raw aiohttp and both stock clients,
+told the number of slots. A run takes about a minute.
 """
 
 from __future__ import annotations
 
-import asyncio
-import resource
-import time
-from collections.abc import Awaitable, Callable
+import subprocess
 from dataclasses import dataclass
-from typing import Any
 
-import aiohttp
-from huggingface_hub import AsyncInferenceClient
-from openai import AsyncOpenAI
-
-from benchmarks.endpoint import print_table, served
-from distilabel import InferenceEndpointsLLM
-
-One = Callable[[int], Awaitable[Any]]
+from benchmarks.endpoint import served
+from benchmarks.load import named, spend
+from benchmarks.spent import Load
+from benchmarks.tables import Bar, note, print_bars, print_table, size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """An endpoint, and how many rows it is given."""
 
-    name: str
+    named: str
     slots: int
     rows: int
     refuses: bool = False
 
     @property
     def flags(self) -> list[str]:
-        flags = ["--slots", str(self.slots), "--latency", "1", "--sigma", "0.8"]
+        """Of the simulated endpoint."""
+        mean = str(size(1.0, 0.1))
+        flags = ["--slots", str(self.slots), "--latency", mean, "--sigma", "0.8"]
         return [*flags, "--queue", "0"] if self.refuses else flags
 
 
-SCENARIOS = (
-    Scenario("64 slots, queueing", 64, 4_000),
-    Scenario("512 slots, queueing", 512, 30_000),
-    Scenario("256 slots, refusing", 256, 15_000, refuses=True),
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a run came to."""
+
+    wall: float
+    efficiency: float
+    rejected: float
+    peak: int
+    cpu_ms: float
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """As the table shows it."""
+        return (
+            f"{self.wall:.1f}",
+            f"{self.efficiency:.3f}",
+            f"{100 * self.rejected:.2f} %",
+            str(self.peak),
+            f"{self.cpu_ms:.2f}",
+        )
 
 
-def conversation(n: int) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": f"Row {n}"}]
+QUEUE_64 = Scenario(named="64 slots, queueing", slots=64, rows=size(4_000, 300))
+QUEUE_512 = Scenario(named="512 slots, queueing", slots=512, rows=size(30_000, 1_000))
+REFUSE_256 = Scenario(named="256 slots, refusing", slots=256, rows=size(15_000, 600), refuses=True)
+HEADS = ("client", "wall s", "efficiency", "rejected", "in flight at most", "CPU ms/row")
+OURS = ("ours-hub", "ours-openai")
+BY_HAND = ("aiohttp", "hub", "openai")
 
 
-async def gathered(one: One, rows: int, at_once: int) -> None:
-    """All rows, at most `at_once` in flight: what users write by hand."""
-    gate = asyncio.Semaphore(at_once)
-
-    async def gated(n: int) -> None:
-        async with gate:
-            await one(n)
-
-    await asyncio.gather(*(gated(n) for n in range(rows)))
-
-
-def raw_aiohttp(url: str, scenario: Scenario) -> None:
-    async def main() -> None:
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector) as session:
-
-            async def one(n: int) -> None:
-                body = {"model": "simulated-model", "messages": conversation(n)}
-                async with session.post(f"{url}/v1/chat/completions", json=body) as response:
-                    await response.json()
-
-            await gathered(one, scenario.rows, scenario.slots)
-
-    asyncio.run(main())
-
-
-def stock_hub(url: str, scenario: Scenario) -> None:
-    async def main() -> None:
-        async with AsyncInferenceClient(base_url=url, token="none") as client:
-
-            async def one(n: int) -> None:
-                await client.chat_completion(
-                    messages=conversation(n),
-                    model="simulated-model",
-                )
-
-            await gathered(one, scenario.rows, scenario.slots)
-
-    asyncio.run(main())
-
-
-def stock_openai(url: str, scenario: Scenario) -> None:
-    async def main() -> None:
-        async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-
-            async def one(n: int) -> None:
-                await client.chat.completions.create(
-                    model="simulated-model",
-                    messages=conversation(n),  # type: ignore[arg-type]
-                )
-
-            await gathered(one, scenario.rows, scenario.slots)
-
-    asyncio.run(main())
-
-
-def ours(
-    *, use_openai_client: bool = False, given: bool = False
-) -> Callable[[str, Scenario], None]:
-    def run(url: str, scenario: Scenario) -> None:
-        ceiling = scenario.slots if given else None
-        with InferenceEndpointsLLM(
-            base_url=url, use_openai_client=use_openai_client, max_concurrency=ceiling
-        ) as llm:
-            outputs = llm.generate([conversation(n) for n in range(scenario.rows)])
-        assert all(text is not None for (text,) in outputs)
-
-    return run
-
-
-CLIENTS: dict[str, Callable[[str, Scenario], None]] = {
-    "ours, hub client, nothing set": ours(),
-    "ours, openai client, nothing set": ours(use_openai_client=True),
-    "ours, hub client, max_concurrency given": ours(given=True),
-    "raw aiohttp, slots in flight": raw_aiohttp,
-    "AsyncInferenceClient stock, slots in flight": stock_hub,
-    "AsyncOpenAI stock, slots in flight": stock_openai,
-}
-
-
-def measure(scenario: Scenario, run: Callable[[str, Scenario], None]) -> tuple[str, ...]:
-    before = resource.getrusage(resource.RUSAGE_SELF)
+def measure(scenario: Scenario, client: str, *, told: bool) -> Found:
+    """One run."""
     with served(*scenario.flags) as endpoint:
-        started = time.monotonic()
-        run(endpoint.url, scenario)
-        wall = time.monotonic() - started
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return (
-        f"{wall:.1f}",
-        f"{endpoint.bound(scenario.slots) / wall:.3f}",
-        f"{100 * endpoint.rejected:.2f} %",
-        str(endpoint.counted["peak_in_flight"]),
-        f"{1000 * cpu / scenario.rows:.2f}",
+        at_once = scenario.slots if told else None
+        spent = spend(client, Load(url=endpoint.url, rows=scenario.rows, at_once=at_once))
+    found = Found(
+        wall=spent.wall,
+        efficiency=endpoint.bound(scenario.slots) / spent.wall,
+        rejected=endpoint.rejected,
+        peak=int(endpoint.counted["peak_in_flight"]),
+        cpu_ms=1000 * spent.cpu / scenario.rows,
     )
+    note(f"efficiency: {scenario.named}, {client}, told={told}: {found.efficiency:.3f}")
+    return found
+
+
+def by_hand(scenario: Scenario, client: str) -> tuple[str, ...]:
+    """As the table shows it: a client that gives a row up ends there, as its user would."""
+    try:
+        return measure(scenario, client, told=True).cells
+    except subprocess.CalledProcessError:
+        return ("failed", *[""] * (len(HEADS) - 2))
+
+
+def show(scenario: Scenario) -> tuple[list[Found], list[Found]]:
+    """Print a scenario's table; ours with nothing set, and ours told."""
+    unset = [measure(scenario, client, told=False) for client in OURS]
+    told = [measure(scenario, client, told=True) for client in OURS]
+    hand = [by_hand(scenario, client) for client in BY_HAND]
+    names = [f"{named(client)}, nothing set" for client in OURS]
+    names += [f"{named(client)}, max_concurrency={scenario.slots}" for client in OURS]
+    names += [named(client) for client in BY_HAND]
+    cells = [found.cells for found in (*unset, *told)] + hand
+    rows = [(name, *shown) for name, shown in zip(names, cells, strict=True)]
+    print_table(f"{scenario.named}, {scenario.rows:,} rows", HEADS, rows)
+    return unset, told
 
 
 def main() -> None:
-    heads = ("client", "wall s", "efficiency", "rejected", "in flight at most", "CPU ms/row")
-    for scenario in SCENARIOS:
-        rows = [(name, *measure(scenario, run)) for name, run in CLIENTS.items()]
-        print_table(f"{scenario.name}, {scenario.rows:,} rows", heads, rows)
+    """Print the tables and the targets."""
+    few_unset, few_told = show(QUEUE_64)
+    many_unset, many_told = show(QUEUE_512)
+    refused, _ = show(REFUSE_256)
+    print_bars(
+        _worst("P1", "64 slots, nothing set, efficiency", few_unset, 0.92),
+        _worst("P1", "512 slots, nothing set, efficiency", many_unset, 0.92),
+        _worst("P2", "64 slots, max_concurrency given, efficiency", few_told, 0.97),
+        _worst("P2", "512 slots, max_concurrency given, efficiency", many_told, 0.97),
+        _worst("P3", "refusing endpoint, nothing set, efficiency", refused, 0.88),
+        Bar(
+            "P3",
+            "refusing endpoint, nothing set, rejected",
+            100 * max(found.rejected for found in refused),
+            2,
+            unit="%",
+        ),
+    )
+
+
+def _worst(name: str, what: str, found: list[Found], bar: float) -> Bar:
+    """Both clients have to reach it."""
+    return Bar(name, what, min(one.efficiency for one in found), bar, at_least=True, unit="")
 
 
 if __name__ == "__main__":

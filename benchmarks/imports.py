@@ -1,4 +1,9 @@
-"""P10: seconds to import the class, and of `distilabel --help`. Medians of nine."""
+"""P10: seconds to import the class, and of `distilabel --help`. Medians of nine.
+
+    .venv/bin/python -m benchmarks imports
+
+Whole processes, after one that fills the caches; `python -m benchmarks peers` has the peers'.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.endpoint import print_table
+from benchmarks.tables import Bar, print_bars, print_table, size
 
 COMMANDS = {
     "import distilabel": ["-c", "import distilabel"],
@@ -32,11 +37,17 @@ def seconds(words: list[str]) -> float:
 
 
 def main() -> None:
-    rows = []
+    """Print the table and the targets."""
+    found = {}
     for name, words in COMMANDS.items():
         seconds(words)
-        rows.append((name, f"{statistics.median(seconds(words) for _ in range(9)):.2f}"))
+        found[name] = statistics.median(seconds(words) for _ in range(size(9, 1)))
+    rows = [(name, f"{value:.2f}") for name, value in found.items()]
     print_table("start-up", ("what", "seconds"), rows)
+    print_bars(
+        Bar("P10", "importing the class", found["import the class"], 0.45, unit="s"),
+        Bar("P10", "`distilabel --help`", found["distilabel --help"], 0.4, unit="s"),
+    )
 
 
 if __name__ == "__main__":

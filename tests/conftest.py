@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import socket
+import tempfile
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,3 +31,53 @@ def local_endpoint() -> Iterator[LocalEndpoint]:
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     with LocalEndpoint(threads=max(1, (os.cpu_count() or 1) // workers)) as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[Path]:
+    """A Ray with two CPUs, a canary in its workers' `WORKER_TOKEN`; gives its folder.
+
+    The folder's name is short: Ray's sockets are in it, and their paths have a limit.
+    """
+    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    os.environ |= {
+        "WORKER_TOKEN": "hf_canaryOfTheRaySession0123456789",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_BACKEND_LOG_LEVEL": "info",
+    }
+    os.environ.pop("HF_TOKEN", None)
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import ray
+        import ray.data
+
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            _temp_dir=str(folder),
+        )
+        ray.data.DataContext.get_current().enable_progress_bars = False
+    yield folder
+    ray.shutdown()
+    signal.signal(signal.SIGTERM, handler)
+    os.environ.clear()
+    os.environ |= before
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """As `--dist load`, but all tests that need a Ray go to one process, which starts one."""
+    if config.getvalue("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneRay(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if file.endswith(("test_ray_stage.py", "test_ray_survival.py")) else nodeid
+
+    return OneRay(config, log)

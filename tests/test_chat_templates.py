@@ -184,6 +184,7 @@ def test_a_template_that_fails_is_a_conversation_error(
     assert "CANARY" not in str(caught.value)
 
 
+@pytest.mark.promise("S11")
 @pytest.mark.parametrize(
     "expression",
     [
@@ -222,6 +223,7 @@ def test_a_hostile_template_reaches_nothing(load: Load, tmp_path: Path, expressi
     assert not any(word in written for word in ("class", "module", "function", "object at"))
 
 
+@pytest.mark.promise("S11")
 @pytest.mark.parametrize(
     "body",
     [
@@ -243,6 +245,7 @@ def test_a_template_that_does_not_end_is_stopped(load: Load, body: str) -> None:
     assert renderer.render(HELLO) == "ok"
 
 
+@pytest.mark.promise("S11")
 def test_a_huge_range_is_refused_at_once(load: Load) -> None:
     """The sandbox allows a hundred thousand."""
     renderer = load("{% for i in range(1000000000) %}{% endfor %}")
@@ -293,6 +296,7 @@ def test_one_renderer_serves_many_threads(folder: Path) -> None:
             assert tokens == renderer.count_tokens(prompt)
 
 
+@pytest.mark.promise("S11")
 def test_code_in_the_repository_is_never_run(folder: Path, tmp_path: Path) -> None:
     """A tokenizer that names a class of its own is refused or loaded without it."""
     hostile = make_tokenizer(tmp_path / "hostile")

@@ -44,9 +44,16 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except DistilabelError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {_shown(error)}", err=True)
         code = _exit_code(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _shown(said: object) -> str:
+    """Fit for a terminal: messages name columns, files and what servers said."""
+    from distilabel.progress import safe_text
+
+    return safe_text(str(said), newlines=True)
 
 
 def _exit_code(error: DistilabelError) -> int:
@@ -73,8 +80,17 @@ def _settings_file(context: click.Context, _: click.Parameter, value: str | None
     """Read `--config` into the defaults, before any other flag is looked at."""
     if value is not None:
         known = {p.name for p in context.command.params if p.name not in {"config", None}}
-        context.default_map = read_settings(Path(value), {str(name) for name in known})
+        settings = read_settings(Path(value), {str(name) for name in known})
+        for flag in context.command.params:
+            if isinstance(flag, click.Option) and flag.multiple and flag.name in settings:
+                settings[flag.name] = _as_repeated(settings[flag.name])
+        context.default_map = settings
     return value
+
+
+def _as_repeated(value: Any) -> Any:
+    """What a file says once for a flag that may be repeated."""
+    return [value] if isinstance(value, str) else value
 
 
 def _json_pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -90,12 +106,25 @@ def _json_pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
     return pairs
 
 
+def _one_or_more(
+    _: click.Context, __: click.Parameter, values: tuple[str, ...]
+) -> str | list[str] | None:
+    if len(values) > 1:
+        return list(values)
+    return values[0] if values else None
+
+
 def _target_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     flags = [
         click.option("--model-id", help="A model on the Hub, served by Inference Providers."),
         click.option("--endpoint-name", help="A dedicated Inference Endpoint."),
         click.option("--endpoint-namespace", help="Whose endpoint it is."),
-        click.option("--base-url", help="Any TGI or OpenAI-compatible URL."),
+        click.option(
+            "--base-url",
+            multiple=True,
+            callback=_one_or_more,
+            help="Any TGI or OpenAI-compatible URL; repeated: one model at several, used as one.",
+        ),
         click.option(
             "--local",
             is_flag=False,
@@ -114,6 +143,16 @@ def _target_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--bill-to", help="With --model-id: the organisation that pays."),
         click.option("--served-model", help="With --base-url: which of its models."),
         click.option("--tokenizer-id", help="Apply the chat template here; send plain text."),
+        click.option(
+            "--wake",
+            is_flag=True,
+            help="With --endpoint-name: resume it when it is paused while the run goes on.",
+        ),
+        click.option(
+            "--ca-file",
+            type=click.Path(exists=True, dir_okay=False),
+            help="Certificates to trust beside the system's, in PEM.",
+        ),
     ]
     return _with(command, flags)
 
@@ -148,6 +187,11 @@ def _generation_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--seed", type=int),
         click.option("--stop", multiple=True, help="End an answer here; may be repeated."),
         click.option(
+            "--on-length",
+            type=click.Choice(["keep", "fail"]),
+            help="An answer cut off at --max-new-tokens: keep it (default), or fail its row.",
+        ),
+        click.option(
             "--param",
             multiple=True,
             metavar="NAME=JSON",
@@ -168,7 +212,34 @@ def _limit_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--requests-per-minute", type=click.FloatRange(0, min_open=True)),
         click.option("--tokens-per-minute", type=click.FloatRange(0, min_open=True)),
         click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds."),
-        click.option("--wait-ready", type=click.FloatRange(0, min_open=True), help="Seconds."),
+        click.option(
+            "--wait-ready",
+            type=click.FloatRange(0, min_open=True),
+            help="Seconds to wait for an endpoint that starts, is away, or fails everything.",
+        ),
+        click.option(
+            "--max-pause",
+            type=click.FloatRange(0, min_open=True),
+            help="Seconds: stop when the server asks for a longer pause.",
+        ),
+    ]
+    return _with(command, flags)
+
+
+def _cluster_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    flags = [
+        click.option(
+            "--ray",
+            is_flag=False,
+            flag_value="",
+            metavar="[ADDRESS]",
+            help="Send from Ray actors, here or on a cluster; OUTPUT is a folder of Parquet files.",
+        ),
+        click.option(
+            "--ray-actors",
+            type=click.IntRange(1),
+            help="With --ray: how many actors send; default: 2.",
+        ),
     ]
     return _with(command, flags)
 
@@ -186,6 +257,7 @@ def _with(command: Callable[..., Any], flags: list[Callable[..., Any]]) -> Calla
 @_row_flags
 @_generation_flags
 @_limit_flags
+@_cluster_flags
 @click.option(
     "--config",
     is_eager=True,
@@ -232,6 +304,8 @@ def generate(input: str, output: Path, **given: Any) -> int:  # noqa: A002 - cli
         dry_run=given["dry_run"],
         push_to_hub=given["push_to_hub"],
         resume_command=_resume_command(),
+        ray=given["ray"],
+        ray_actors=given["ray_actors"],
     )
     return work.generate(settings)
 
@@ -250,6 +324,10 @@ _TARGET_NAMES = (
     "tokens_per_minute",
     "timeout",
     "wait_ready",
+    "max_pause",
+    "wake",
+    "ca_file",
+    "on_length",
 )
 _PARAMETER_NAMES = ("max_new_tokens", "temperature", "top_p", "seed")
 _ROW_NAMES = (
@@ -288,7 +366,7 @@ def export(output: Path, source: str | None) -> int:
     from distilabel.runs import export_run
 
     done = export_run(output, source)
-    click.echo(f"{done.rows} rows written to {output}", err=True)
+    click.echo(f"{done.rows} rows written to {_shown(output)}", err=True)
     return 0
 
 

@@ -44,11 +44,16 @@ class GenerateSettings:
     push_to_hub: str | None
     """The dataset repository that gets the output."""
     resume_command: tuple[str, ...]
+    ray: str | None = None
+    """The address of a Ray cluster that sends; empty for one on this machine."""
+    ray_actors: int | None = None
 
 
 def generate(settings: GenerateSettings) -> int:
     """Run it; gives back the exit code."""
-    mode = "json" if settings.json else "quiet" if settings.quiet else "auto"
+    if settings.ray is not None or settings.ray_actors is not None:
+        return _generate_ray(settings)
+    mode = _mode(settings)
     with _llm(settings) as llm:
         options = RunOptions(parameters=settings.parameters, **_row_options(settings.rows))
         if settings.push_to_hub is not None:
@@ -57,7 +62,8 @@ def generate(settings: GenerateSettings) -> int:
         if settings.dry_run:
             from distilabel.runs.preview import preview
 
-            sys.stdout.write(preview(llm, source, settings.output, options))
+            plan = preview(llm, source, settings.output, options)
+            sys.stdout.write(safe_text(plan, newlines=True))
             return 0
         run = Run(
             llm=llm,
@@ -75,6 +81,41 @@ def generate(settings: GenerateSettings) -> int:
             url = push_output(settings.push_to_hub, settings.output, about)
             sys.stderr.write(f"pushed to {safe_text(url)}\n")
         return summary.exit_code
+
+
+def _mode(settings: GenerateSettings) -> str:
+    return "json" if settings.json else "quiet" if settings.quiet else "auto"
+
+
+def _generate_ray(settings: GenerateSettings) -> int:
+    """The same over Ray; gives back the exit code."""
+    from distilabel.ray.job import RayRun, refuse_unusable
+    from distilabel.ray.marker import check_folder
+
+    refuse_unusable(
+        {
+            "--ray-actors": settings.ray is None,
+            "--local": settings.local is not None,
+            "--dry-run": settings.dry_run,
+            "--push-to-hub": settings.push_to_hub is not None,
+            "--on-bad-row stop": settings.rows.get("on_bad_row") == "stop",
+            "- as INPUT": settings.input == "-",
+        }
+    )
+    check_folder(settings.output)
+    with _llm(settings) as llm:
+        run = RayRun(
+            llm=llm,
+            input=settings.input,
+            output=settings.output,
+            options=RunOptions(parameters=settings.parameters, **_row_options(settings.rows)),
+            progress=open_progress(_mode(settings)),
+            address=settings.ray or None,
+            **({"actors": settings.ray_actors} if settings.ray_actors else {}),
+            fresh=settings.fresh,
+            resume_command=settings.resume_command,
+        )
+        return run.execute().exit_code
 
 
 def _row_options(given: Mapping[str, Any]) -> dict[str, Any]:

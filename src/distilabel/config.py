@@ -16,6 +16,7 @@ __all__ = [
     "FIRST_TOKEN_TIMEOUT",
     "KEEPALIVE_SECONDS",
     "MAX_NEW_TOKENS",
+    "MAX_PAUSE",
     "MAX_RESPONSE_BYTES",
     "TOKEN_TIMEOUT",
     "WAIT_READY",
@@ -26,19 +27,24 @@ MAX_NEW_TOKENS: Final = 128
 """Tokens generated at most, where the caller does not say."""
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds for a TCP and TLS connection to be made."""
+"""Seconds for a name to be resolved and a TCP and TLS connection to be made."""
 
 ATTEMPT_TIMEOUT: Final = 600.0
-"""Seconds for one attempt, from its first byte sent to its last byte read."""
+"""Seconds for one attempt, from its first byte sent to its last byte read. Bounds all others."""
 
 FIRST_TOKEN_TIMEOUT: Final = 300.0
-"""Seconds from sending a request to the first token of its stream, queues included."""
+"""Seconds from sending a request to the first token of its stream, queues included.
+
+With an attempt's timeout above 600 s it is half of that: who waits longer may queue longer."""
 
 TOKEN_TIMEOUT: Final = 60.0
 """Seconds from one token of a stream to the next."""
 
 WAIT_READY: Final = 900.0
 """Seconds to wait for an endpoint that is starting or away."""
+
+MAX_PAUSE: Final = 1800.0
+"""The longest pause that a server may ask for, in seconds; a longer one ends the run."""
 
 KEEPALIVE_SECONDS: Final = 15.0
 """Seconds an idle connection is kept; shorter than the idle time of common servers."""

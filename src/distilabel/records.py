@@ -136,6 +136,8 @@ class Completion:
     """As the server gave them: a list with one entry per token."""
     reasoning: str | None = None
     tool_calls: tuple[Mapping[str, Any], ...] | None = None
+    utf8_replaced: bool = False
+    """Whether the server's text was no UTF-8, and U+FFFD may stand in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +170,10 @@ class Request:
     max_new_tokens: int | None = None
     logprobs: bool = False
     """Whether the tokens' probabilities were asked for."""
+    lenient: bool = False
+    """Whether an answer that is no UTF-8 is taken, with U+FFFD in its place."""
+    dialects: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    """`options` for those endpoints of a pool whose servers want other ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

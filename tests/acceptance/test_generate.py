@@ -208,6 +208,7 @@ def test_wrong_usage(rows: Path, tmp_path: Path, words: list[str], said: str) ->
     assert said in done.stderr
 
 
+@pytest.mark.promise("S1")
 def test_the_token_is_nowhere(simulated_endpoint: Make, rows: Path, tmp_path: Path) -> None:
     """Sent to the endpoint, and in no output, message or journal."""
     endpoint = simulated_endpoint()

@@ -53,12 +53,18 @@ def kill_until_done(make: Make, folder: Path, kills: int, seed: int) -> int:
     return hit
 
 
+@pytest.mark.promise("R3")
+@pytest.mark.promise("R2")
+@pytest.mark.promise("R1")
 @pytest.mark.timeout(400)
 def test_fifty_kills(simulated_endpoint: Make, tmp_path: Path) -> None:
     """R1-R3: after 50 SIGKILLs: no row lost, none twice, the bytes of an uninterrupted run."""
     assert kill_until_done(simulated_endpoint, tmp_path, 50, seed=1) >= 50
 
 
+@pytest.mark.promise("R3")
+@pytest.mark.promise("R2")
+@pytest.mark.promise("R1")
 @pytest.mark.prove
 def test_five_hundred_kills(simulated_endpoint: Make, tmp_path: Path) -> None:
     """R1-R3, ten times over."""
@@ -118,6 +124,7 @@ def test_sigterm_is_an_interrupt_too(simulated_endpoint: Make, tmp_path: Path) -
     assert process.returncode == 143
 
 
+@pytest.mark.promise("R11")
 def test_a_second_process_leaves_at_once(simulated_endpoint: Make, tmp_path: Path) -> None:
     """R11: exit 5, naming the holder; the first is unharmed."""
     endpoint, words = slow_run(simulated_endpoint, tmp_path, 0.3)

@@ -42,6 +42,7 @@ def stored(output: Path) -> int:
     return found.ok + found.failed
 
 
+@pytest.mark.promise("R12")
 def test_a_full_disk(simulated_endpoint: Make, tmp_path: Path) -> None:
     """Exit 4; what was said to be done is in the journal; with more room the run is finished."""
     rows = write_rows(tmp_path / "rows.jsonl", ROWS)
@@ -62,6 +63,7 @@ def test_a_full_disk(simulated_endpoint: Make, tmp_path: Path) -> None:
     assert len(endpoint.generations) == sent + ROWS - said
 
 
+@pytest.mark.promise("R12")
 def test_no_room_for_the_output(simulated_endpoint: Make, tmp_path: Path) -> None:
     """A disk that fills during the export: exit 4, no part of it left, and no request again."""
     rows = tmp_path / "rows.jsonl"
@@ -99,6 +101,7 @@ def test_no_room_for_standard_input(simulated_endpoint: Make, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.promise("R14")
 @pytest.mark.parametrize("seed", range(2))
 def test_flipped_bytes_in_the_journal(simulated_endpoint: Make, tmp_path: Path, seed: int) -> None:
     """Random damage, and the output lost: no crash, the same output again, and the loss is said."""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 from stream_chunks import CHAT_LIBRARIES, chat_of, delta, text_of, usage
 
-from distilabel._clients.answers import parse_chat, parse_generated, parse_text, with_headers
+from distilabel._clients.answers import (
+    parse_chat,
+    parse_generated,
+    parse_text,
+    replaced,
+    with_headers,
+)
 from distilabel.records import Answer, Completion, Usage
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
@@ -323,9 +330,28 @@ NOT_ANSWERS: dict[str, bytes] = {
 @pytest.mark.parametrize("body", NOT_ANSWERS.values(), ids=NOT_ANSWERS)
 def test_what_is_no_answer_is_none(body: bytes) -> None:
     """Nothing unusable becomes a completion, and nothing raises."""
-    assert parse_chat(body) is None
-    assert parse_text(body) is None
-    assert parse_generated(body, {}) is None
+    for answer in (parse_chat(body), parse_text(body), parse_generated(body, {})):
+        assert answer is None or not answer.completions
+
+
+def test_silence_is_told_from_nonsense() -> None:
+    """An answer that came to its end and says nothing has no completions, whole or streamed."""
+    for silent in (chat(choice(content=None)), NOT_ANSWERS["one-of-two-null"]):
+        answer = parse_chat(silent)
+        assert answer is not None
+        assert answer.completions == ()
+    for library in CHAT_LIBRARIES:
+        answer = chat_of(library, [delta(role="assistant"), delta(finish="stop"), usage(3, 0)])
+        assert answer == Answer(completions=(), usage=Usage(3, 0), model="m")
+
+
+def test_a_text_that_was_no_utf8_is_marked() -> None:
+    """Each completion of the answer, and nothing else of it."""
+    answer = parse_chat(chat(choice(0, content="a"), choice(1, content="b")))
+    assert answer is not None
+    marked = replaced(answer)
+    assert [c.text for c in marked.completions if c.utf8_replaced] == ["a", "b"]
+    assert replace(marked, completions=answer.completions) == answer
 
 
 def test_a_byte_order_mark_does_no_harm() -> None:
@@ -333,6 +359,7 @@ def test_a_byte_order_mark_does_no_harm() -> None:
     assert only(parse_chat(b"\xef\xbb\xbf" + chat(choice(content="Hi")))).text == "Hi"
 
 
+@pytest.mark.promise("S13")
 @pytest.mark.parametrize("listed", [False, True])
 def test_a_deep_tool_call_is_cut_before_it_can_overflow_a_stack(listed: bool) -> None:
     """What is kept of an answer is shallow enough for anything that stores it."""
@@ -491,12 +518,11 @@ def test_interleaved_choices_are_told_apart(library: str) -> None:
         pytest.param([usage(1, 1)], id="usage-only"),
         pytest.param([delta(content="half")], id="cut"),
         pytest.param([delta(0, content="a", finish="stop"), delta(1, content="b")], id="one-cut"),
-        pytest.param([delta(role="assistant"), delta(finish="stop")], id="nothing-said"),
         pytest.param([delta(content="half", finish="abort")], id="aborted"),
     ],
 )
 def test_a_stream_without_an_end_is_no_answer(library: str, events: list[dict[str, Any]]) -> None:
-    """A stream that was cut, aborted, or said nothing is not taken for an answer."""
+    """A stream that was cut or aborted is not taken for an answer."""
     assert chat_of(library, events) is None
 
 

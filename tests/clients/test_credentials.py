@@ -47,6 +47,7 @@ SECURE = [
 ]  # fmt: skip
 
 
+@pytest.mark.promise("S5")
 @pytest.mark.parametrize("url", INSECURE)
 def test_a_given_token_never_goes_out_in_the_clear(url: str) -> None:
     """Plain http to another machine is refused; the error shows no token."""
@@ -64,6 +65,7 @@ def test_a_given_token_goes_where_it_was_given_for(url: str) -> None:
     assert token_for_url(url, GIVEN, FOUND) == GIVEN
 
 
+@pytest.mark.promise("S4")
 @pytest.mark.parametrize(
     ("url", "sent"),
     [

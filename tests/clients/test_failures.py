@@ -48,6 +48,7 @@ def openai_error(message: str, code: Any = None, kind: str = "invalid_request_er
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
+@pytest.mark.promise("R4")
 @pytest.mark.parametrize(
     ("status", "kind", "code", "hinted"),
     [
@@ -363,6 +364,7 @@ def test_the_rules_are_reachable() -> None:
             taken |= rule.statuses
 
 
+@pytest.mark.promise("S13")
 @pytest.mark.parametrize("depth", [9, 300, 700, 950, 100_000])
 @pytest.mark.parametrize("ends", [(b'{"error":', b"}"), (b"[", b"]"), (b'{"error":[', b"]}")])
 def test_a_deep_body_is_read_as_far_as_it_is_sane(depth: int, ends: tuple[bytes, bytes]) -> None:

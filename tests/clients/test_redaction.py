@@ -48,6 +48,7 @@ ECHOES: dict[str, Callable[[str], str]] = {
 }
 
 
+@pytest.mark.promise("S2")
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
 def test_an_echoed_prompt_is_cut_out(echo: Callable[[str], str]) -> None:
     """Whole or shortened, plain or escaped, once or more: nothing of it is left."""
@@ -88,6 +89,7 @@ BODIES: dict[str, Any] = {
 }
 
 
+@pytest.mark.promise("S2")
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_no_servers_error_brings_the_prompt_back(body: Any) -> None:
     """The failure of a 422 says what is wrong, and nothing of what was asked."""
@@ -133,6 +135,7 @@ def test_an_escaped_prompt_may_hold_a_token() -> None:
 TOKEN = "hf_CANARYabc123XYZ"
 
 
+@pytest.mark.promise("S1")
 @pytest.mark.parametrize(
     ("said", "expected"),
     [

@@ -10,6 +10,7 @@ import inspect
 import json
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -18,7 +19,7 @@ from huggingface_hub import AsyncInferenceClient
 from huggingface_hub.inference._providers import get_provider_helper
 from openai import AsyncOpenAI
 
-from distilabel._clients.hub import _Sender
+from distilabel._clients.hub import _AnsweredError, _Sender
 from distilabel._clients.parameters import PARAMETERS, compile_parameters
 from distilabel._clients.transport import PLACEHOLDER
 from distilabel.records import Route, Server
@@ -105,7 +106,8 @@ def through(body: bytes, send: Callable[[Any], Awaitable[Any]], **arguments: Any
     async def run() -> Wire:
         wire = Wire(body)
         async with _Sender(wire.session, **{"token": PLACEHOLDER, **arguments}) as sender:
-            await send(sender)
+            with suppress(_AnsweredError):
+                await send(sender)
         await wire.session.aclose()
         return wire
 
@@ -225,23 +227,34 @@ def test_the_placeholder_is_a_token_that_is_routed() -> None:
         AsyncInferenceClient(token=PLACEHOLDER, bill_to="org")
 
 
-def test_openai_sends_through_the_session_it_is_given() -> None:
-    """`http_client` carries every call, a raw response keeps its body, one request goes out."""
+@pytest.mark.parametrize("route", [Route.OPENAI_CHAT, Route.OPENAI_TEXT])
+def test_openais_post_sends_what_its_create_sends(route: Route) -> None:
+    """`post` to the path, as openai.py does, is `create`: one request, same URL and same bytes."""
+    given = {"top_k": 5, "temperature": 0.5, "stop_sequences": ["."], "seed": 3}
+    options: Any = compile_parameters(given, route, Server.UNKNOWN).options
+    chat = route is Route.OPENAI_CHAT
+    asked: dict[str, Any] = {"messages": ASKED} if chat else {"prompt": "Hi"}
+    body = {"model": "m", **asked, **options}
+    more: Any = {"extra_json": body["extra_body"]}
 
-    async def run() -> tuple[list[httpx2.Request], bytes]:
+    async def run() -> list[httpx2.Request]:
         wire = Wire(CHATTED)
         client = AsyncOpenAI(
             base_url="http://127.0.0.1:9/v1", api_key=PLACEHOLDER, http_client=wire.session,
             max_retries=0, timeout=None,
         )  # fmt: skip
-        options: Any = compile_parameters({"top_k": 5}, Route.OPENAI_CHAT, Server.UNKNOWN).options
-        raw = await client.chat.completions.with_raw_response.create(
-            model="m", messages=[{"role": "user", "content": "Hi"}], **options
-        )
+        creator: Any = client.chat.completions if chat else client.completions
+        await creator.create(**body)
+        path = "/chat/completions" if chat else "/completions"
+        plain = {name: value for name, value in body.items() if name != "extra_body"}
+        raw = await client.post(path, cast_to=httpx2.Response, body=plain, options=more)
+        assert raw.content == CHATTED
         await client.close()
-        return wire.seen, raw.http_response.content
+        return wire.seen
 
-    seen, body = asyncio.run(run())
-    assert [str(request.url) for request in seen] == [URL], "see OpenAIClient"
-    assert json.loads(seen[0].content)["top_k"] == 5
-    assert body == CHATTED
+    created, posted = asyncio.run(run())
+    assert str(posted.url) == str(created.url), "see OpenAIClient"
+    assert json.loads(posted.content) == json.loads(created.content), "see OpenAIClient"
+    assert json.loads(posted.content)["top_k"] == 5
+    assert posted.headers.keys() == created.headers.keys()
+    assert posted.headers["content-type"] == "application/json"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import async_solipsism
 
 from distilabel._engine.limiter import Limiter, LimiterSettings
-from distilabel._engine.retry import RetryPolicy, RetrySettings
+from distilabel._engine.pool import Member, Pool
+from distilabel._engine.retry import Ledger, RetryPolicy, RetrySettings
 from distilabel._engine.scheduler import Scheduler
 from distilabel.records import Answer, Completion, Failure, FailureKind, Request, Usage
 
@@ -79,13 +80,47 @@ def scheduler_for(
 ) -> Scheduler:
     """A scheduler on the running loop."""
     rng = random.Random(seed)
-    return Scheduler(
-        client,
-        limiter=Limiter(
-            LimiterSettings(max_concurrency=max_concurrency),
-            rng=rng,
-            now=asyncio.get_running_loop().time(),
-        ),
-        policy=RetryPolicy(RetrySettings(**retries), rng=rng),
-        attempt_timeout=timeout,
+    limiter = Limiter(
+        LimiterSettings(max_concurrency=max_concurrency),
+        rng=rng,
+        now=asyncio.get_running_loop().time(),
     )
+    policy = RetryPolicy(RetrySettings(**retries), rng=rng)
+    return Scheduler(Pool.of_one(client, limiter=limiter, policy=policy), attempt_timeout=timeout)
+
+
+def pooled_scheduler_for(
+    clients: Mapping[str, ScriptedClient],
+    *,
+    seed: int = 0,
+    timeout: float = 600.0,
+    limits: LimiterSettings | None = None,
+    **retries: Any,
+) -> Scheduler:
+    """A scheduler on the running loop over several endpoints, by name."""
+    rng, now = random.Random(seed), asyncio.get_running_loop().time()
+    limits, settings = limits or LimiterSettings(), RetrySettings(**retries)
+    ledger = Ledger(settings.retry_burst)
+    own = LimiterSettings(max_concurrency=limits.max_concurrency)
+    members = [
+        Member(
+            name=name,
+            client=client,
+            limiter=Limiter(own, rng=rng, now=now),
+            policy=RetryPolicy(settings, rng=rng, ledger=ledger),
+        )
+        for name, client in clients.items()
+    ]
+    return Scheduler(Pool(members, limits, now=now), attempt_timeout=timeout)
+
+
+def served(slots: int, seconds: float) -> ScriptedClient:
+    """An endpoint that works on so many requests at once, for so long; the others queue."""
+    free = asyncio.Semaphore(slots)
+
+    async def script(_: Request) -> Answer | Failure:
+        async with free:
+            await asyncio.sleep(seconds)
+        return answer()
+
+    return ScriptedClient(script)

@@ -172,6 +172,7 @@ def test_newer_format_is_refused(output: Path) -> None:
         Journal(output, SPEC)
 
 
+@pytest.mark.promise("S14")
 def test_owner_only(output: Path) -> None:
     """Every file beside the output is for its owner only, from when it is made."""
 
@@ -193,6 +194,7 @@ def test_owner_only(output: Path) -> None:
     assert modes == {f"out.jsonl.journal{suffix}": 0o600 for suffix in suffixes}
 
 
+@pytest.mark.promise("S14")
 def test_opened_up_and_closed(output: Path) -> None:
     """A journal somebody opened up to others is closed again."""
     write(output, [ok(0)])
@@ -205,6 +207,7 @@ def _modes(output: Path) -> dict[str, int]:
     return {path.name: stat.S_IMODE(path.stat().st_mode) for path in output.parent.iterdir()}
 
 
+@pytest.mark.promise("S10")
 @pytest.mark.parametrize("suffix", [".journal", ".journal.lock"])
 @pytest.mark.parametrize("fresh", [True, False])
 def test_links_are_refused(output: Path, suffix: str, fresh: bool) -> None:
@@ -218,6 +221,7 @@ def test_links_are_refused(output: Path, suffix: str, fresh: bool) -> None:
     assert journal_path(target).read_bytes() == before
 
 
+@pytest.mark.promise("S10")
 def test_link_to_nowhere_is_refused(output: Path) -> None:
     """Nor is a file made where a dangling link points."""
     target = output.with_name("target")

@@ -176,6 +176,7 @@ CALLS: list[Callable[[Committer], object]] = [
 ]
 
 
+@pytest.mark.promise("R13")
 @pytest.mark.parametrize("call", CALLS, ids=["append", "note", "flush", "room", "close"])
 def test_failure_is_final(call: Callable[[Committer], object]) -> None:
     """After one failed write nothing is written or told, and every call raises that error."""

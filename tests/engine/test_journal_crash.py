@@ -59,6 +59,7 @@ def crash(mode: str, directory: Path, *options: int, preload: str = "") -> dict[
     return found
 
 
+@pytest.mark.promise("R1")
 def test_killed_at_random(quick_disk: Path) -> None:
     """Thirty SIGKILLs and resumes lose no committed row and write none twice."""
     found = crash("kill", quick_disk, 30, 1)
@@ -66,6 +67,7 @@ def test_killed_at_random(quick_disk: Path) -> None:
     assert found["finished"] > 2
 
 
+@pytest.mark.promise("R1")
 @pytest.mark.prove
 @pytest.mark.parametrize("seed", range(10))
 def test_killed_often(quick_disk: Path, seed: int) -> None:
@@ -73,6 +75,8 @@ def test_killed_often(quick_disk: Path, seed: int) -> None:
     assert crash("kill", quick_disk, 50, 100 + seed)["killed"] == 50
 
 
+@pytest.mark.promise("R13")
+@pytest.mark.promise("R12")
 @pytest.mark.parametrize(
     ("mode", "stride", "strikes"),
     [
@@ -89,6 +93,8 @@ def test_struck(quick_disk: Path, faulty_disk: str, mode: str, stride: int, stri
     assert crash(mode, quick_disk, stride, preload=faulty_disk)["strikes"] >= strikes
 
 
+@pytest.mark.promise("R13")
+@pytest.mark.promise("R12")
 @pytest.mark.prove
 @pytest.mark.parametrize(
     "mode", ["writes-once", "writes-on", "writes-short", "syncs-once", "syncs-on", "die"]
@@ -98,17 +104,20 @@ def test_struck_everywhere(quick_disk: Path, faulty_disk: str, mode: str) -> Non
     assert crash(mode, quick_disk, 1, preload=faulty_disk)["strikes"] > 70
 
 
+@pytest.mark.promise("R12")
 def test_starved(quick_disk: Path) -> None:
     """A file that may not grow any more ends the writer, at whatever size."""
     assert crash("starve", quick_disk, 30_000)["strikes"] > 5
 
 
+@pytest.mark.promise("R12")
 @pytest.mark.prove
 def test_starved_at_every_size(quick_disk: Path) -> None:
     """In steps of an eighth of a page."""
     assert crash("starve", quick_disk, 512)["strikes"] > 500
 
 
+@pytest.mark.promise("R12")
 def test_disk_really_full(tmp_path: Path) -> None:
     """On a disk of one megabyte the writer ends when it is full; what was told can be read."""
     mount = 'mount -t tmpfs -o size=1m,mode=700 none "$0" && exec "$@"'

@@ -20,6 +20,7 @@ from distilabel._engine.journal.pages import cells
 from distilabel._engine.journal.record import Record, intact, seal
 from distilabel.errors import DamagedError, StorageError
 from distilabel.records import Result
+from fuzzing import examples
 
 PAGE = 4096
 ROWS = 60
@@ -107,7 +108,8 @@ def test_header_stands_on_two_pages(sample: Sample) -> None:
     assert found == [1, 4]
 
 
-@settings(deadline=None, max_examples=60)
+@pytest.mark.promise("R14")
+@settings(deadline=None, max_examples=examples(60))
 @given(flip=st.tuples(st.integers(0, 2**32), st.integers(1, 255)))
 def test_one_flipped_byte(sample: Sample, flip: tuple[int, int]) -> None:
     """One wrong byte anywhere is survived without asking and costs a page's rows at most."""
@@ -117,7 +119,8 @@ def test_one_flipped_byte(sample: Sample, flip: tuple[int, int]) -> None:
     assert len(found) == ROWS or repair != Repair()
 
 
-@settings(deadline=None, max_examples=60)
+@pytest.mark.promise("R14")
+@settings(deadline=None, max_examples=examples(60))
 @given(
     flips=st.lists(
         st.tuples(st.integers(0, 2**32) | st.integers(0, 6 * PAGE), st.integers(1, 255)),
@@ -131,7 +134,8 @@ def test_flipped_bytes(sample: Sample, flips: list[tuple[int, int]]) -> None:
     sample.check(flipped(sample.content, flips), header_lost=header_lost)
 
 
-@settings(deadline=None, max_examples=50)
+@pytest.mark.promise("R14")
+@settings(deadline=None, max_examples=examples(50))
 @given(cut=st.integers(0, 2**32))
 def test_truncated(sample: Sample, cut: int) -> None:
     """Cut anywhere, the rows before the cut are kept."""
@@ -139,7 +143,7 @@ def test_truncated(sample: Sample, cut: int) -> None:
     sample.check(sample.content[:length], header_lost=length < 2 * PAGE)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(
     start=st.integers(0, 2**32),
     length=st.integers(1, 5 * PAGE),
@@ -153,6 +157,7 @@ def test_blotted_out(sample: Sample, start: int, length: int, filler: int) -> No
     sample.check(content, header_lost=start < 2 * PAGE and start + length > 4 * PAGE)
 
 
+@pytest.mark.promise("R14")
 @pytest.mark.prove
 def test_every_byte_flipped(small: Sample) -> None:
     """One bit of each byte of a small journal in turn."""
@@ -162,6 +167,7 @@ def test_every_byte_flipped(small: Sample) -> None:
         assert all(result == ok(ordinal) for ordinal, result in found.items())
 
 
+@pytest.mark.promise("R14")
 @pytest.mark.prove
 def test_every_truncation(small: Sample) -> None:
     """Every length of a small journal in turn."""
@@ -363,7 +369,7 @@ def test_tree_that_goes_round(sample: Sample) -> None:
         assert [entry.ordinal for entry in reader.entries()][:2000] != []
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(rows=st.dictionaries(st.integers(-(2**63), 2**63 - 1), st.tuples(VALUES, VALUES, VALUES)))
 def test_pages_are_read_as_sqlite_wrote_them(
     rows: dict[int, tuple[bytes | int | float | None, ...]],
@@ -383,7 +389,7 @@ def test_pages_are_read_as_sqlite_wrote_them(
     assert found == rows
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.binary(max_size=3 * PAGE), st.integers(0, 2))
 def test_pages_of_garbage(garbage: bytes, leaves: int) -> None:
     """Bytes that were never a database are read to the end without an error."""

@@ -59,6 +59,7 @@ def _stream(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
+@pytest.mark.promise("R11")
 def test_second_process_is_told_who(tmp_path: Path) -> None:
     """A second writer leaves within a second, naming host, process and start; the first goes on."""
     output = tmp_path / "out.jsonl"

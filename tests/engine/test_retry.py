@@ -10,6 +10,7 @@ import pytest
 
 from distilabel._engine.retry import (
     Decision,
+    Defer,
     GiveUp,
     Retry,
     RetryPolicy,
@@ -87,7 +88,7 @@ def test_waits_are_spread_over_all_of_their_range() -> None:
 
 def test_a_generous_budget_has_waits_that_end() -> None:
     """However many attempts are allowed, no wait outgrows the longest."""
-    played = Played(RetrySettings(transient_attempts=1500))
+    played = Played(RetrySettings(transient_attempts=1500, retry_burst=1500))
     decision, delays = played.exhaust(TRANSIENT)
     assert isinstance(decision, GiveUp)
     assert max(delays) <= SETTINGS.longest_delay
@@ -235,7 +236,7 @@ def test_a_web_page_three_times_is_the_wrong_url() -> None:
 
 def test_a_web_page_now_and_then_is_a_bad_answer() -> None:
     """With something else between them, pages cost their row attempts, and no more."""
-    played = Played()
+    played = Played(RetrySettings(retry_burst=500))
     for row in range(50):
         assert isinstance(played.fail(PAGE, row), Retry)
         played.now += 2.0
@@ -250,7 +251,7 @@ def test_a_web_page_now_and_then_is_a_bad_answer() -> None:
 def test_pages_in_one_burst_do_not_stop_the_run() -> None:
     """Many rows at the same instant are one observation."""
     played = Played()
-    assert all(isinstance(played.fail(PAGE, row), Retry) for row in range(100))
+    assert all(isinstance(played.fail(PAGE, row), Retry | Defer) for row in range(100))
 
 
 def test_a_refused_row_fails_at_once_and_is_suspected() -> None:
@@ -346,16 +347,110 @@ def test_a_row_is_no_poison_before_its_time(failures: int, others: int) -> None:
 
 
 def test_an_outage_is_not_amplified() -> None:
-    """Retries that come soon are at most the burst; the rest wait half a minute and more."""
+    """Retries that come by themselves are at most the burst; the rest wait for a sign of life."""
     played = Played()
-    delays = [d.delay for row in range(500) if isinstance(d := played.fail(TRANSIENT, row), Retry)]
-    soon = [delay for delay in delays if delay < 30]
-    assert len(delays) == 500
-    assert len(soon) == 50
-    assert max(delays) <= SETTINGS.longest_delay
+    decisions = [played.fail(TRANSIENT, row) for row in range(500)]
+    assert all(isinstance(decision, Retry) for decision in decisions[:50])
+    assert decisions[50:] == [Defer()] * 450
+    assert played.policy.retries == {FailureKind.TRANSIENT: 500}
     played.succeed(11)
     after = [played.fail(TRANSIENT, 1000 + row) for row in range(10)]
-    assert sum(d.delay < 30 for d in after if isinstance(d, Retry)) == 2
+    assert sum(isinstance(decision, Retry) for decision in after) == 2
+
+
+def test_while_nothing_is_answered_no_row_pays() -> None:
+    """Without credit a failure costs an attempt only where others were answered since the last."""
+    played = Played(RetrySettings(retry_burst=0))
+    played.succeed()
+    assert played.fail(TRANSIENT) == Defer()
+    assert played.rows[0].charged == 1, "others were answered: it may be this row"
+    for _ in range(20):
+        played.now += 15.0
+        assert played.fail(TRANSIENT) == Defer()
+    assert (played.rows[0].charged, played.rows[0].sent) == (1, 21)
+    for charged in (2, 3, 4):
+        played.succeed()
+        assert played.fail(TRANSIENT) == Defer()
+        assert played.rows[0].charged == charged
+    played.succeed()
+    assert isinstance(played.fail(TRANSIENT), GiveUp)
+
+
+def test_a_server_that_fails_everything_stops_the_run() -> None:
+    """After `wait_ready` seconds in which retries waited and nothing was answered."""
+    played = Played(RetrySettings(retry_burst=0))
+    assert played.fail(TRANSIENT) == Defer()
+    played.now += SETTINGS.wait_ready - 1
+    assert played.fail(BAD, 1) == Defer()
+    played.now += 1
+    decision = played.fail(TRANSIENT)
+    assert isinstance(decision, Stop)
+    assert decision.failure.message == "nothing but failures for 900 s: m"
+    assert type(run_error(decision.failure)).__name__ == "UnavailableError"
+    assert all(tries.charged == 0 for tries in played.rows.values())
+
+
+def test_the_last_few_are_not_spared() -> None:
+    """With no more rows to come they pay, and wait for long where there is no credit."""
+    played = Played(RetrySettings(retry_burst=2))
+    tries = Tries(0)
+    decisions = [
+        played.policy.decide(TRANSIENT, tries, now=0.0, elapsed=1.0, left=2) for _ in range(5)
+    ]
+    waits = [decision.delay for decision in decisions if isinstance(decision, Retry)]
+    assert all(30 <= delay <= 60 for delay in waits[2:])
+    assert len(waits) == 4
+    assert isinstance(decisions[-1], GiveUp)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_many_that_are_left_are_spared_for_a_while(answered: bool) -> None:
+    """Then they pay, where others were answered before; where none ever was, the run stops."""
+    played = Played(RetrySettings(retry_burst=0))
+    if answered:
+        played.succeed()
+    played.fail(TRANSIENT)
+    for row in range(10):
+        decision = played.policy.decide(
+            TRANSIENT, Tries(row, successes_seen=1), now=played.now + 899, elapsed=1.0, left=10
+        )
+        assert decision == Defer()
+    tries = Tries(0, successes_seen=1)
+    decision = played.policy.decide(TRANSIENT, tries, now=played.now + 900, elapsed=1.0, left=10)
+    assert isinstance(decision, Retry if answered else Stop)
+    assert tries.charged == answered
+
+
+def test_an_outage_is_known_as_one() -> None:
+    """From the first retry that waits to the next answer."""
+    played = Played(RetrySettings(retry_burst=1))
+    seen = []
+    for step in (lambda: played.fail(TRANSIENT), lambda: played.fail(TRANSIENT), played.succeed):
+        step()
+        seen.append(played.policy.is_failing)
+    assert seen == [False, True, False]
+
+
+@pytest.mark.parametrize("failure", [TRANSIENT, AWAY])
+@pytest.mark.parametrize("sign", ["an answer", "a rest"])
+def test_an_outage_is_measured_anew(failure: Failure, sign: str) -> None:
+    """After an answer, and after a time in which nothing was asked for."""
+    played = Played(RetrySettings(retry_burst=0))
+    played.fail(failure)
+    played.now += SETTINGS.wait_ready
+    if sign == "an answer":
+        played.succeed()
+    else:
+        played.policy.rested()
+    assert isinstance(played.fail(failure), Retry | Defer)
+    played.now += SETTINGS.wait_ready
+    assert isinstance(played.fail(failure), Stop)
+
+
+def test_a_deferred_retry_asks_for_a_stream_too() -> None:
+    """A gateway's ceiling is got around, whenever the retry comes."""
+    late = replace(TRANSIENT, status=504)
+    assert Played(RetrySettings(retry_burst=0)).fail(late, elapsed=60.0) == Defer(stream=True)
 
 
 def test_credit_does_not_pile_up() -> None:

@@ -60,6 +60,7 @@ def test_a_dump_is_plain_and_names_its_class() -> None:
     assert dumped["nested"] == FULL.nested
 
 
+@pytest.mark.promise("S3")
 @pytest.mark.parametrize("ending", ["json", "yaml", "yml", "JSON", "YAML"])
 def test_a_saved_object_comes_back(tmp_path: Path, ending: str) -> None:
     """Everything but the secrets, which are nowhere in the file."""

@@ -397,15 +397,16 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "targets.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["model", "endpoint", "url", "error"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["model", "endpoint", "url", "several", "error"])
 def test_the_blocks_of_the_page_run(
     block: str,
     simulated_hugging_face: Start,
+    simulated_endpoint: Start,
     monkeypatch: pytest.MonkeyPatch,
     unused_port: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """docs/targets.md as it stands, with its two local ports moved to where they are here."""
+    """docs/targets.md as it stands, with its three local ports moved to where they are here."""
     monkeypatch.setenv("HF_TOKEN", GOOD)
     endpoint = simulated_hugging_face(
         flavor="tgi",
@@ -413,7 +414,9 @@ def test_the_blocks_of_the_page_run(
         models=(HubModel("mistralai/Mistral-7B-Instruct-v0.2"),),
         deployment=Deployment("my-endpoint", namespace="ada"),
     )
+    other = simulated_endpoint(flavor="tgi")
     block = block.replace("localhost:8080", f"127.0.0.1:{endpoint.port}")
+    block = block.replace("localhost:8081", f"127.0.0.1:{other.port}")
     names: dict[str, Any] = {}
     exec(block.replace("localhost:9", f"127.0.0.1:{unused_port}"), names)
     names["llm"].close()

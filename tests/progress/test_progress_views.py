@@ -144,6 +144,7 @@ def test_no_time_is_promised_while_draining() -> None:
     assert "finishing 1 request in flight; Ctrl-C cancels them" in text
 
 
+@pytest.mark.promise("S7")
 def test_hostile_words_are_harmless_in_block_and_report() -> None:
     """What a server says reaches no line with a control or a newline in it."""
     hostile = "\x1b[2J\x1b]0;t\x07mean\nwhile\u202e\x9b1A"

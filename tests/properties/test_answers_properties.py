@@ -22,6 +22,7 @@ from distilabel._clients.answers import (
 )
 from distilabel._engine.payload import decode, encode
 from distilabel.records import Answer, Result
+from fuzzing import examples
 
 TEXT = st.text(max_size=12)
 LOGPROB = st.floats(max_value=0, min_value=-50)
@@ -117,7 +118,7 @@ def through_hub(events: list[Any]) -> Answer | None:
     return asyncio.run(collect_chat(_each(chunks)))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(streamed())
 def test_streamed_in_any_split_equals_whole(case: tuple[bytes, list[Any]]) -> None:
     """However a server cuts and interleaves its events: the same answer, or none as well."""
@@ -155,7 +156,7 @@ def storable(answer: Answer | None) -> None:
     assert encode(decode(encode(result))) == encode(result)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(JSON | LIKELY, st.dictionaries(st.just("x-prompt-tokens"), st.text(max_size=5)))
 def test_no_json_makes_reading_raise(value: Any, headers: dict[str, str]) -> None:
     """Any JSON is an answer that can be stored, or none."""
@@ -164,7 +165,7 @@ def test_no_json_makes_reading_raise(value: Any, headers: dict[str, str]) -> Non
         storable(answer)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(100))
 @given(st.binary(max_size=200))
 def test_no_bytes_make_reading_raise(body: bytes) -> None:
     """Any bytes at all."""
@@ -172,7 +173,7 @@ def test_no_bytes_make_reading_raise(body: bytes) -> None:
         storable(answer)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(st.lists(LIKELY, max_size=3))
 def test_no_event_makes_gathering_raise(events: list[Any]) -> None:
     """Any event that a client library lets through is an answer, or none."""

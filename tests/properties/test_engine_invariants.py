@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from distilabel._engine.limiter import Limiter, LimiterSettings
+from distilabel._engine.pool import Pool
 from distilabel._engine.retry import RetryPolicy, RetrySettings
 from distilabel._engine.scheduler import Scheduler
 from distilabel.errors import RunError
@@ -143,7 +144,8 @@ async def driven(
         limits = LimiterSettings(max_concurrency=ceiling)
         limiter = Limiter(limits, rng=rng, now=loop.time())
         policy = RetryPolicy(RetrySettings(), rng=rng)
-        scheduler = Scheduler(client, limiter=limiter, policy=policy, attempt_timeout=100.0)
+        pool = Pool.of_one(client, limiter=limiter, policy=policy)
+        scheduler = Scheduler(pool, attempt_timeout=100.0)
         outcomes: dict[int, Answer | Failure] = {}
         pulled, stopped = 0, None
 

@@ -8,12 +8,14 @@ import unicodedata
 from typing import Any
 
 import httpx2
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distilabel._clients.failures import classify, retry_after
 from distilabel._clients.transport import Exchange, WireFault
 from distilabel.records import MESSAGE_LIMIT, Failure, FailureKind, Request
+from fuzzing import examples
 
 TURNS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 TOKEN = "hf_CANARYabc123XYZ"
@@ -81,14 +83,14 @@ def is_sound(failure: Failure) -> None:
     assert isinstance(failure.kind, FailureKind)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(exchanges(), ERRORS)
 def test_every_exchange_is_classified(exchange: Exchange, error: Exception | None) -> None:
     """Whatever status, headers, body and fault: one sound failure, and no exception."""
     is_sound(classify(exchange, ASKED, error))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(100))
 @given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "date"]), st.text()))
 def test_no_header_makes_reading_a_wait_raise(headers: dict[str, str]) -> None:
     """A wait is a number of seconds that can be waited, or none."""
@@ -96,7 +98,8 @@ def test_no_header_makes_reading_a_wait_raise(headers: dict[str, str]) -> None:
     assert seconds is None or 0 <= seconds <= 30 * 86_400
 
 
-@settings(deadline=None, max_examples=200)
+@pytest.mark.promise("S2")
+@settings(deadline=None, max_examples=examples(200))
 @given(st.text(min_size=8, max_size=120), st.data())
 def test_no_way_of_echoing_brings_a_prompt_back(prompt: str, data: Any) -> None:
     """Any prompt, echoed in any of these ways and cut anywhere, leaves no long run behind."""

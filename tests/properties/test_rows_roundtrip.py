@@ -22,6 +22,7 @@ from distilabel.records import Completion, Result
 from distilabel.rows import BadRow, OutputColumns, Row, RowSource, open_rows, open_writer
 from distilabel.rows.delimited import escape_formula, unescape_formula
 from distilabel.rows.framing import Oversize, frame_array, frame_lines
+from fuzzing import examples
 
 OURS = OutputColumns("model", prefix="our_")
 
@@ -36,7 +37,9 @@ json_values = st.recursive(
 )
 json_rows = st.lists(st.dictionaries(text, json_values, max_size=5), max_size=8)
 
-few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,7 @@ def test_typed_rows_keep_their_types(folder: Path, rows: list[Any]) -> None:
     assert two.select(one.schema.names).equals(one)
 
 
+@pytest.mark.promise("S9")
 @few
 @given(
     table=st.lists(st.lists(text, min_size=2, max_size=2), max_size=6),
@@ -164,6 +168,7 @@ def test_csv_in_csv_out(folder: Path, table: list[list[str]], end: str) -> None:
     assert inputs_of(written(source, folder / "y.parquet")) == rows
 
 
+@pytest.mark.promise("S9")
 @given(text)
 def test_formulas_are_reversible(value: str) -> None:
     """Escaping is undone exactly, whatever the text."""

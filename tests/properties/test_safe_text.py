@@ -39,6 +39,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.promise("S7")
 @given(HOSTILE)
 def test_no_control_is_left(text: str) -> None:
     """No C0, C1, line separator, surrogate or direction mark is left, anywhere."""
@@ -74,6 +75,7 @@ def test_text_can_always_be_written(text: str) -> None:
     safe_text(text).encode("utf-8")
 
 
+@pytest.mark.promise("S7")
 @given(HOSTILE)
 def test_a_live_display_sends_its_own_sequences_only(text: str) -> None:
     """Through the real display, as message, limit reason and wait: nothing but ours gets out."""
@@ -95,6 +97,7 @@ def test_a_live_display_sends_its_own_sequences_only(text: str) -> None:
     assert not set(left) & set(BIDI)
 
 
+@pytest.mark.promise("S7")
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

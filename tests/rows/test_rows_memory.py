@@ -70,12 +70,14 @@ def check(folder: Path, way: tuple[str, str], few: int, many: int) -> None:
     assert after < 300, run.stdout
 
 
+@pytest.mark.promise("R9")
 @pytest.mark.parametrize("way", WAYS[1:2])
 def test_memory_is_bounded(tmp_path: Path, way: tuple[str, str]) -> None:
     """Four times the rows take no more memory, and little of it: the way with most to hold."""
     check(tmp_path, way, 4_000, 16_000)
 
 
+@pytest.mark.promise("R9")
 @pytest.mark.prove
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("way", WAYS)

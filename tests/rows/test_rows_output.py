@@ -223,6 +223,7 @@ def test_csv_output(tmp_path: Path) -> None:
 FORMULAS = ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\0x", "'=1", "'", "plain", "é", ""]
 
 
+@pytest.mark.promise("S9")
 def test_csv_formulas(tmp_path: Path) -> None:
     """No cell starts like a formula, and reading with the flag gives the texts back."""
     source = [{"=prompt": text, "-5": -5} for text in FORMULAS]
@@ -273,6 +274,7 @@ def test_compressed_output(tmp_path: Path, suffix: str) -> None:
         assert gzip.decompress(one.read_bytes()) == (tmp_path / "plain.jsonl").read_bytes()
 
 
+@pytest.mark.promise("S14")
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "arrow", "jsonl.gz"])
 def test_owner_only_and_nothing_left(tmp_path: Path, suffix: str) -> None:
     """The file is the owner's alone, also over an older one, and no other file stays."""
@@ -318,6 +320,7 @@ def test_a_part_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "z.jsonl")) == 1
 
 
+@pytest.mark.promise("S10")
 def test_a_link_put_in_place_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link that someone else makes just before we do is not written through."""
     victim = tmp_path / "victim"
@@ -335,6 +338,7 @@ def test_a_link_put_in_place_meanwhile(tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / "y.jsonl").exists()
 
 
+@pytest.mark.promise("S10")
 def test_outputs_that_are_refused(tmp_path: Path) -> None:
     """Links, folders, devices, unknown formats, missing folders and the input itself."""
     source = open_rows(jsonl(tmp_path / "x.jsonl", [{"prompt": "a"}]))
@@ -377,6 +381,7 @@ def test_formats_that_need_the_rows_twice(tmp_path: Path) -> None:
     assert lines(tmp_path / "y.jsonl") == [{"a": 1, **OURS}]
 
 
+@pytest.mark.promise("S10")
 def test_content_never_becomes_a_path(tmp_path: Path) -> None:
     """Rows full of paths write one file, under the name that was given."""
     inside = tmp_path / "in"
@@ -405,6 +410,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path, suffix: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.promise("R13")
 def test_a_failing_flush_is_a_storage_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ ESCAPES = [
 ]
 
 
+@pytest.mark.promise("S11")
 @pytest.mark.parametrize("template", ESCAPES)
 def test_nothing_gets_out(template: str) -> None:
     """Private attributes, changing methods, other templates and randomness are refused."""
@@ -197,6 +198,7 @@ RUNAWAYS = [
 ]
 
 
+@pytest.mark.promise("S11")
 @pytest.mark.parametrize("template", RUNAWAYS)
 def test_nothing_runs_away(template: str) -> None:
     """Whatever a template asks for, it ends in little time and memory, as an error."""

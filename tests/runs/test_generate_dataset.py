@@ -94,6 +94,7 @@ def test_every_input_to_every_output(
     assert done.output == output
 
 
+@pytest.mark.promise("S14")
 def test_what_comes_once_is_kept_for_its_owner(llm: InferenceEndpointsLLM, tmp_path: Path) -> None:
     """A generator's rows are beside the output, owner-only, and only as many as asked for."""
 

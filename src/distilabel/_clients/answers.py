@@ -1,8 +1,9 @@
 """Turns a body or a stream into an `Answer`; the same for both client libraries.
 
-What is not an answer is `None` here: `failures.py` then says what it is instead. Nothing here
-raises on what a server sent. Whole or streamed in whatever pieces, the same answer comes out:
-finish reasons, log probabilities and tool calls have one form whichever server made them.
+What is not an answer is `None` here, and one that says nothing has no completions: `failures.py`
+then says what it is instead. Nothing here raises on what a server sent. Whole or streamed in
+whatever pieces, the same answer comes out: finish reasons, log probabilities and tool calls have
+one form whichever server made them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from distilabel._clients.fields import Json, count, index_of, objects, plain, string
+from distilabel._clients.logprobs import chat_logprobs, of_text, tgi_logprobs
 from distilabel.records import Answer, Completion, Usage
 
 __all__ = [
@@ -21,20 +24,21 @@ __all__ = [
     "parse_chat",
     "parse_generated",
     "parse_text",
+    "replaced",
     "with_headers",
 ]
-
-Json = dict[str, Any]
 
 # TGI's names, and one of Together's, for what all others call `stop`.
 _REASONS: Final[Mapping[str, str]] = {"eos_token": "stop", "stop_sequence": "stop", "eos": "stop"}
 # vLLM and SGLang end an aborted generation with these, in a 200: half a text is no answer.
 _BROKEN: Final = frozenset({"abort", "error"})
-_DEEPEST: Final = 16
-"""Levels down to which a chunk, a log probability or a tool call is read."""
-_MOST_TOKENS: Final = 10**12
-_SCALARS: Final = frozenset({int, float, str, bool, type(None)})
 _SAID: Final = ("content", "refusal", "reasoning", "reasoning_content", "tool_calls")
+
+
+def replaced(answer: Answer) -> Answer:
+    """`answer` with a mark on each completion that its text was not all UTF-8."""
+    marked = (replace(completion, utf8_replaced=True) for completion in answer.completions)
+    return replace(answer, completions=tuple(marked))
 
 
 def with_headers(answer: Answer, headers: Mapping[str, str]) -> Answer:
@@ -65,13 +69,13 @@ def parse_generated(body: bytes, headers: Mapping[str, str]) -> Answer | None:
         return None
     details = item.get("details")
     details = details if isinstance(details, dict) else {}
-    counted = _count(details.get("generated_tokens"))
+    counted = count(details.get("generated_tokens"))
     return _answer(
         [
             _completion(
                 text=item["generated_text"],
                 finish_reason=_reason(details.get("finish_reason")),
-                logprobs=_tgi_logprobs(details.get("tokens"), details.get("top_tokens")),
+                logprobs=tgi_logprobs(details.get("tokens"), details.get("top_tokens")),
             )
         ],
         usage=Usage(
@@ -85,22 +89,31 @@ def _parse_choices(body: bytes, read: Callable[[Json], Completion | None]) -> An
     loaded = _load(body)
     if not isinstance(loaded, dict):
         return None
-    choices = sorted(_objects(loaded.get("choices")), key=_index)
+    choices = sorted(objects(loaded.get("choices")), key=index_of)
     return _answer(
         map(read, choices),
         usage=_usage(loaded.get("usage")),
-        model=_string(loaded.get("model")),
+        model=string(loaded.get("model")),
     )
 
 
 def _answer(
     completions: Iterable[Completion | None], usage: Usage, model: str | None = None
 ) -> Answer | None:
-    """`None` without a completion, or where one of several is not usable."""
-    usable = tuple(completions)
-    if not usable or None in usable:
+    """`None` without a completion, or where one of several broke off; where one is silent, an
+    answer without completions."""
+    whole = tuple(completions)
+    if not whole or None in whole:
         return None
-    return Answer(completions=tuple(filter(None, usable)), usage=usage, model=model)
+    said = tuple(filter(None, whole))
+    silent = any(map(_is_silent, said))
+    return Answer(completions=() if silent else said, usage=usage, model=model)
+
+
+def _is_silent(completion: Completion) -> bool:
+    """No text is an answer only beside a tool call, reasoning or a content filter."""
+    beside = completion.tool_calls is not None or completion.reasoning is not None
+    return completion.text is None and not beside and completion.finish_reason != "content_filter"
 
 
 def _load(body: bytes) -> Any:
@@ -116,19 +129,19 @@ def _chat_completion(choice: Json) -> Completion | None:
         return None
     text = _content(message.get("content"))
     return _completion(
-        text=text if text is not None else _string(message.get("refusal")),
+        text=text if text is not None else string(message.get("refusal")),
         finish_reason=_reason(choice.get("finish_reason")),
-        logprobs=_logprobs(choice.get("logprobs")),
-        reasoning=_string(message.get("reasoning")) or _string(message.get("reasoning_content")),
-        tool_calls=map(_tool_call, map(_plain, _objects(message.get("tool_calls")))),
+        logprobs=chat_logprobs(choice.get("logprobs")),
+        reasoning=string(message.get("reasoning")) or string(message.get("reasoning_content")),
+        tool_calls=map(_tool_call, map(plain, objects(message.get("tool_calls")))),
     )
 
 
 def _text_completion(choice: Json) -> Completion | None:
     return _completion(
-        text=_string(choice.get("text")),
+        text=string(choice.get("text")),
         finish_reason=_reason(choice.get("finish_reason")),
-        logprobs=_logprobs(choice.get("logprobs")),
+        logprobs=chat_logprobs(choice.get("logprobs")),
     )
 
 
@@ -140,38 +153,25 @@ def _completion(
     reasoning: str | None = None,
     tool_calls: Iterable[Json] = (),
 ) -> Completion | None:
-    """`None` where nothing was said, or where what was said broke off.
-
-    No text is an answer only beside a tool call, reasoning or a content filter; beside a tool
-    call or reasoning an empty text is none.
-    """
+    """`None` where it broke off. Beside a tool call or reasoning an empty text is none."""
+    if finish_reason in _BROKEN:
+        return None
     calls, reasoning = tuple(tool_calls) or None, reasoning or None
     beside = calls is not None or reasoning is not None
     text = None if beside and not text else text
-    silent = text is None and not beside and finish_reason != "content_filter"
-    if silent or finish_reason in _BROKEN:
-        return None
     return Completion(
         text=text,
         finish_reason=finish_reason,
-        logprobs=_of_text(logprobs, finish_reason) or None,
+        logprobs=of_text(logprobs, finish_reason) or None,
         reasoning=reasoning,
         tool_calls=calls,
     )
 
 
-def _of_text(logprobs: Any, finish_reason: str | None) -> Any:
-    """Without the token that ended it: llama.cpp lists that one only where it does not stream."""
-    last = logprobs[-1] if logprobs and finish_reason == "stop" else None
-    if isinstance(last, dict) and last.get("token") == "" and not last.get("bytes"):
-        return logprobs[:-1]
-    return logprobs
-
-
 def _content(content: Any) -> str | None:
     if not isinstance(content, list):
-        return _string(content)
-    return "".join(filter(None, (_string(part.get("text")) for part in _objects(content))))
+        return string(content)
+    return "".join(filter(None, (string(part.get("text")) for part in objects(content))))
 
 
 def _tool_call(call: Json) -> Json:
@@ -191,85 +191,6 @@ def _arguments(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _logprobs(logprobs: Any) -> list[Any] | None:
-    """One entry per token, in the form of OpenAI's chat API, which wraps them in an object."""
-    if isinstance(logprobs, dict):
-        listed = logprobs.get("content")
-        logprobs = listed if listed is not None else _zipped_logprobs(logprobs)
-    return _plain(logprobs) if isinstance(logprobs, list) else None
-
-
-def _zipped_logprobs(columns: Json) -> list[Any] | None:
-    """The completions API's form, lists that run side by side, as one list."""
-    tokens = columns.get("tokens")
-    if not isinstance(tokens, list):
-        return None
-    values, tops = columns.get("token_logprobs"), columns.get("top_logprobs")
-    return [
-        {
-            "token": token,
-            "logprob": _at(values, place),
-            "top_logprobs": _ranked(_at(tops, place)),
-        }
-        for place, token in enumerate(tokens)
-    ]
-
-
-def _ranked(top: Any) -> list[Json] | None:
-    if not isinstance(top, dict) or not top:
-        return None
-    return [{"token": token, "logprob": value} for token, value in top.items()]
-
-
-def _tgi_logprobs(tokens: Any, tops: Any) -> list[Any] | None:
-    """TGI's tokens in the same form. Its special tokens are no part of the text."""
-    if not isinstance(tokens, list):
-        return None
-    return [
-        _plain(
-            {
-                **_tgi_token(token),
-                "top_logprobs": [_tgi_token(top) for top in _objects(_at(tops, place))] or None,
-            }
-        )
-        for place, token in enumerate(tokens)
-        if isinstance(token, dict) and token.get("special") is not True
-    ]
-
-
-def _tgi_token(token: Json) -> Json:
-    return {"token": token.get("text"), "logprob": token.get("logprob")}
-
-
-def _at(values: Any, place: int) -> Any:
-    return values[place] if isinstance(values, list) and place < len(values) else None
-
-
-def _objects(values: Any) -> list[Json]:
-    """The objects of a list; anything else is not what was expected there."""
-    return [v for v in values if isinstance(v, dict)] if isinstance(values, list) else []
-
-
-def _index(value: Json) -> int:
-    index = value.get("index")
-    return index if type(index) is int else 0
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """A library's object or a JSON value as JSON values without nulls, to a bounded depth."""
-    if isinstance(value, list):
-        if _SCALARS.issuperset(map(type, value)):
-            return value
-        return [_plain(item, depth + 1) for item in value] if depth < _DEEPEST else None
-    fields = value if type(value) is dict else getattr(value, "__dict__", None)
-    if fields is None:
-        return value
-    if depth >= _DEEPEST:
-        return None
-    fields = {**fields, **(getattr(value, "__pydantic_extra__", None) or {})}
-    return {name: _plain(item, depth + 1) for name, item in fields.items() if item is not None}
-
-
 def _reason(value: Any) -> str | None:
     return (_REASONS.get(value, value) or None) if isinstance(value, str) else None
 
@@ -277,20 +198,12 @@ def _reason(value: Any) -> str | None:
 def _usage(usage: Any) -> Usage:
     if not isinstance(usage, dict):
         return Usage()
-    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
+    return Usage(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
 
 
 def _header_count(headers: Mapping[str, str], name: str) -> int | None:
     value = headers.get(name, "")
-    return _count(int(value)) if value.isdecimal() and len(value) <= 15 else None
-
-
-def _string(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return count(int(value)) if value.isdecimal() and len(value) <= 15 else None
 
 
 @dataclass(slots=True)
@@ -307,7 +220,7 @@ class _Gathered:
     def end(self, choice: Json) -> None:
         """Note what a chunk may say beside its text."""
         self.finish_reason = _reason(choice.get("finish_reason")) or self.finish_reason
-        self.logprobs.extend(_logprobs(choice.get("logprobs")) or ())
+        self.logprobs.extend(chat_logprobs(choice.get("logprobs")) or ())
 
     def completion(self) -> Completion | None:
         said = self.text or self.refusal
@@ -317,7 +230,7 @@ class _Gathered:
             finish_reason=self.finish_reason,
             logprobs=self.logprobs,
             reasoning="".join(self.reasoning),
-            tool_calls=[_tool_call(_plain(call)) for _, call in calls],
+            tool_calls=[_tool_call(plain(call)) for _, call in calls],
         )
 
 
@@ -329,12 +242,12 @@ class _Stream:
 
     def open(self, chunk: Any) -> Iterator[tuple[_Gathered, Json]]:
         """Each choice of a chunk, with what was gathered of it; the last usage told counts."""
-        values = _plain(chunk)
+        values = plain(chunk)
         values = values if isinstance(values, dict) else {}
         self.usage = _usage(values["usage"]) if "usage" in values else self.usage
-        self.model = _string(values.get("model")) or self.model
-        for choice in _objects(values.get("choices")):
-            gathered = self.choices.setdefault(_index(choice), _Gathered())
+        self.model = string(values.get("model")) or self.model
+        for choice in objects(values.get("choices")):
+            gathered = self.choices.setdefault(index_of(choice), _Gathered())
             gathered.end(choice)
             yield gathered, choice
 
@@ -390,7 +303,7 @@ async def collect_generated(
     last: Json = {}
     async for chunk in chunks:
         heard()
-        event = _plain(chunk)
+        event = plain(chunk)
         last = event if isinstance(event, dict) else {}
         tokens.append(last.get("token"))
         tops.append(last.get("top_tokens"))
@@ -400,9 +313,9 @@ async def collect_generated(
     completion = _completion(
         text=text,
         finish_reason=_reason(details.get("finish_reason")),
-        logprobs=_tgi_logprobs(tokens, tops),
+        logprobs=tgi_logprobs(tokens, tops),
     )
-    usage = Usage(_count(details.get("input_length")), _count(details.get("generated_tokens")))
+    usage = Usage(count(details.get("input_length")), count(details.get("generated_tokens")))
     return _answer([completion], usage)
 
 
@@ -416,13 +329,13 @@ def _add_delta(gathered: _Gathered, delta: Json) -> None:
     _add_text(gathered.refusal, delta.get("refusal"))
     # vLLM sends both names with the same text while it moves from one to the other.
     _add_text(gathered.reasoning, delta.get("reasoning") or delta.get("reasoning_content"))
-    for piece in _objects(delta.get("tool_calls")):
+    for piece in objects(delta.get("tool_calls")):
         _add_call(gathered.tool_calls, piece)
 
 
 def _add_call(calls: list[tuple[int, Json]], piece: Json) -> None:
     """Join a piece to the call it belongs to, or begin a new one."""
-    index, function = _index(piece), piece.get("function")
+    index, function = index_of(piece), piece.get("function")
     function = function if isinstance(function, dict) else {}
     call = next((call for place, call in reversed(calls) if place == index), None)
     if call is None or _begins_another(call, piece, function):

@@ -14,23 +14,33 @@ from typing import Final
 from distilabel._clients.transport import Exchange, WireFault
 from distilabel.config import FIRST_TOKEN_TIMEOUT, TOKEN_TIMEOUT
 
-__all__ = ["token_clock"]
+__all__ = ["first_token_seconds", "token_clock"]
 
 _RENEWED_EVERY: Final = 1.0
 """Seconds. Moving a timer for each of a thousand tokens a second would cost more than it says."""
 
 
+def first_token_seconds(attempt: float) -> float:
+    """How long a stream may be silent at first, where an attempt may take `attempt` seconds.
+
+    Half of it, but no less than the default, and never longer than the attempt.
+    """
+    return min(attempt, max(FIRST_TOKEN_TIMEOUT, attempt / 2))
+
+
 @asynccontextmanager
-async def token_clock(exchange: Exchange) -> AsyncIterator[Callable[[], None]]:
+async def token_clock(
+    exchange: Exchange, first_token: float = FIRST_TOKEN_TIMEOUT
+) -> AsyncIterator[Callable[[], None]]:
     """Cut off what runs inside when a stream is silent for too long; the exchange says so.
 
     Gives a function to call whenever the stream has said something.
 
     Raises:
-        TimeoutError: nothing was said for `FIRST_TOKEN_TIMEOUT`, or then for `TOKEN_TIMEOUT`.
+        TimeoutError: nothing was said for `first_token` seconds, or then for `TOKEN_TIMEOUT`.
     """
     now = asyncio.get_running_loop().time
-    fault, seconds, renewed = WireFault.FIRST_TOKEN_TIMEOUT, FIRST_TOKEN_TIMEOUT, now()
+    fault, seconds, renewed = WireFault.FIRST_TOKEN_TIMEOUT, first_token, now()
 
     def heard() -> None:
         nonlocal fault, seconds, renewed
@@ -41,7 +51,7 @@ async def token_clock(exchange: Exchange) -> AsyncIterator[Callable[[], None]]:
         limit.reschedule(moment + TOKEN_TIMEOUT)
 
     try:
-        async with asyncio.timeout(FIRST_TOKEN_TIMEOUT) as limit:
+        async with asyncio.timeout(first_token) as limit:
             yield heard
     except Exception:
         # Not only `TimeoutError`: closing what was cut off may raise something else.

@@ -62,8 +62,8 @@ def refuse_insecure_token(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ConfigurationError(
-            f"api_key would go to {parts.hostname} over plain http, readable on the way. "
-            "Use https, or leave api_key out if the server wants none."
+            f"The token (api_key or headers) would go to {parts.hostname} over plain http, "
+            "readable on the way. Use https, or leave it out if the server wants none."
         )
 
 

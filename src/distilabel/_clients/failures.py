@@ -14,18 +14,28 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from distilabel._clients import wording
-from distilabel._clients.redaction import redact
+from distilabel._clients.redaction import hide, redact
 from distilabel._clients.transport import Exchange, WireFault
-from distilabel.records import Failure, FailureKind, Request
+from distilabel.records import Answer, Failure, FailureKind, Request
 
-__all__ = ["RULES", "Rule", "classify", "classify_status", "retry_after"]
+__all__ = [
+    "BODY_RULES",
+    "FAULTS",
+    "OTHER_RULES",
+    "RULES",
+    "Rule",
+    "classify",
+    "classify_status",
+    "is_usable",
+    "retry_after",
+]
 
 THROTTLE = FailureKind.THROTTLE
 UNAVAILABLE = FailureKind.UNAVAILABLE
@@ -72,7 +82,7 @@ RULES: Final[tuple[Rule, ...]] = (
         UNAVAILABLE,
         _on(400),
         r"^(?:bad request\W+)?invalid state\b|\bis paused\b|scaled.to.zero",
-        "The endpoint is paused; resume it, and the run goes on.",
+        "The endpoint is paused; resume it, and the run goes on. With wake=True it is resumed.",
     ),
     Rule(
         "context_length_exceeded",
@@ -142,9 +152,32 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("bad_gateway", TRANSIENT, _on(502, 520, 521, 522, 523)),
     Rule("unsupported", RUN, _on(501), hint="The server does not have this route."),
 )
-"""What a status means. What no rule names: 4xx is the row's fault, all else is transient."""
+"""What a status means; the first that fits."""
 
-_BODY_RULES: Final[tuple[Rule, ...]] = (
+_REJECTED: Final = Rule("rejected", ROW)
+_SERVER_ERROR: Final = Rule("server_error", TRANSIENT)
+_WEB_PAGE: Final = Rule(
+    "web_page", BAD_RESPONSE, hint="The URL answers with a web page, not an API."
+)
+_EMPTY: Final = Rule("empty", BAD_RESPONSE)
+_BAD_UTF8: Final = Rule("bad_utf8", BAD_RESPONSE)
+_UNUSABLE: Final = Rule("unusable", BAD_RESPONSE)
+_TRUNCATED: Final = Rule("truncated", TRANSIENT)
+_STREAM_ERROR: Final = Rule("stream_error", TRANSIENT)
+
+OTHER_RULES: Final[tuple[tuple[str, Rule], ...]] = (
+    ("any other 4xx", _REJECTED),
+    ("any other status", _SERVER_ERROR),
+    ("200 with a web page", _WEB_PAGE),
+    ("200 with an answer that ended and has no text", _EMPTY),
+    ("200 with text that is no UTF-8", _BAD_UTF8),
+    ("200 with anything else that is no answer", _UNUSABLE),
+    ("a stream that ends before its answer", _TRUNCATED),
+    ("any other error inside a stream", _STREAM_ERROR),
+)
+"""What is seen where no rule names it, and what it means."""
+
+BODY_RULES: Final[tuple[Rule, ...]] = (
     Rule("context_length_exceeded", ROW, pattern=_TOO_LONG),
     Rule("no_credit", RUN, pattern=r"insufficient.quota|payment required|out of credit"),
     Rule("rate_limited", THROTTLE, pattern=r"rate.?limit|overload|too many requests|slow.?down"),
@@ -152,19 +185,19 @@ _BODY_RULES: Final[tuple[Rule, ...]] = (
     Rule("starting", UNAVAILABLE, pattern=r"is (currently )?loading|loading model|starting up"),
     Rule("bad_request", ROW, pattern=r"invalid.request|bad.?request|validation"),
 )
-"""What an error inside a 200 means when it has no status of its own."""
+"""What an error inside a 200 means when it has no status of its own; the first that fits."""
 
 _SLOW: Final = "The server is stuck, or has more requests than it can serve: set max_concurrency."
 
-_FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
+FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
     WireFault.REFUSED: (UNAVAILABLE, "Nothing listens there. Is the server started?"),
     WireFault.DNS: (UNAVAILABLE, "The host's name does not resolve. Check the URL."),
     WireFault.CONNECT_TIMEOUT: (UNAVAILABLE, "The host does not take connections."),
     WireFault.TLS: (
         RUN,
         (
-            "The certificate could not be verified. For a private authority, point SSL_CERT_FILE "
-            "at its certificate; verification cannot be turned off."
+            "The certificate could not be verified. For a private authority, give its certificate "
+            "with ca_file; verification cannot be turned off."
         ),
     ),
     WireFault.FIRST_TOKEN_TIMEOUT: (TRANSIENT, _SLOW),
@@ -176,6 +209,7 @@ _FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
     WireFault.PROTOCOL: (BAD_RESPONSE, None),
     WireFault.ORIGIN: (RUN, "The endpoint sends requests elsewhere; give that URL as base_url."),
 }
+"""What went wrong below a complete HTTP response: its class, and how to mend it."""
 
 _UNREADABLE: Final = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 """What the libraries raise on events that are none."""
@@ -184,9 +218,39 @@ _LONGEST_BELIEVED: Final = 30 * 86_400.0
 """Seconds. A longer `Retry-After` is a point in time, or nonsense."""
 
 
-def classify(exchange: Exchange, request: Request, error: BaseException | None = None) -> Failure:
-    """What a failed exchange means. `error` is what the client library raised, if it did."""
+def is_usable(answer: Answer, exchange: Exchange, request: Request) -> bool:
+    """Whether what came is an answer: says something, in UTF-8 or where that does not matter."""
+    return bool(answer.completions) and (request.lenient or not exchange.repaired)
+
+
+def classify(
+    exchange: Exchange,
+    request: Request,
+    error: BaseException | None = None,
+    answer: Answer | None = None,
+) -> Failure:
+    """What a failed exchange means.
+
+    Args:
+        exchange: what happened on the wire.
+        request: what was sent.
+        error: what the client library raised, if it did.
+        answer: what came, where it is one and not usable.
+    """
+    if answer is not None:
+        return _classify_answer(answer, exchange)
+    secrets = [secret.get_secret_value() for secret in exchange.secrets]
+    failure = _classify(exchange, request, error, secrets)
+    return replace(failure, message=hide(failure.message, secrets)) if secrets else failure
+
+
+def _classify(
+    exchange: Exchange, request: Request, error: BaseException | None, secrets: list[str]
+) -> Failure:
     status, body = exchange.status, exchange.body()
+    if body is not None and secrets:
+        # Here too: what is shortened later may end in half of one.
+        body = hide(body.decode("utf-8", "replace"), secrets).encode()
     if status is not None and not 200 <= status < 300:
         return classify_status(status, exchange.headers, body or b"", request)
     if exchange.fault is not None:
@@ -194,9 +258,8 @@ def classify(exchange: Exchange, request: Request, error: BaseException | None =
     if status is None:
         return _classify_unsent(error, request)
     if wording.is_page(body or b"", exchange.headers.get("content-type", "")):
-        rule = Rule("web_page", BAD_RESPONSE, hint="The URL answers with a web page, not an API.")
         said = f"a web page: {wording.page_title(body or b'')!r}"
-        return _failure(rule, status, exchange.headers, redact(said, request))
+        return _failure(_WEB_PAGE, status, exchange.headers, redact(said, request))
     if body is None:
         return _classify_stream(status, exchange, request, error)
     return _classify_unusable(status, exchange, body, request)
@@ -212,7 +275,7 @@ def classify_status(
 def _by_status(status: int, headers: Mapping[str, str], said: str) -> Failure:
     rule = next((rule for rule in RULES if rule.fits(status, said)), None)
     if rule is None:
-        rule = Rule("rejected", ROW) if 400 <= status < 500 else Rule("server_error", TRANSIENT)
+        rule = _REJECTED if 400 <= status < 500 else _SERVER_ERROR
     if rule.code == "redirect":
         said = f"the server answered {status} with a redirect to {_place(headers)}"
     return _failure(rule, status, headers, said or f"HTTP {status}")
@@ -233,8 +296,18 @@ def _failure(rule: Rule, status: int, headers: Mapping[str, str], said: str) -> 
     )
 
 
+def _classify_answer(answer: Answer, exchange: Exchange) -> Failure:
+    """An answer that came to its end, and cannot be used."""
+    rule, said = (
+        (_BAD_UTF8, "the answer is no UTF-8")
+        if answer.completions
+        else (_EMPTY, "the answer came to its end and has no text in it")
+    )
+    return _failure(rule, exchange.status or 200, exchange.headers, said)
+
+
 def _classify_fault(fault: WireFault, exchange: Exchange, request: Request) -> Failure:
-    kind, hint = _FAULTS[fault]
+    kind, hint = FAULTS[fault]
     return Failure(
         kind=kind,
         code="redirect" if fault is WireFault.ORIGIN else str(fault),
@@ -262,14 +335,14 @@ def _classify_stream(
     headers, told = exchange.headers, _told(error)
     if error is None:
         said = "the stream ended before the answer did"
-        return _failure(Rule("truncated", TRANSIENT), status, headers, said)
+        return _failure(_TRUNCATED, status, headers, said)
     if told is None and isinstance(error, _UNREADABLE):
         said = f"an event of the stream could not be read ({type(error).__name__})"
-        return _failure(Rule("unusable", BAD_RESPONSE), status, headers, said)
+        return _failure(_UNUSABLE, status, headers, said)
     inner, said = wording.error_in({"error": told})
     said = redact(said or str(error), request)
     return _disguised(inner, status, headers, said) or _failure(
-        Rule("stream_error", TRANSIENT), status, headers, f"an error inside a stream: {said}"
+        _STREAM_ERROR, status, headers, f"an error inside a stream: {said}"
     )
 
 
@@ -285,7 +358,7 @@ def _classify_unusable(status: int, exchange: Exchange, body: bytes, request: Re
     said = redact(said, request)
     reason = f"an error inside a {status}: {said}" if said else _unusable_reason(body)
     return _disguised(inner, status, exchange.headers, said) or _failure(
-        Rule("unusable", BAD_RESPONSE), status, exchange.headers, reason
+        _UNUSABLE, status, exchange.headers, reason
     )
 
 
@@ -295,7 +368,7 @@ def _disguised(
     """What an error that came with a good status would have meant with its own."""
     if inner is not None:
         return _by_status(inner, headers, said)
-    rule = next((rule for rule in _BODY_RULES if said and rule.fits(status, said)), None)
+    rule = next((rule for rule in BODY_RULES if said and rule.fits(status, said)), None)
     return _failure(rule, status, headers, said) if rule else None
 
 

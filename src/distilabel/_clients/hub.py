@@ -8,6 +8,7 @@ class makes one. `tests/contract/` pins that and the other points relied on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,11 +21,13 @@ from distilabel._clients.answers import (
     collect_generated,
     parse_chat,
     parse_generated,
+    replaced,
     with_headers,
 )
 from distilabel._clients.clocks import token_clock
-from distilabel._clients.failures import classify
+from distilabel._clients.failures import classify, is_usable
 from distilabel._clients.transport import PLACEHOLDER, Exchange, current_exchange
+from distilabel.config import FIRST_TOKEN_TIMEOUT
 from distilabel.records import Answer, Failure, Request
 
 __all__ = ["HubClient"]
@@ -34,12 +37,18 @@ class _RefusedError(Exception):
     """The answer was an error status; the exchange has it."""
 
 
+class _AnsweredError(Exception):
+    """The exchange has the answer. What the library would make of it is not wanted, and takes as
+    long as the rest of what it does."""
+
+
 class _Sender(AsyncInferenceClient):
     """The library's client, sending through a session it is given and does not own."""
 
     def __init__(self, session: httpx2.AsyncClient, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._session = session
+        self._url: tuple[str, httpx2.URL] | None = None
 
     async def _get_async_client(self) -> httpx2.AsyncClient:
         return self._session
@@ -47,11 +56,22 @@ class _Sender(AsyncInferenceClient):
     async def _inner_post(self, request_parameters: Any, *, stream: bool = False) -> Any:
         """As the library's, but nothing is sent twice: on some 400s it would leave parameters
         out, say so in a warning, and leave them out of every later request of the process."""
+        request_parameters.url = self._parsed(request_parameters.url)
         try:
-            return await super()._inner_post(request_parameters, stream=stream)
+            answer = await super()._inner_post(request_parameters, stream=stream)
         except HfHubHTTPError:
             pass
+        else:
+            if stream:
+                return answer
+            raise _AnsweredError
         raise _RefusedError
+
+    def _parsed(self, url: str) -> httpx2.URL:
+        """The same every time, and not cheap to parse."""
+        if self._url is None or self._url[0] != url:
+            self._url = url, httpx2.URL(url)
+        return self._url[1]
 
 
 class HubClient:
@@ -62,6 +82,7 @@ class HubClient:
         url: a server's URL, or `None` for the serverless router.
         model: the name in the body; for the router `repository` or `repository:provider`.
         bill_to: the organisation that pays, for the router.
+        first_token: seconds until a stream says something.
     """
 
     def __init__(
@@ -71,7 +92,9 @@ class HubClient:
         url: str | None,
         model: str | None,
         bill_to: str | None = None,
+        first_token: float = FIRST_TOKEN_TIMEOUT,
     ) -> None:
+        self._first_token = first_token
         self._session = session
         self._model = model
         self._arguments: Mapping[str, Any] = {
@@ -94,29 +117,35 @@ class HubClient:
             answer = _parse(request, exchange)
         finally:
             current_exchange.reset(token)
-        if answer is None:
-            return _explained(classify(exchange, request, error), request)
+        if answer is None or not is_usable(answer, exchange, request):
+            return _explained(classify(exchange, request, error, answer), request)
+        if exchange.repaired:
+            answer = replaced(answer)
         if request.prompt is not None and not request.logprobs:
             answer = _without_logprobs(answer)
         return with_headers(answer, exchange.headers)
 
     async def _send(self, request: Request, exchange: Exchange) -> Answer | None:
         if request.stream:
-            async with token_clock(exchange) as heard:
+            async with token_clock(exchange, self._first_token) as heard:
                 answer = await self._stream(request, heard)
             return answer or _parse(request, exchange)
+        with suppress(_AnsweredError):
+            await self._ask(request)
+        return _parse(request, exchange)
+
+    async def _ask(self, request: Request) -> None:
         if request.prompt is not None:
             await self._sender.text_generation(request.prompt, **request.options, **_seed(request))
-        else:
-            assert request.messages is not None
-            await self._sender.chat_completion(
-                request.messages,
-                model=self._model,
-                n=request.n if request.n > 1 else None,
-                **request.options,
-                **_seed(request),
-            )
-        return _parse(request, exchange)
+            return
+        assert request.messages is not None
+        await self._sender.chat_completion(
+            request.messages,
+            model=self._model,
+            n=request.n if request.n > 1 else None,
+            **request.options,
+            **_seed(request),
+        )
 
     async def _stream(self, request: Request, heard: Callable[[], None]) -> Answer | None:
         """A streamed request has a sender of its own: the library keeps every finished stream

@@ -36,7 +36,7 @@ from distilabel._clients.waiting import ReadyWait
 from distilabel.errors import ConfigurationError, run_error
 from distilabel.records import Failure, FailureKind, Server
 
-__all__ = ["endpoint_target", "model_target"]
+__all__ = ["endpoint_target", "model_target", "resume_endpoint"]
 
 T = TypeVar("T")
 logger = logging.getLogger("distilabel")
@@ -213,6 +213,18 @@ async def endpoint_target(
         model=endpoint.repository,
         repository=endpoint.repository,
     )
+
+
+async def resume_endpoint(name: str, namespace: str | None, token: SecretStr | None) -> None:
+    """Start a dedicated endpoint that is paused; does nothing when it is not.
+
+    Raises:
+        RunError: it cannot be asked, or this token may not start it.
+    """
+    api = HfApi(token=token.get_secret_value() if token else None)
+    endpoint = await _endpoint(api, name, namespace)
+    if endpoint.status in {"paused", "scaledToZero"}:
+        await _resume(api, endpoint)
 
 
 async def _endpoint(api: HfApi, name: str, namespace: str | None) -> InferenceEndpoint:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from distilabel.config import WAIT_READY
+from distilabel.config import ATTEMPT_TIMEOUT, WAIT_READY
 
 __all__ = ["Naming"]
 
@@ -28,3 +28,9 @@ class Naming:
     """Found in the environment when the object was made."""
     headers: tuple[tuple[str, SecretStr], ...] = field(default=(), repr=False)
     wait_ready: float = WAIT_READY
+    timeout: float = ATTEMPT_TIMEOUT
+    """Seconds for one attempt."""
+    ca_file: str | None = None
+    """Certificates to trust beside the system's, in PEM."""
+    wake: bool = False
+    """Resume the endpoint when it is found paused in the middle of a run."""

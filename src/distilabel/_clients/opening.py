@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ssl
 from dataclasses import replace
 from typing import Final
 
@@ -10,6 +11,7 @@ import httpx2
 from anyio import to_thread
 from pydantic import SecretStr
 
+from distilabel._clients.clocks import first_token_seconds
 from distilabel._clients.credentials import saved_token, sendable_token, token_for_url
 from distilabel._clients.naming import Naming
 from distilabel._clients.probe import probe
@@ -136,6 +138,16 @@ def open_client(naming: Naming, target: Target, route: Route) -> Client:
     Raises:
         InstallationError: the extra `openai` is needed.
     """
+    client = _open_library(naming, target, route)
+    if not naming.wake:
+        return client
+    from distilabel._clients.waking import WakingClient
+
+    return WakingClient(client, naming, target)
+
+
+def _open_library(naming: Naming, target: Target, route: Route) -> Client:
+    first_token = first_token_seconds(naming.timeout)
     if route in {Route.HUB_CHAT, Route.HUB_TEXT}:
         from distilabel._clients.hub import HubClient
 
@@ -145,6 +157,7 @@ def open_client(naming: Naming, target: Target, route: Route) -> Client:
             url=None if target.server is Server.ROUTER else url,
             model=target.model,
             bill_to=naming.bill_to,
+            first_token=first_token,
         )
     if importlib.util.find_spec("openai") is None:
         raise InstallationError(
@@ -154,7 +167,10 @@ def open_client(naming: Naming, target: Target, route: Route) -> Client:
     from distilabel._clients.openai import OpenAIClient
 
     return OpenAIClient(
-        _open_session(naming, target), url=target.api, model=target.model or "default"
+        _open_session(naming, target),
+        url=target.api,
+        model=target.model or "default",
+        first_token=first_token,
     )
 
 
@@ -163,4 +179,16 @@ def _open_session(naming: Naming, target: Target) -> httpx2.AsyncClient:
     if naming.bill_to is not None:
         headers.setdefault("X-HF-Bill-To", naming.bill_to)
     token = target.token.get_secret_value() if target.token else None
-    return open_session(target.root, token, headers)
+    return open_session(target.root, token, headers, trust=_trust(naming.ca_file))
+
+
+def _trust(ca_file: str | None) -> ssl.SSLContext | None:
+    """The system's certificates and those of a file; `None` for the system's alone."""
+    if ca_file is None:
+        return None
+    context = httpx2.create_ssl_context()
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"ca_file {ca_file!r} cannot be read: {error}") from None
+    return context

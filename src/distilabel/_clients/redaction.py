@@ -11,10 +11,11 @@ import html
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import quote, quote_plus
 
 from distilabel.records import Request
 
-__all__ = ["redact"]
+__all__ = ["hide", "redact"]
 
 _READ: Final = 16_384
 """Characters of a server's words that are looked at; a failure keeps 2,048."""
@@ -44,6 +45,14 @@ _NAMED_SECRET: Final = re.compile(
     r"[\"']?\s*[:=]\s*[\"']?(?:bearer\s+|basic\s+)?)(?!\d+\b|bearer\b|basic\b)[^\s\"',;)}\[\]]{6,}",
     re.IGNORECASE,
 )
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """`text` without these exact strings, as they are or quoted for a URL."""
+    for secret in secrets:
+        for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
+            text = text.replace(form, "[secret]")
+    return text
 
 
 def redact(text: str, request: Request | None) -> str:

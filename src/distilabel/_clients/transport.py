@@ -28,7 +28,9 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import httpx2
 from httpx_aiohttp.httpx2 import AiohttpTransport
+from pydantic import SecretStr
 
+from distilabel._clients.legible import Legible
 from distilabel.config import CONNECT_TIMEOUT, KEEPALIVE_SECONDS, MAX_RESPONSE_BYTES
 
 __all__ = [
@@ -45,6 +47,8 @@ PLACEHOLDER = "hf_set-when-sent"
 
 _WHOLE: Final = ("application/json", "text/html")
 """Content types that are no stream, whatever was asked for."""
+
+_SHORTEST: Final = 8
 
 Connector = Callable[[ssl.SSLContext], aiohttp.BaseConnector]
 """Makes a pool of connections that trusts what the context does, on the loop that will use it."""
@@ -80,6 +84,10 @@ class Exchange:
     response: httpx2.Response | None = None
     fault: WireFault | None = None
     detail: str = ""
+    repaired: bool = False
+    """Whether U+FFFD stands where the body was no UTF-8."""
+    secrets: tuple[SecretStr, ...] = ()
+    """What was sent and must not be shown."""
 
     def body(self) -> bytes | None:
         """The decoded body, if it was read to its end."""
@@ -128,7 +136,12 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
         pool: Callable[[], aiohttp.BaseConnector],
     ) -> None:
         self._origin = _origin(url)
-        self._replaced = {"authorization", *(name.lower() for name in headers)}
+        self._token = SecretStr(token or "")
+        replaced = {"authorization", "accept-encoding", *headers}
+        # Shorter ones are no secrets, and hiding them would garble what a server says.
+        given = [token or "", *headers.values()]
+        self._secrets = tuple(SecretStr(value) for value in given if len(value) >= _SHORTEST)
+        self._replaced = {name.lower().encode() for name in replaced}
         session_headers = {"Accept-Encoding": "identity", **headers}
         if token:
             session_headers["Authorization"] = f"Bearer {token}"
@@ -139,17 +152,20 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         exchange = current_exchange.get()
+        exchange.secrets = self._secrets
         if _origin(request.url) != self._origin:
             exchange.fault, exchange.detail = WireFault.ORIGIN, _shown(request.url)
             raise WireError("a request for another host was stopped")
-        for name in (*self._replaced, "accept-encoding"):
-            request.headers.pop(name, None)
+        kept = [pair for pair in request.headers.raw if pair[0].lower() not in self._replaced]
+        request.headers = httpx2.Headers(kept)
         # Timeouts are the engine's: one clock for the attempt, not one per read.
-        request.extensions["timeout"] = {"connect": CONNECT_TIMEOUT}
+        # `pool` is the time to get a connection in all: the name's resolution is in it.
+        request.extensions["timeout"] = {"connect": CONNECT_TIMEOUT, "pool": CONNECT_TIMEOUT}
         try:
             response = await self._inner.handle_async_request(request)
         except Exception as error:  # noqa: BLE001 - a border: whatever aiohttp raises
             raise _note(exchange, error, WireFault.RESET) from None
+        _hide(self._token, response.headers)
         exchange.status, exchange.headers = response.status_code, response.headers
         exchange.response = response
         response.stream = _CappedStream(response, exchange)
@@ -178,14 +194,19 @@ class _CappedStream(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         left = MAX_RESPONSE_BYTES
-        decode = self._decoder()
+        decode, legible = self._decoder(), Legible()
         try:
             async for chunk in self._stream:
                 decoded = decode(chunk, left + 1) if decode else chunk
                 left -= len(decoded)
                 if left < 0:
                     raise self._fail(WireFault.TOO_LARGE, f"over {MAX_RESPONSE_BYTES} bytes")
-                yield decoded
+                text = legible.feed(decoded)
+                self._exchange.repaired |= legible.repaired
+                yield text
+            rest = legible.feed(b"", last=True)
+            self._exchange.repaired |= legible.repaired
+            yield rest
         except (aiohttp.ClientError, httpx2.TransportError, OSError, TimeoutError) as error:
             raise _note(self._exchange, error, WireFault.TRUNCATED) from None
         except zlib.error as error:
@@ -205,6 +226,14 @@ class _CappedStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _hide(token: SecretStr, headers: httpx2.Headers) -> None:
+    """Client libraries log what a server answers, and some servers answer with what they got."""
+    if secret := token.get_secret_value():
+        for name, value in headers.items():
+            if secret in value:
+                headers[name] = value.replace(secret, "[secret]")
 
 
 async def _read_whole(response: httpx2.Response) -> None:

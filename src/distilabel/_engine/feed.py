@@ -97,7 +97,9 @@ class _Crossing(Generic[T, R]):
         """How many rows should be pulled now."""
         if not self._starving or self._ended:
             return 0
-        return max(0, 2 * self._lease.scheduler.window - self._outstanding)
+        # The window may have shrunk since, and rows of a run that was stopped never come back:
+        # who starves gets one row all the same, and sees that the run is over.
+        return max(1, 2 * self._lease.scheduler.window - self._outstanding)
 
     def want(self) -> None:
         self._starving = True

@@ -57,6 +57,8 @@ class Flight:
         self._room: asyncio.Future[None] | None = None
         self._draining = False
         self.stopped: RunError | None = None
+        self.is_fed = False
+        """Whether the last of its rows has been begun."""
 
     @property
     def over(self) -> bool:
@@ -73,9 +75,10 @@ class Flight:
 
     def leave(self, seat: Seat) -> None:
         self._seats.discard(seat)
-        self._make_room()
+        self.make_room()
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """Look again whether another row may enter."""
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
@@ -87,7 +90,7 @@ class Flight:
             if not seat.in_flight and seat.task is not None:
                 seat.task.cancel()
         self._dismiss(self._seats)
-        self._make_room()
+        self.make_room()
         self._loop.call_later(grace, self._abandon)
 
     def _abandon(self) -> None:

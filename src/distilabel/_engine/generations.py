@@ -46,6 +46,8 @@ class RowPlan:
     """Why a text is not acceptable, or `None` when it is."""
     check_retries: int = 0
     """Further tries for an answer that was not acceptable."""
+    takes_cut_off: bool = True
+    """Whether an answer that was cut off at its longest is one."""
 
 
 @dataclass(slots=True)
@@ -151,6 +153,14 @@ def _objection(plan: RowPlan, completion: Completion) -> Failure | None:
             kind=FailureKind.CONTENT,
             code="content_filter",
             message="the server's content filter stopped the answer",
+            text=completion.text,
+        )
+    if completion.finish_reason == "length" and not plan.takes_cut_off:
+        return Failure(
+            kind=FailureKind.CONTENT,
+            code="length",
+            message="the answer was cut off at max_new_tokens, and on_length is 'fail'",
+            hint="Raise max_new_tokens, or take what there is with on_length='keep'.",
             text=completion.text,
         )
     if plan.check is None or completion.tool_calls is not None:

@@ -222,6 +222,15 @@ class Limiter:
         if permit.probe:
             self._breaker.gave_up()
 
+    def pause(self, until: float) -> None:
+        """Send nothing before `until`, a clock reading, and then begin gently.
+
+        For a pause that the server asked of another process; a longer one of our own stays.
+        """
+        if until > self._gate:
+            self._gate = until
+            self._open_gently(until)
+
     def rate_headers(self, headers: Mapping[str, str], now: float) -> None:
         """Keep to what the server says is left. Names in lower case; see `rate_headers`."""
         self._quotas.read(headers, now)
@@ -260,7 +269,7 @@ class Limiter:
 
     def _note_time(self, now: float) -> None:
         elapsed = now - self._seen
-        if elapsed > _IDLE and elapsed > self._longest_silence():
+        if elapsed > _IDLE and elapsed > _longest_silence(self._in_flight, self._search.latency):
             # Idle or suspended: latencies that span it mean nothing.
             self._evidence_since = now
             self._search.void(now)
@@ -269,12 +278,6 @@ class Limiter:
         settle_at = self._refusals.settle_at
         if settle_at is not None and now >= settle_at:
             self._settle(now)
-
-    def _longest_silence(self) -> float:
-        """Seconds in which nothing at all may happen though the machine is awake and busy."""
-        if not self._in_flight:
-            return 0.0
-        return _SILENT_LATENCIES * self._search.latency or _LONGEST_FIRST_LATENCY
 
     def _settle(self, now: float) -> None:
         search, refusals = self._search, self._refusals
@@ -308,3 +311,10 @@ class Limiter:
 
     def _open_gently(self, at: float, *, at_once: int = AT_ONCE, hold: float = 0.0) -> None:
         self._opening = Opening(at, floor=self._in_flight + at_once, hold=hold)
+
+
+def _longest_silence(in_flight: int, latency: float) -> float:
+    """Seconds in which nothing at all may happen though the machine is awake and busy."""
+    if not in_flight:
+        return 0.0
+    return _SILENT_LATENCIES * latency or _LONGEST_FIRST_LATENCY

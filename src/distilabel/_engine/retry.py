@@ -3,7 +3,9 @@
 Rules
 - Only failures that a row can cause use up its attempts. Overload, outages, money and
   authentication never do.
-- Retries are at most a share of the successes plus a burst, so an outage is not amplified.
+- Retries that come at once are at most a share of the successes plus a burst. The others wait for
+  a sign of life, and while nothing is answered at all no row pays for it: an outage is neither
+  amplified nor filed. One that lasts ends the run.
 - The same refusal of many rows in a row, with no success between, is not the rows' fault: the run
   stops, and none of them is filed as failed (the systemic rule).
 - One row that keeps failing while many others succeed is set aside early (the poison rule).
@@ -18,7 +20,17 @@ from typing import Final, assert_never
 
 from distilabel.records import Failure, FailureKind
 
-__all__ = ["Decision", "GiveUp", "Retry", "RetryPolicy", "RetrySettings", "Stop", "Tries"]
+__all__ = [
+    "Decision",
+    "Defer",
+    "GiveUp",
+    "Ledger",
+    "Retry",
+    "RetryPolicy",
+    "RetrySettings",
+    "Stop",
+    "Tries",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +44,7 @@ class RetrySettings:
     first_delay: float = 0.5
     longest_delay: float = 60.0
     wait_ready: float = 900.0
-    """How long an endpoint may be away before the run stops."""
+    """How long an endpoint may be away, or fail everything, before the run stops."""
     longest_pause: float = 1800.0
     """The longest `Retry-After` that is waited out."""
     retry_share: float = 0.2
@@ -46,10 +58,21 @@ class RetrySettings:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again after `delay` seconds; `stream` says to ask for a stream this time."""
+    """Try again after `delay` seconds; the rest is what to ask for this time."""
 
     delay: float
     stream: bool = False
+    """For a stream."""
+    lenient: bool = False
+    """For an answer though it be no UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """Try again when something has been answered; the rest as for `Retry`."""
+
+    stream: bool = False
+    lenient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +90,7 @@ class Stop:
     failure: Failure
 
 
-Decision = Retry | GiveUp | Stop
+Decision = Retry | Defer | GiveUp | Stop
 
 
 @dataclass(slots=True)
@@ -83,6 +106,26 @@ class Tries:
     """Throttled with the word that another try is pointless."""
     successes_before: int = 0
     """The engine's successes when this request was first charged."""
+    successes_seen: int = 0
+    """The engine's successes when this request last failed."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What the policies of several endpoints have in common, when they are one pool."""
+
+    credit: float
+    """Retries that may follow at once."""
+    away_since: float | None = None
+    """Since when no endpoint has answered anything."""
+    failing_since: float | None = None
+    """Since when retries have waited and nothing was answered."""
+    successes: int = 0
+    retries: dict[FailureKind, int] = field(default_factory=dict)
+
+    def failing_for(self, now: float) -> float:
+        """Seconds for which retries have waited and nothing was answered."""
+        return 0.0 if self.failing_since is None else now - self.failing_since
 
 
 @dataclass(slots=True)
@@ -115,6 +158,10 @@ class _Doubt:
             self.code, self.since, self.times = code, now, 0
         self.times += 1
 
+    def is_believed(self, now: float, after: float) -> bool:
+        """Seen often enough in a row, and not only in one burst."""
+        return self.times >= _PATIENCE and now - self.since >= after
+
 
 # A 504 after this many seconds smells of a gateway's ceiling, which a stream gets around.
 _GATEWAY_AGE: Final = 25.0
@@ -128,29 +175,56 @@ _VARYING: Final = re.compile(r"\"[^\"]*\"|'[^']*'|`[^`]*`|\[prompt\]|\S*\d\S*")
 
 
 class RetryPolicy:
-    """The verdict on each failure, and the memory that the verdicts need."""
+    """The verdict on each failure of one endpoint, and the memory that the verdicts need.
 
-    def __init__(self, settings: RetrySettings, *, rng: random.Random) -> None:
+    Args:
+        settings: the bounds.
+        rng: for jitter.
+        ledger: of the pool that the endpoint is in.
+    """
+
+    def __init__(
+        self, settings: RetrySettings, *, rng: random.Random, ledger: Ledger | None = None
+    ) -> None:
         self._settings = settings
         self._rng = rng
-        self._credit = settings.retry_burst
+        self._ledger = ledger or Ledger(settings.retry_burst)
         self._streak = _Streak()
-        self._away_since: float | None = None
         self._doubt = _Doubt()
         self._rejected_at: float | None = None
         self._succeeded_at: float | None = None
-        self.successes = 0
-        self.retries: dict[FailureKind, int] = {}
+        self.spares_none = False
+        """Whether the rows that are left pay for failures, whatever befalls others."""
+
+    @property
+    def successes(self) -> int:
+        """Attempts that were answered, by any endpoint of the pool."""
+        return self._ledger.successes
+
+    @property
+    def retries(self) -> dict[FailureKind, int]:
+        """Attempts of the pool that were repeated, by what went wrong."""
+        return self._ledger.retries
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether retries wait and nothing has been answered since."""
+        return self._ledger.failing_since is not None
 
     def succeeded(self, now: float) -> None:
         """An attempt was answered: whatever was suspected is not everybody's failure."""
-        self.successes += 1
+        self._ledger.successes += 1
         self._succeeded_at = now
         self._rejected_at = None
-        self._credit = min(self._settings.retry_burst, self._credit + self._settings.retry_share)
+        credit = self._ledger.credit + self._settings.retry_share
+        self._ledger.credit = min(self._settings.retry_burst, credit)
         self._streak = _Streak()
-        self._away_since = None
+        self._ledger.away_since = self._ledger.failing_since = None
         self._doubt = _Doubt()
+
+    def rested(self) -> None:
+        """Nothing is under way: what comes next is not the outage that was measured."""
+        self._ledger.away_since = self._ledger.failing_since = None
 
     def in_context(self, failure: Failure, *, now: float, elapsed: float) -> Failure:
         """The failure as it looks from here: some mean another thing after, or without, success.
@@ -162,21 +236,43 @@ class RetryPolicy:
         gateway = failure.status in {502, 504, 520, 521, 522, 523}
         if gateway and quiet and elapsed < _GATEWAY_AGE:
             return replace(failure, kind=FailureKind.UNAVAILABLE)
-        if failure.status == 404 and self.successes:
+        if failure.status == 404 and self._succeeded_at is not None:
             return replace(failure, kind=FailureKind.UNAVAILABLE)
         return failure
 
-    def decide(self, failure: Failure, tries: Tries, *, now: float, elapsed: float) -> Decision:
-        """The verdict on one failed attempt, which took `elapsed` seconds and ended at `now`."""
+    def decide(
+        self,
+        failure: Failure,
+        tries: Tries,
+        *,
+        now: float,
+        elapsed: float,
+        left: int | None = None,
+    ) -> Decision:
+        """The verdict on one failed attempt.
+
+        Args:
+            failure: how it ended, in context.
+            tries: what its request has been through.
+            now: when it ended.
+            elapsed: how long it took, in seconds.
+            left: how many requests are under way, where no others are to come. A few are not
+                worth sparing; nor are more, once the endpoint has answered others and these
+                alone have failed for long: nobody is left to show that it is they who fail.
+        """
         tries.sent += 1
+        self.spares_none = left is not None and (
+            left <= self._settings.retry_burst
+            or (self.successes > 0 and self._ledger.failing_for(now) >= self._settings.wait_ready)
+        )
         decision = self._decide(failure.after(tries.sent), tries, now, elapsed)
-        if isinstance(decision, Retry):
+        if isinstance(decision, Retry | Defer):
             self.retries[failure.kind] = self.retries.get(failure.kind, 0) + 1
         return decision
 
     def _decide(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
         if failure.kind is not FailureKind.UNAVAILABLE:
-            self._away_since = None
+            self._ledger.away_since = None
         self._doubt.add(failure.code, now)
         match failure.kind:
             case FailureKind.THROTTLE:
@@ -184,7 +280,7 @@ class RetryPolicy:
             case FailureKind.UNAVAILABLE:
                 return self._away(failure, tries, now)
             case FailureKind.TRANSIENT:
-                return self._charge(failure, tries, self._settings.transient_attempts, elapsed)
+                return self._charge(failure, tries, self._settings.transient_attempts, now, elapsed)
             case FailureKind.BAD_RESPONSE:
                 return self._unusable(failure, tries, now, elapsed)
             case FailureKind.ROW | FailureKind.CONTENT:
@@ -227,20 +323,24 @@ class RetryPolicy:
         return Stop(failure) if alone else GiveUp(failure)
 
     def _away(self, failure: Failure, tries: Tries, now: float) -> Decision:
-        if self._away_since is None:
-            self._away_since = now
-        if now - self._away_since >= self._settings.wait_ready:
-            waited = f"not available for {now - self._away_since:.0f} s: {failure.message}"
+        if self._ledger.away_since is None:
+            self._ledger.away_since = now
+        if now - self._ledger.away_since >= self._settings.wait_ready:
+            waited = f"not available for {now - self._ledger.away_since:.0f} s: {failure.message}"
             return Stop(replace(failure, code="unavailable", message=waited))
         if failure.code == "dns" and self.successes == 0:
-            return Stop(failure) if self._is_believed(now) else Retry(self._settings.confirm_after)
+            return (
+                Stop(failure)
+                if self._doubt.is_believed(now, self._settings.confirm_after)
+                else Retry(self._settings.confirm_after)
+            )
         return self._uncharged(tries)
 
     def _unusable(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
         page = failure.code == "web_page"
-        if page and self._is_believed(now):
+        if page and self._doubt.is_believed(now, self._settings.confirm_after):
             return Stop(failure)
-        decision = self._charge(failure, tries, self._settings.bad_response_attempts, elapsed)
+        decision = self._charge(failure, tries, self._settings.bad_response_attempts, now, elapsed)
         if page and isinstance(decision, Retry):
             return replace(decision, delay=max(decision.delay, self._settings.confirm_after))
         return decision
@@ -255,11 +355,6 @@ class RetryPolicy:
             return Stop(failure)
         return Retry(self._settings.confirm_after)
 
-    def _is_believed(self, now: float) -> bool:
-        """Seen often enough in a row, and not only in one burst."""
-        lasted = now - self._doubt.since >= self._settings.confirm_after
-        return self._doubt.times >= _PATIENCE and lasted
-
     def _refused(self, failure: Failure, tries: Tries) -> Decision:
         if failure.kind is FailureKind.CONTENT:
             return GiveUp(failure)
@@ -269,7 +364,18 @@ class RetryPolicy:
             return Stop(replace(failure, kind=FailureKind.RUN, code="systemic", message=said))
         return GiveUp(failure, suspect=True)
 
-    def _charge(self, failure: Failure, tries: Tries, most: int, elapsed: float) -> Decision:
+    def _charge(
+        self, failure: Failure, tries: Tries, most: int, now: float, elapsed: float
+    ) -> Decision:
+        """Without credit and without an answer since its last failure, a row pays nothing."""
+        others = self.successes > tries.successes_seen
+        tries.successes_seen = self.successes
+        stream = failure.status in {504, 524} and elapsed >= _GATEWAY_AGE
+        lenient = failure.code == "bad_utf8"
+        later = Defer(stream=stream, lenient=lenient)
+        broke = self._ledger.credit < 1
+        if broke and not others and not self.spares_none and failure.retryable:
+            return self._defer(failure, now, later)
         tries.charged += 1
         if tries.charged == 1:
             tries.successes_before = self.successes
@@ -277,9 +383,27 @@ class RetryPolicy:
             return GiveUp(failure)
         if self._is_poison(tries):
             return GiveUp(replace(failure, code="poison"))
-        stream = failure.status in {504, 524} and elapsed >= _GATEWAY_AGE
+        if broke and not self.spares_none:
+            return self._defer(failure, now, later)
         asked = min(failure.retry_after or 0.0, self._settings.longest_pause)
-        return Retry(max(asked, self._pay(self._backoff(tries.charged))), stream=stream)
+        if broke:  # the few that are left wait for long
+            delay = self._settings.longest_delay * self._rng.uniform(0.5, 1.0)
+        else:
+            delay = self._backoff(tries.charged)
+            self._ledger.credit -= 1
+        delay = max(asked, delay)
+        return Retry(delay, stream=stream, lenient=lenient)
+
+    def _defer(self, failure: Failure, now: float, later: Defer) -> Decision:
+        ledger = self._ledger
+        if ledger.failing_since is None:
+            ledger.failing_since = now
+        lasted = ledger.failing_for(now)
+        if lasted < self._settings.wait_ready:
+            return later
+        said = f"nothing but failures for {lasted:.0f} s: {failure.message}"
+        kind = FailureKind.UNAVAILABLE
+        return Stop(replace(failure, kind=kind, code="unavailable", message=said))
 
     def _is_poison(self, tries: Tries) -> bool:
         others = self.successes - tries.successes_before
@@ -290,13 +414,6 @@ class RetryPolicy:
         """Full jitter: any time up to the doubling ceiling, so that retries spread out."""
         ceiling = self._settings.first_delay * 2.0 ** min(charged, 32)
         return self._rng.uniform(0, min(self._settings.longest_delay, ceiling))
-
-    def _pay(self, delay: float) -> float:
-        """An empty purse defers a retry; it never forbids one."""
-        if self._credit >= 1:
-            self._credit -= 1
-            return delay
-        return self._settings.longest_delay * self._rng.uniform(0.5, 1.0)
 
 
 def _key(failure: Failure) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 Rules
 - A permit spans one attempt, never a wait; permits out = permits in, whatever happens.
+- Which endpoint takes an attempt is the `pool`'s choice; a request that one failed goes to another.
 - Only here is anything retried. A waiting request is a future in a queue or a heap.
 - Rows are pulled at most a window ahead of what is done.
 - The first failure that condemns the run stops new attempts; those in flight are waited for.
@@ -14,17 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from distilabel._engine.deferral import Deferral
 from distilabel._engine.flight import Drain, Flight, LeftError, Seat, current_seat, take_seat
-from distilabel._engine.limiter import Limiter, LimiterStatistics, Permit
-from distilabel._engine.retry import GiveUp, RetryPolicy, Stop, Tries
+from distilabel._engine.limiter import LimiterStatistics
+from distilabel._engine.line import TICK, Line
+from distilabel._engine.pool import Grant, Member, Pool
+from distilabel._engine.retry import Defer, GiveUp, Retry, Stop, Tries
 from distilabel.errors import RunError, run_error
-from distilabel.records import Answer, Client, Failure, FailureKind, Request
+from distilabel.records import Answer, Failure, FailureKind, Request
 
 __all__ = ["EngineStatistics", "Scheduler", "each"]
 
@@ -33,8 +35,6 @@ R = TypeVar("R")
 
 # Enough rows in play for the systemic rule to see a run's worth of refusals before it files one.
 _LEAST_WINDOW = 32
-# Event loops do not wait for less.
-_TICK = 0.001
 # A pause that a person should be told of, in seconds.
 _NOTICED = 3.0
 _AWAY = {
@@ -43,16 +43,6 @@ _AWAY = {
     "refused": "nothing listens there",
     "dns": "the host's name does not resolve",
 }
-_OVERLOAD_SIGNS = frozenset(
-    {
-        "timeout",
-        "first_token_timeout",
-        "token_timeout",
-        "gateway_timeout",
-        "generation_failed",
-        "reset",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +50,13 @@ class EngineStatistics:
     """What the engine is doing, at one instant."""
 
     limiter: LimiterStatistics
+    """All endpoints together."""
+    endpoints: Mapping[str, LimiterStatistics]
+    """Each endpoint of a pool, by its URL; empty where there is only one."""
     waiting: int
     """Requests that wait for a permit."""
     delayed: int
-    """Requests that wait out a backoff."""
+    """Requests that wait out a backoff, or for a sign of life."""
     succeeded: int
     retries: Mapping[FailureKind, int]
     """Attempts that were repeated, by what went wrong."""
@@ -79,28 +72,26 @@ class Scheduler:
     """One per target: everything sent to it, from whatever thread or loop, goes through here.
 
     Args:
-        client: where attempts go. Owned: `aclose` closes it.
-        limiter: says when an attempt may start.
-        policy: says what follows a failure.
+        pool: the endpoints, and when which of them may be sent an attempt. The clients are owned:
+            `aclose` closes them.
         attempt_timeout: seconds for one attempt.
     """
 
-    def __init__(
-        self, client: Client, *, limiter: Limiter, policy: RetryPolicy, attempt_timeout: float
-    ) -> None:
-        self._client = client
-        self._limiter = limiter
-        self._policy = policy
+    def __init__(self, pool: Pool, *, attempt_timeout: float) -> None:
+        self._pool = pool
         self._timeout = attempt_timeout
         self.loop = asyncio.get_running_loop()
         """The loop everything here belongs to."""
         self._now = self.loop.time
-        self._waiting: deque[_Waiter] = deque()
+        self._line = Line(self.loop, pool)
+        self.share = self._line.share
+        """Keeps to what other processes leave of the endpoints; see `Line.share`."""
         self._delayed: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._suspects: list[asyncio.Future[None]] = []
+        self._suspects: list[tuple[Member, asyncio.Future[None]]] = []
+        self._deferral = Deferral(self.loop, self._make_room)
+        self._flights: set[Flight] = set()
         self._sequence = 0
         self._active = 0
-        self._pump_timer: asyncio.TimerHandle | None = None
         self._delay_timer: asyncio.TimerHandle | None = None
         self._stopped: Failure | None = None
         self._last_failure: Failure | None = None
@@ -125,7 +116,7 @@ class Scheduler:
         Raises:
             RunError: no row can be answered; what was in flight has been delivered.
         """
-        flight = Flight(self.loop, self._dismiss)
+        flight = Flight(self.loop, self._line.dismiss)
         if drain is not None:
             drain.attach(flight)
 
@@ -143,12 +134,17 @@ class Scheduler:
             finally:
                 flight.leave(seat)
 
-        async with asyncio.TaskGroup() as group:
-            async for row in each(rows):
-                seat = await flight.enter(lambda: self.window)
-                if flight.over:
-                    break
-                seat.task = group.create_task(one(row, seat))
+        self._flights.add(flight)
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for row in each(rows):
+                    seat = await flight.enter(lambda: self.window)
+                    if flight.over:
+                        break
+                    seat.task = group.create_task(one(row, seat))
+                flight.is_fed = True
+        finally:
+            self._flights.discard(flight)
         if flight.stopped is not None:
             raise flight.stopped
 
@@ -164,92 +160,90 @@ class Scheduler:
             return await self._complete(request, tries)
         finally:
             self._active -= 1
+            self._deferral.ended(tries)
             self._settle_suspects()
             if not self._active:
                 self._stopped = None
+                self._pool.policy.rested()
 
     async def _complete(self, request: Request, tries: Tries) -> Answer | Failure:
+        shunned: Member | None = None
         while True:
-            outcome, elapsed = await self._attempt(request)
+            member, outcome, elapsed = await self._attempt(request, shunned)
+            self._deferral.ended(tries)
             if isinstance(outcome, Answer):
-                self._pump()
+                self._deferral.answered()
+                self._line.pump()
                 return outcome
-            decision = self._policy.decide(outcome, tries, now=self._now(), elapsed=elapsed)
-            if isinstance(decision, Stop):
-                self._stop(decision.failure)
-                raise run_error(decision.failure)
-            self._pump()
+            decision = self._verdict(member, outcome, tries, elapsed)
             if isinstance(decision, GiveUp):
                 if decision.suspect:
-                    await self._suspect()
+                    await self._suspect(member)
                 return decision.failure
             self._last_failure = outcome
-            if decision.stream:
-                request = replace(request, stream=True)
-            if decision.delay > 0:
+            if outcome.kind is FailureKind.RUN and isinstance(decision, Retry):
+                # Asked about once more: meanwhile no other row needs to hear the same.
+                member.limiter.pause(self._now() + decision.delay)
+            shunned = self._pool.other_than(member)
+            if decision.stream or decision.lenient:
+                stream, lenient = decision.stream, decision.lenient
+                request = replace(
+                    request, stream=request.stream or stream, lenient=request.lenient or lenient
+                )
+            if isinstance(decision, Defer):
+                self._refuse(current_seat())
+                await self._deferral.wait(tries)
+            elif decision.delay > 0:
                 await self._delay(decision.delay)
 
-    async def _attempt(self, request: Request) -> tuple[Answer | Failure, float]:
+    def _verdict(
+        self, member: Member, outcome: Failure, tries: Tries, elapsed: float
+    ) -> Retry | Defer | GiveUp:
+        """What follows a failure. The freed permit is handed on where the run goes on."""
+        decision = member.policy.decide(
+            outcome, tries, now=self._now(), elapsed=elapsed, left=self._left
+        )
+        if isinstance(decision, Stop):
+            failure = self._pool.blame(member, decision.failure)
+            self._stop(failure)
+            raise run_error(failure)
+        if member.policy.spares_none:
+            self._deferral.let_go()
+        self._line.pump()
+        return decision
+
+    async def _attempt(
+        self, request: Request, shunned: Member | None
+    ) -> tuple[Member, Answer | Failure, float]:
         """One try. The caller hands the freed permit on, once it knows whether the run goes on."""
         seat = current_seat()
-        permit = await self._acquire(request.max_new_tokens or 0, seat)
+        self._refuse(seat)
+        grant = await self._line.acquire(request.max_new_tokens or 0, seat, shunned)
+        member = grant.member
         started = self._now()
         outcome: Answer | Failure
         seat.in_flight += 1
         try:
             async with asyncio.timeout(self._timeout):
-                outcome = await self._client.complete(request)
+                outcome = await member.client.complete(member.request(request))
         except TimeoutError:
             outcome = _timed_out(self._timeout)
         except BaseException:
-            self._limiter.cancel(permit, self._now())
-            self._pump()
+            self._pool.cancel(grant, self._now())
+            self._line.pump()
             raise
         finally:
             seat.in_flight -= 1
         now = self._now()
-        return self._record(permit, outcome, now, now - started), now - started
+        return member, self._record(grant, outcome, now, now - started), now - started
 
     def _record(
-        self, permit: Permit, outcome: Answer | Failure, now: float, elapsed: float
+        self, grant: Grant, outcome: Answer | Failure, now: float, elapsed: float
     ) -> Answer | Failure:
-        """Tell limiter and policy how the attempt ended; give the outcome back in context."""
+        outcome = self._pool.record(grant, outcome, now, elapsed)
         if isinstance(outcome, Answer):
-            usage = outcome.usage
-            self._limiter.succeed(
-                permit, now, output_tokens=usage.output_tokens, input_tokens=usage.input_tokens
-            )
-            if outcome.headers:
-                self._limiter.rate_headers(outcome.headers, now)
-            self._policy.succeeded(now)
-            self._clear_suspects()
-            return outcome
-        failure = self._policy.in_context(outcome, now=now, elapsed=elapsed)
-        if failure.kind is FailureKind.THROTTLE:
-            self._limiter.push_back(permit, now, retry_after=failure.retry_after)
-        elif failure.kind is FailureKind.UNAVAILABLE:
-            self._limiter.unavailable(permit, now, retry_after=failure.retry_after)
-        else:
-            self._limiter.fail(permit, now, timed_out=failure.code in _OVERLOAD_SIGNS)
-        return failure
-
-    async def _acquire(self, tokens: int, seat: Seat) -> Permit:
-        self._refuse(seat)
-        if not self._waiting:
-            permit = self._limiter.acquire(self._now(), tokens)
-            if permit is not None:
-                return permit
-        future: asyncio.Future[Permit] = self.loop.create_future()
-        self._waiting.append(_Waiter(tokens, seat, future))
-        self._pump()
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                # Granted and cancelled in the same step: the permit goes back unused.
-                self._limiter.cancel(future.result(), self._now())
-                self._pump()
-            raise
+            self._clear_suspects(grant.member)
+        return outcome
 
     def _refuse(self, seat: Seat) -> None:
         """Nothing more is begun for a run that has ended, or a row that is to leave."""
@@ -258,37 +252,15 @@ class Scheduler:
         if seat.leaving:
             raise LeftError
 
-    def _dismiss(self, seats: AbstractSet[Seat]) -> None:
-        """Requests of these rows that wait for a permit are not sent any more."""
-        for waiter in self._waiting:
-            if waiter.seat in seats and not waiter.future.done():
-                waiter.future.set_exception(LeftError())
+    @property
+    def _left(self) -> int | None:
+        """How many requests are under way, if no more are to come."""
+        return self._active if all(flight.is_fed for flight in self._flights) else None
 
-    def _pump(self) -> None:
-        """Hand permits to those who wait, oldest first, and come back when time will help."""
-        now = self._now()
-        while self._waiting:
-            waiter = self._waiting[0]
-            if not waiter.future.done():
-                permit = self._limiter.acquire(now, waiter.tokens)
-                if permit is None:
-                    break
-                waiter.future.set_result(permit)
-            self._waiting.popleft()
-        self._arm_pump(now)
-
-    def _arm_pump(self, now: float) -> None:
-        when = self._limiter.next_time(now) if self._waiting else None
-        timer = self._pump_timer
-        if timer is not None and (when is None or abs(timer.when() - when) > _TICK):
-            timer.cancel()
-            timer = self._pump_timer = None
-        if when is not None and timer is None:
-            self._pump_timer = self.loop.call_at(max(when, now + _TICK), self._pump_later)
-
-    def _pump_later(self) -> None:
-        self._pump_timer = None
-        self._pump()
+    def _make_room(self) -> None:
+        """While retries wait for a sign of life, other rows may show whether there is one."""
+        for flight in self._flights:
+            flight.make_room()
 
     async def _delay(self, seconds: float) -> None:
         self._refuse(current_seat())
@@ -300,7 +272,7 @@ class Scheduler:
 
     def _wake_delayed(self) -> None:
         now = self._now()
-        while self._delayed and (self._delayed[0][0] <= now + _TICK or self._delayed[0][2].done()):
+        while self._delayed and (self._delayed[0][0] <= now + TICK or self._delayed[0][2].done()):
             future = heapq.heappop(self._delayed)[2]
             if not future.done():
                 future.set_result(None)
@@ -310,34 +282,37 @@ class Scheduler:
         if self._delayed:
             self._delay_timer = self.loop.call_at(self._delayed[0][0], self._wake_delayed)
 
-    async def _suspect(self) -> None:
+    async def _suspect(self, member: Member) -> None:
         """Hold a refusal back until it is clear that it is this row's own."""
         self._refuse(current_seat())
         future: asyncio.Future[None] = self.loop.create_future()
-        self._suspects.append(future)
+        self._suspects.append((member, future))
         self._settle_suspects()
         await future
 
     def _settle_suspects(self) -> None:
         """With nothing else under way, no further evidence will come."""
         if self._suspects and len(self._suspects) >= self._active:
-            self._clear_suspects()
+            self._clear_suspects(None)
 
-    def _clear_suspects(self) -> None:
+    def _clear_suspects(self, member: Member | None) -> None:
+        """What another endpoint answers says nothing about the refusals of this one."""
         suspects, self._suspects = self._suspects, []
-        for future in suspects:
-            if not future.done():
-                future.set_result(None)
+        for suspect in suspects:
+            if member is not None and suspect[0] is not member:
+                self._suspects.append(suspect)
+            elif not suspect[1].done():
+                suspect[1].set_result(None)
 
     def _stop(self, failure: Failure) -> None:
         """Everything that waits is told; what is in flight runs to its end."""
         self._stopped = failure
-        waiting: list[asyncio.Future[Permit] | asyncio.Future[None]] = [
-            *(waiter.future for waiter in self._waiting),
+        self._line.dissolve(lambda: run_error(failure))
+        waiting = [
             *(future for _, _, future in self._delayed),
-            *self._suspects,
+            *(future for _, future in self._suspects),
+            *self._deferral.clear(),
         ]
-        self._waiting.clear()
         self._delayed.clear()
         self._suspects.clear()
         for future in waiting:
@@ -347,38 +322,35 @@ class Scheduler:
     @property
     def window(self) -> int:
         """How many rows `drive` has pulled and not delivered, at most, as of now."""
-        return max(_LEAST_WINDOW, self._limiter.window)
+        window = max(_LEAST_WINDOW, self._pool.window)
+        return window + min(len(self._deferral), window)
 
     def statistics(self) -> EngineStatistics:
         """A snapshot; cheap enough to take several times a second."""
-        limiter = self._limiter.statistics(self._now())
-        pause = (limiter.gate_until or 0.0) - self._now()
+        now = self._now()
+        limiter, endpoints = self._pool.statistics(now)
+        pause = (limiter.gate_until or 0.0) - now
         return EngineStatistics(
             limiter=limiter,
-            waiting=len(self._waiting),
-            delayed=len(self._delayed),
-            succeeded=self._policy.successes,
-            retries=dict(self._policy.retries),
+            endpoints=endpoints if len(endpoints) > 1 else {},
+            waiting=len(self._line),
+            delayed=len(self._delayed) + len(self._deferral),
+            succeeded=self._pool.policy.successes,
+            retries=dict(self._pool.policy.retries),
             last_failure=self._last_failure,
-            waiting_for=_waiting_for(limiter, self._last_failure, pause),
+            waiting_for=_waiting_for(
+                limiter, self._last_failure, pause, failing=self._pool.policy.is_failing
+            ),
             pause_left=pause if pause > _NOTICED else None,
         )
 
     async def aclose(self) -> None:
-        """Close the client. Nothing may be under way."""
-        for timer in (self._pump_timer, self._delay_timer):
-            if timer is not None:
-                timer.cancel()
-        await self._client.aclose()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiter:
-    """A request that wants a permit."""
-
-    tokens: int
-    seat: Seat
-    future: asyncio.Future[Permit]
+        """Close the clients. Nothing may be under way."""
+        self._line.close()
+        if self._delay_timer is not None:
+            self._delay_timer.cancel()
+        for member in self._pool.members:
+            await member.client.aclose()
 
 
 async def each(rows: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
@@ -391,11 +363,15 @@ async def each(rows: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
             yield row
 
 
-def _waiting_for(limiter: LimiterStatistics, failure: Failure | None, pause: float) -> str | None:
+def _waiting_for(
+    limiter: LimiterStatistics, failure: Failure | None, pause: float, *, failing: bool
+) -> str | None:
     """What every request waits for just now, where it is more than a moment."""
     if limiter.breaker != "closed":
         return _AWAY.get((failure and failure.code) or "", "the endpoint does not answer")
-    return "the server asks for a pause" if pause > _NOTICED else None
+    if pause > _NOTICED:
+        return "the server asks for a pause"
+    return "the server fails every request" if failing else None
 
 
 def _timed_out(seconds: float) -> Failure:

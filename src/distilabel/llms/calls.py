@@ -41,6 +41,7 @@ class Call:
     structured_output_retries: int
     stream: bool | Literal["auto"]
     renderer: ChatRenderer | None = field(repr=False)
+    on_length: Literal["keep", "fail"] = "keep"
     _compiled: Compiled = field(init=False, repr=False)
     _options: dict[Grammar | None, Mapping[str, Any]] = field(init=False, repr=False)
     _grammar: Grammar | None = field(init=False)
@@ -84,6 +85,7 @@ class Call:
             wanted=self.num_generations,
             check=_checker(grammar),
             check_retries=self.structured_output_retries,
+            takes_cut_off=self.on_length == "keep",
         )
 
     def _split(self, given: Input) -> tuple[Conversation, Grammar | None]:

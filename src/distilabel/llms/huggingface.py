@@ -6,15 +6,12 @@ No wire code: targets are resolved and clients are made in `_clients`, rows are 
 
 from __future__ import annotations
 
-import asyncio
 import os
-import random
 import threading
 import warnings
 import weakref
 from collections.abc import Mapping
 from copy import deepcopy
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -30,19 +27,25 @@ from pydantic import (
 from distilabel._clients.credentials import refuse_insecure_token
 from distilabel._clients.naming import Naming
 from distilabel._clients.parameters import check_parameters
-from distilabel._clients.targets import Target, check_base_url
-from distilabel._engine.limiter import Limiter, LimiterSettings
-from distilabel._engine.portal import Lease, lease_scheduler, run_on_engine_loop
-from distilabel._engine.retry import RetryPolicy, RetrySettings
-from distilabel._engine.scheduler import Scheduler
+from distilabel._clients.targets import check_base_url
+from distilabel._engine.limiter import LimiterSettings
+from distilabel._engine.retry import RetrySettings
 from distilabel.chat_templates import ChatRenderer, load_renderer
-from distilabel.config import ATTEMPT_TIMEOUT, WAIT_READY
+from distilabel.config import ATTEMPT_TIMEOUT, MAX_PAUSE, WAIT_READY
 from distilabel.errors import ConfigurationError
 from distilabel.grammar import parse_grammar
 from distilabel.llms.base import AsyncLLM, Planner
 from distilabel.llms.calls import Call
-from distilabel.llms.description import Description, capabilities_of
-from distilabel.records import Route
+from distilabel.llms.description import Description, describe_endpoints
+from distilabel.llms.endpoints import (
+    Endpoint,
+    check_distinct,
+    dialects,
+    find_endpoints,
+    identity_of,
+    open_lease,
+    plan_in_dialects,
+)
 
 __all__ = ["InferenceEndpointsLLM"]
 
@@ -74,8 +77,11 @@ class InferenceEndpointsLLM(AsyncLLM):
     """A dedicated Inference Endpoint."""
     endpoint_namespace: str | None = None
     """Whose endpoint it is; default: the token's own user."""
-    base_url: str | None = None
-    """The URL to talk to, with or without `/v1`. Overwritten when a name is given too."""
+    base_url: str | list[str] | None = None
+    """The URL to talk to, with or without `/v1`. Overwritten when a name is given too.
+
+    Several URLs, each of an endpoint with the same model, are used as one: see "Several endpoints"
+    in `docs/targets.md`."""
     api_key: SecretStr | None = Field(default_factory=_token_of_environment, repr=False)
     """Default: `HF_TOKEN`, read now; then the token saved by `hf auth login`."""
     tokenizer_id: str | None = None
@@ -99,27 +105,36 @@ class InferenceEndpointsLLM(AsyncLLM):
     stream: bool | Literal["auto"] = "auto"
     """Read answers as a stream: `True`, `False`, or `"auto"`: where long answers need it."""
     max_concurrency: PositiveInt | None = None
-    """Requests in flight at most; default: as many as the endpoint takes."""
+    """Requests in flight at most, at all endpoints together; default: as many as they take."""
     requests_per_minute: PositiveFloat | None = None
     tokens_per_minute: PositiveFloat | None = None
     timeout: PositiveFloat = ATTEMPT_TIMEOUT
-    """Seconds for one attempt."""
+    """Seconds for one attempt, whatever it waits for."""
     wait_ready: PositiveFloat = WAIT_READY
-    """Seconds to wait for an endpoint that starts, or is away."""
+    """Seconds to wait for an endpoint that starts, is away, or fails everything."""
+    max_pause: PositiveFloat = MAX_PAUSE
+    """Seconds: the longest pause that a server may ask for; a longer one ends the run."""
+    wake: bool = False
+    """For `endpoint_name`: resume it, at its owner's cost, when it is paused in a run."""
+    ca_file: str | None = None
+    """A file of certificates, in PEM, to trust beside the system's: a private authority's."""
+    on_length: Literal["keep", "fail"] = "keep"
+    """An answer cut off at `max_new_tokens`: keep it, or fail the row and keep the text there."""
     headers: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
     """Sent with every request. Treated as secret: not printed, not saved."""
 
-    _target: Target | None = PrivateAttr(default=None)
-    _route: Route = PrivateAttr(default=Route.HUB_CHAT)
+    _endpoints: tuple[Endpoint, ...] = PrivateAttr(default=())
     _renderer: ChatRenderer | None = PrivateAttr(default=None)
     _loading: Any = PrivateAttr(default_factory=threading.Lock)
 
     @field_validator("base_url")
     @classmethod
-    def _is_usable_url(cls, url: str | None) -> str | None:
-        if url is not None:
+    def _is_usable_url(cls, given: str | list[str] | None) -> str | list[str] | None:
+        for url in _listed(given):
             check_base_url(url)
-        return url
+        if isinstance(given, list):
+            check_distinct(given)
+        return given
 
     @field_validator("generation_kwargs")
     @classmethod
@@ -151,14 +166,20 @@ class InferenceEndpointsLLM(AsyncLLM):
                 UserWarning,
                 stacklevel=2,
             )
-        elif self.base_url and self.api_key and "api_key" in self.model_fields_set:
-            refuse_insecure_token(self.base_url)
+        elif self.base_url and self._gives_token():
+            for url in _listed(self.base_url):
+                refuse_insecure_token(url)
         return self
+
+    def _gives_token(self) -> bool:
+        named = any(name.lower() == "authorization" for name in self.headers)
+        return named or (self.api_key is not None and "api_key" in self.model_fields_set)
 
     def _check_companions(self) -> None:
         """Fields that only mean something beside another."""
         for field, needed in (
             ("endpoint_namespace", "endpoint_name"),
+            ("wake", "endpoint_name"),
             ("provider", "model_id"),
             ("bill_to", "model_id"),
             ("served_model", "base_url"),
@@ -172,15 +193,14 @@ class InferenceEndpointsLLM(AsyncLLM):
 
         Behind a `base_url`, the name that the server gives its model, once it is loaded.
         """
-        target = self._target
+        target = self._endpoints[0].target if self._endpoints else None
         return (
             self.model_display_name
             or (target.repository if target else None)
             or self.model_id
             or self.endpoint_name
             or (target.model if target else None)
-            or self.base_url
-            or ""
+            or ", ".join(_listed(self.base_url))
         )
 
     def load(self) -> None:
@@ -195,34 +215,43 @@ class InferenceEndpointsLLM(AsyncLLM):
             AuthenticationError, AccessError, CreditError, ModelNotFoundError, TargetError,
             UnavailableError: no request can succeed.
         """
-        # Imported here: the client libraries cost more than the rest of the package together.
-        from distilabel._clients.opening import resolve, route_of
-
         with self._loading:
             if self._lease is not None and self._lease.alive:
                 return
-            naming = self._naming()
-            target = run_on_engine_loop(resolve, naming)
-            route = route_of(
-                target,
+            endpoints = find_endpoints(
+                self._namings(),
                 use_openai_client=self.use_openai_client,
                 renders_prompt=self.tokenizer_id is not None,
             )
-            self._renderer = self._open_renderer(target.token)
-            self._target, self._route = target, route
+            self._renderer = self._open_renderer(endpoints[0].target.token)
+            self._endpoints = endpoints
             if self.model_id or self.endpoint_name:
-                self.base_url = target.root
-            self._lease = lease = self._open_lease(naming, target, route)
+                self.base_url = endpoints[0].target.root
+            self._lease = lease = open_lease(
+                endpoints,
+                LimiterSettings(
+                    max_concurrency=self.max_concurrency,
+                    requests_per_minute=self.requests_per_minute,
+                    tokens_per_minute=self.tokens_per_minute,
+                ),
+                RetrySettings(wait_ready=self.wait_ready, longest_pause=self.max_pause),
+                self.timeout,
+            )
             weakref.finalize(self, lease.close)
 
-    def _naming(self) -> Naming:
+    def _namings(self) -> tuple[Naming, ...]:
+        """One for each endpoint."""
+        named = self.model_id or self.endpoint_name
+        urls = [None] if named else _listed(self.base_url)
+        return tuple(self._naming(url) for url in urls)
+
+    def _naming(self, base_url: str | None) -> Naming:
         given = "api_key" in self.model_fields_set
-        only_named = self.base_url if not (self.model_id or self.endpoint_name) else None
         return Naming(
             model_id=self.model_id,
             endpoint_name=self.endpoint_name,
             endpoint_namespace=self.endpoint_namespace,
-            base_url=only_named,
+            base_url=base_url,
             served_model=self.served_model,
             provider=self.provider,
             bill_to=self.bill_to,
@@ -230,6 +259,9 @@ class InferenceEndpointsLLM(AsyncLLM):
             found_token=None if given else self.api_key,
             headers=tuple(self.headers.items()),
             wait_ready=self.wait_ready,
+            timeout=self.timeout,
+            ca_file=self.ca_file,
+            wake=self.wake,
         )
 
     def _open_renderer(self, token: SecretStr | None) -> ChatRenderer | None:
@@ -237,70 +269,47 @@ class InferenceEndpointsLLM(AsyncLLM):
             return None
         return load_renderer(self.tokenizer_id, token.get_secret_value() if token else None)
 
-    def _open_lease(self, naming: Naming, target: Target, route: Route) -> Lease:
-        limits = LimiterSettings(
-            max_concurrency=self.max_concurrency,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-        )
-        retries = RetrySettings(wait_ready=self.wait_ready)
-        timeout = self.timeout
-
-        async def make() -> Scheduler:
-            from distilabel._clients.opening import open_client
-
-            rng = random.Random()
-            return Scheduler(
-                open_client(naming, target, route),
-                limiter=Limiter(limits, rng=rng, now=asyncio.get_running_loop().time()),
-                policy=RetryPolicy(retries, rng=rng),
-                attempt_timeout=timeout,
-            )
-
-        return lease_scheduler((naming, target, route, limits, retries, timeout), make)
-
     def describe(self) -> Description:
         """What this object talks to and what can be asked of it there; loads if need be."""
         lease = self.engine()
-        assert self._target is not None
         named = next(n for n in ("model_id", "endpoint_name", "base_url") if getattr(self, n))
-        return Description(
-            target=f"{named}={getattr(self, named)}",
-            url=self._target.root,
+        return describe_endpoints(
+            self._endpoints,
+            target=f"{named}={', '.join(_listed(getattr(self, named)))}",
             client=_CLIENTS[self.use_openai_client],
-            route=self._route,
-            server=self._target.server,
-            model=self._target.model,
-            capabilities=capabilities_of(
-                self._route, self._target.server, lease.scheduler.choices_limit
-            ),
+            choices=lease.scheduler.choices_limit,
         )
 
     def planner(self, num_generations: int, parameters: Mapping[str, Any]) -> Planner:
         """Check what is the same for all rows of a call; give back what plans one row."""
         self.engine()
-        assert self._target is not None
-        call = Call(
-            route=self._route,
-            server=self._target.server,
-            num_generations=num_generations,
-            parameters={**self.generation_kwargs, **check_parameters(parameters)},
-            structured_output=self.structured_output,
-            structured_output_retries=self.structured_output_retries,
-            stream=self.stream,
-            renderer=self._renderer,
+        asked = {**self.generation_kwargs, **check_parameters(parameters)}
+        return plan_in_dialects(
+            [
+                Call(
+                    route=route,
+                    server=server,
+                    num_generations=num_generations,
+                    parameters=asked,
+                    structured_output=self.structured_output,
+                    structured_output_retries=self.structured_output_retries,
+                    stream=self.stream,
+                    on_length=self.on_length,
+                    renderer=self._renderer,
+                )
+                for route, server in dialects(self._endpoints)
+            ]
         )
-        return call.plan
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """What decides the answers, as JSON values: a resumed run must have the same."""
+        """What decides the answers, as JSON values: a resumed run must have the same.
+
+        The URLs are not part of it where the servers say which model they serve.
+        """
         self.engine()
-        assert self._target is not None
-        url = None if self.model_id or self.endpoint_name else self._target.root
-        model = self._target.model
+        named = self.model_id or self.endpoint_name
         return {
-            "model": Path(model).name if model and model.endswith(".gguf") else model,
-            "base_url": None if model else url,
+            **identity_of(self._endpoints, by_url=not named),
             "tokenizer_id": self.tokenizer_id,
             "structured_output": self.structured_output
             and parse_grammar(self.structured_output).as_value(),
@@ -336,3 +345,10 @@ class InferenceEndpointsLLM(AsyncLLM):
     def __setstate__(self, state: dict[Any, Any]) -> None:
         other = type(self).from_dict(state["dump"])
         super().__setstate__(BaseModel.__getstate__(other))
+
+
+def _listed(given: str | list[str] | None) -> list[str]:
+    """One URL or several, as several."""
+    if given is None:
+        return []
+    return [given] if isinstance(given, str) else given

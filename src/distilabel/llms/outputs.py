@@ -36,6 +36,8 @@ class Output(TypedDict):
     logprobs: NotRequired[list[Any]]
     reasoning: NotRequired[list[str | None]]
     tool_calls: NotRequired[list[list[dict[str, Any]] | None]]
+    utf8_replaced: NotRequired[list[bool]]
+    """Where the server's text was no UTF-8, twice: U+FFFD stands in what came the second time."""
     index: NotRequired[int]
 
 
@@ -56,6 +58,8 @@ def output_of(result: Result) -> Output:
 
 def _add_extras(output: Output, completions: Sequence[Completion | None]) -> None:
     given = [c for c in completions if c is not None]
+    if any(c.utf8_replaced for c in given):
+        output["utf8_replaced"] = [c is not None and c.utf8_replaced for c in completions]
     if any(c.logprobs is not None for c in given):
         output["logprobs"] = [c.logprobs if c else None for c in completions]
     if any(c.reasoning is not None for c in given):

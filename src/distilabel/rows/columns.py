@@ -7,6 +7,8 @@
 | `finish_reason`, `reasoning`, `tool_calls`, `logprobs` | one or null | list, one entry each |
 | `input_tokens`, `output_tokens` | what the row cost, or null | the same, summed |
 | `error` | text or null | null, or a list with text where a generation failed |
+
+Beside a generation `error` begins with `warning`: its text is there, and is not all it should be.
 """
 
 from __future__ import annotations
@@ -14,13 +16,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
-from typing import Any
+from itertools import zip_longest
+from typing import Any, Final
 
 from distilabel.errors import ConfigurationError
 from distilabel.records import Completion, Result, Usage
 from distilabel.rows.decode import quoted
 
-__all__ = ["ColumnKind", "OutputColumn", "OutputColumns"]
+__all__ = ["WARNING", "ColumnKind", "OutputColumn", "OutputColumns"]
+
+WARNING: Final = "warning"
+"""What an `error` begins with that stands beside its generation: the row did not fail."""
 
 
 class ColumnKind(StrEnum):
@@ -118,10 +124,17 @@ class OutputColumns:
         return entries + [None] * (self.num_generations - len(entries))
 
     def _errors(self, result: Result) -> Any:
-        errors = [failure and failure.describe() for failure in result.failures]
+        pairs = zip_longest(result.failures, result.completions)
+        errors = [failure.describe() if failure else _warning(answer) for failure, answer in pairs]
         if self.num_generations == 1:
             return self._first(errors)
         return self._all(errors) if any(errors) else None
+
+
+def _warning(completion: Completion | None) -> str | None:
+    if completion is None or not completion.utf8_replaced:
+        return None
+    return f"{WARNING}: utf8_replaced: U+FFFD stands where the server's answer was no UTF-8, twice"
 
 
 def _tool_calls(completion: Completion | None) -> list[Any] | None:

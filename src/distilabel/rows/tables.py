@@ -1,6 +1,5 @@
 """Parquet and Arrow output: the input's columns with their Arrow types, then ours.
 
-Rows that came from Arrow are copied cell by cell in Arrow, so nothing Python cannot hold is lost.
 Row groups are cut by a fixed number of rows and of bytes, both counted from the rows alone; with
 that, and a fixed pyarrow version, the same rows and results make the same bytes.
 """
@@ -8,56 +7,30 @@ that, and a fixed pyarrow version, the same rows and results make the same bytes
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, assert_never
+from typing import Any, BinaryIO
 
 from distilabel.errors import ConfigurationError, InputError
 from distilabel.records import Result
 from distilabel.rows.arrow import pyarrow
-from distilabel.rows.columns import ColumnKind, OutputColumn, OutputColumns
-from distilabel.rows.decode import quoted
+from distilabel.rows.columns import OutputColumns
+from distilabel.rows.gathering import (
+    TableLayout,
+    added_fields,
+    added_values,
+    given_table,
+    learn_layout,
+)
 from distilabel.rows.hub import datasets_package
-from distilabel.rows.jsontext import json_text, valid_text
-from distilabel.rows.model import ArrowCells, BadRow, Row, RowSource
-from distilabel.rows.shapes import Shape
+from distilabel.rows.model import ArrowCells, BadRow, Row
 from distilabel.rows.writers import ResultWriter
 
 __all__ = ["TableLayout", "TableWriter", "learn_layout", "to_dataset"]
 
 _GROUP_ROWS = 8192
 _GROUP_BYTES = 16 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class TableLayout:
-    """The Arrow schema of the input's columns, and how Python values fit it."""
-
-    schema: Any
-    shapes: dict[str, Shape] | None = None
-    """What was learnt of each column; `None` where the source has a schema of its own."""
-    _: KW_ONLY
-    notes: tuple[str, ...] = ()
-
-
-def learn_layout(source: RowSource) -> TableLayout:
-    """The layout of a source's columns: its own schema, or one learnt by reading every row."""
-    if source.schema is not None:
-        return TableLayout(source.schema)
-    pa = pyarrow("Parquet output")
-    shapes: dict[str, Shape] = {}
-    for row in source:
-        if isinstance(row, Row):
-            for name, value in row.columns.items():
-                if name not in shapes:
-                    shapes[name] = Shape()
-                shapes[name].observe(value)
-    schema = pa.schema([(name, shape.arrow_type()) for name, shape in shapes.items()])
-    notes = [note for name, shape in shapes.items() for note in shape.notes(name)]
-    return TableLayout(schema, shapes, notes=tuple(notes))
 
 
 class TableWriter(ResultWriter):
@@ -70,10 +43,9 @@ class TableWriter(ResultWriter):
         self._layout = layout
         self._columns = columns
         self.notes = layout.notes
-        schema = layout.schema
-        for column in columns:
-            schema = schema.append(pa.field(column.name, _arrow_type(pa, column)))
-        self._schema = schema
+        self._schema = schema = pa.schema(
+            [*layout.schema, *added_fields(columns)], metadata=layout.schema.metadata
+        )
         self._writer = (
             pa.parquet.ParquetWriter(file, schema, version="2.6", compression="zstd")
             if suffix == ".parquet"
@@ -109,73 +81,9 @@ class TableWriter(ResultWriter):
         pa = self._pa
         rows, ours = self._rows, self._ours
         self._rows, self._ours, self._bytes = [], [], 0
-        given = pa.Table.from_batches(list(self._batches(rows)), schema=self._layout.schema)
-        arrays = list(given.combine_chunks().columns)
-        for column in self._columns:
-            values = [_cell(column, values[column.name]) for values in ours]
-            arrays.append(pa.array(values, type=self._schema.field(column.name).type))
+        given = given_table(self._layout, rows)
+        arrays = [*given.combine_chunks().columns, *added_values(self._columns, ours)]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
-
-    def _batches(self, rows: list[Row | BadRow]) -> Iterator[Any]:
-        """The input's columns of `rows`: runs of cells as they are, the rest from Python."""
-        for whole, run in groupby(enumerate(rows), key=self._run):
-            members = [row for _, row in run]
-            cells = members[0].original
-            if whole is not None and isinstance(cells, ArrowCells):
-                yield cells.batch.slice(cells.position, len(members))
-            else:
-                yield self._from_python(members)
-
-    def _run(self, numbered: tuple[int, Row | BadRow]) -> tuple[int, int] | None:
-        """What neighbours share whose cells stand side by side in one batch."""
-        index, row = numbered
-        if self._layout.shapes is not None or not isinstance(row.original, ArrowCells):
-            return None
-        return id(row.original.batch), row.original.position - index
-
-    def _from_python(self, rows: list[Row | BadRow]) -> Any:
-        pa = self._pa
-        given: list[Mapping[str, Any]] = [
-            row.columns if isinstance(row, Row) else {} for row in rows
-        ]
-        arrays = []
-        for field in self._layout.schema:
-            values = [columns.get(field.name) for columns in given]
-            try:
-                if self._layout.shapes is not None:
-                    values = self._layout.shapes[field.name].encode_all(values)
-                arrays.append(pa.array(values, type=field.type))
-            except (ValueError, TypeError, KeyError, OverflowError) as error:
-                span = f"rows {rows[0].ordinal} to {rows[-1].ordinal}"
-                raise InputError(
-                    f"column {quoted([field.name])} of {span} does not fit {field.type}: "
-                    "did the input change since it was looked through?"
-                ) from error
-        return pa.RecordBatch.from_arrays(arrays, schema=self._layout.schema)
-
-
-def _arrow_type(pa: Any, column: OutputColumn) -> Any:
-    single = pa.int64() if column.kind is ColumnKind.COUNT else pa.string()
-    return pa.list_(single) if column.many else single
-
-
-def _cell(column: OutputColumn, value: Any) -> Any:
-    match column.kind:
-        case ColumnKind.COUNT:
-            return value
-        case ColumnKind.TEXT:
-            convert: Callable[[Any], str] = valid_text
-        case ColumnKind.JSON:
-            convert = _stored_json
-        case kind:
-            assert_never(kind)
-    if column.many and value is not None:
-        return [None if entry is None else convert(entry) for entry in value]
-    return None if value is None else convert(value)
-
-
-def _stored_json(value: Any) -> str:
-    return valid_text(json_text(value))
 
 
 def _row_size(row: Row | BadRow) -> int:

@@ -46,13 +46,18 @@ def about_run(llm: AsyncLLM, options: RunOptions, summary: RunSummary) -> About:
     asked = llm.fingerprint(options.parameters)
     named = next((name for name in _TARGETS if getattr(llm, name, None)), "base_url")
     return About(
-        model=llm.model_name if llm.model_name != getattr(llm, "base_url", None) else "not named",
+        model="not named" if _is_named_by_url(llm) else llm.model_name,
         target=_TARGETS[named],
         num_generations=options.num_generations,
         parameters=asked.get("parameters") or options.parameters,
         structured_output=bool(asked.get("structured_output")),
         summary=summary,
     )
+
+
+def _is_named_by_url(llm: AsyncLLM) -> bool:
+    urls = getattr(llm, "base_url", None) or ()
+    return llm.model_name == (urls if isinstance(urls, str) else ", ".join(urls))
 
 
 def dataset_card(about: About, path: str) -> str:

@@ -16,7 +16,7 @@ from distilabel.records import Failure, FailureKind, Result
 from distilabel.rows import BadReason, BadRow, OutputColumns, Row, RowSource
 from distilabel.runs.options import RunOptions
 
-__all__ = ["Ids", "Pending", "Scan", "bad_result", "scan"]
+__all__ = ["Ids", "Pending", "Scan", "bad_result", "checked", "scan"]
 
 _SHOWN: Final = 10
 _SAY_EVERY: Final = 10_000
@@ -113,7 +113,7 @@ def scan(
         if isinstance(item, Row):
             columns.refuse_clash(item.columns)
             ids.add(item)
-        bad = item if isinstance(item, BadRow) else _checked(item, check)
+        bad = item if isinstance(item, BadRow) else checked(item, check)
         if bad is None:
             found.pending.add(item.ordinal)
         elif options.on_bad_row == "skip":
@@ -162,7 +162,8 @@ def _rows(
         yield item
 
 
-def _checked(row: Row, check: Callable[[Row], object]) -> BadRow | None:
+def checked(row: Row, check: Callable[[Row], object]) -> BadRow | None:
+    """`row` as one that cannot be sent, where `check` says so by an `InputError`."""
     try:
         check(row)
     except InputError as error:

@@ -1,0 +1,137 @@
+"""P7: CPU per row of a run with its journal over the same run without one.
+
+    .venv/bin/python -m benchmarks journal_cost
+
+All three send the same rows to an endpoint that answers at once, 64 in flight, each in a fresh
+process, in turns:
+
+- off: rows read from the file, planned, sent, and each result made into its output record and
+  written to a JSON Lines file as it comes. Nothing would survive a kill but what was written.
+- on: the same loop, and each result also handed to a `Journal`, which stores it, checksummed and
+  synced to disk in groups, as a run does; closed at the end.
+- run: `generate_dataset`, which also looks through the input first and exports in input order.
+
+P7 is on over off: what the journal itself adds. The last line is what the whole of a durable,
+ordered, resumable run costs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+from benchmarks.endpoint import served
+from benchmarks.load import ROOT
+from benchmarks.spent import Load, Spent, Stopwatch, answer, read_answer, read_load
+from benchmarks.tables import Bar, note, print_bars, print_table, size
+from distilabel import InferenceEndpointsLLM, generate_dataset
+from distilabel._engine.feed import iter_results
+from distilabel._engine.generations import RowPlan, answer_row
+from distilabel._engine.journal import Journal
+from distilabel.llms.outputs import output_of
+from distilabel.progress import open_progress
+from distilabel.records import Result
+from distilabel.rows import Row, open_rows
+from distilabel.runs.options import RunOptions
+from distilabel.runs.planning import RowPlanner
+
+ROWS = size(10_000, 500)
+ROUNDS = size(5, 1)
+AT_ONCE = 64
+WARM = 200
+
+
+def _loop(llm: InferenceEndpointsLLM, folder: Path, *, journalled: bool) -> None:
+    """A run's own loop over its rows, with or without the journal."""
+    source = open_rows(str(folder / "rows.jsonl"))
+    planner = RowPlanner(llm, source.columns, RunOptions())
+    lease, hashes = llm.engine(), dict[int, bytes]()
+
+    def plans() -> Iterator[RowPlan]:
+        for item in source.rows():
+            assert isinstance(item, Row)
+            hashes[item.ordinal] = item.content_hash
+            yield planner.plan(item)
+
+    async def work(plan: RowPlan) -> Result:
+        return await answer_row(lease.scheduler, plan)
+
+    with ExitStack() as stack:
+        out = stack.enter_context((folder / "off.jsonl").open("w", encoding="utf-8"))
+        journal = stack.enter_context(Journal(folder / "on.jsonl", {})) if journalled else None
+        for result in iter_results(lease, plans(), work):
+            content_hash = hashes.pop(result.ordinal)
+            out.write(json.dumps({**output_of(result), "index": result.ordinal}) + "\n")
+            if journal is not None:
+                journal.append(result, content_hash)
+
+
+def _off(llm: InferenceEndpointsLLM, folder: Path) -> None:
+    _loop(llm, folder, journalled=False)
+
+
+def _on(llm: InferenceEndpointsLLM, folder: Path) -> None:
+    _loop(llm, folder, journalled=True)
+
+
+def _run(llm: InferenceEndpointsLLM, folder: Path) -> None:
+    rows, output = folder / "rows.jsonl", folder / "run.jsonl"
+    generate_dataset(llm, rows, output, progress=open_progress("quiet"))
+
+
+WAYS: dict[str, Callable[[InferenceEndpointsLLM, Path], None]] = {
+    "off": _off,
+    "on": _on,
+    "run": _run,
+}
+
+
+def spend_here(way: str, load: Load) -> Spent:
+    """Do it in this process."""
+    with (
+        InferenceEndpointsLLM(base_url=load.url, max_concurrency=load.at_once) as llm,
+        tempfile.TemporaryDirectory() as name,
+    ):
+        folder = Path(name)
+        for count, place in ((load.warm, folder / "warm"), (load.rows, folder / "rows")):
+            place.mkdir()
+            with (place / "rows.jsonl").open("w", encoding="utf-8") as file:
+                for n in range(count):
+                    file.write(json.dumps({"id": n, "prompt": f"Question {n}?"}) + "\n")
+        WAYS[way](llm, folder / "warm")
+        with Stopwatch() as watch:
+            WAYS[way](llm, folder / "rows")
+        return watch.spent()
+
+
+def spend(way: str) -> float:
+    """CPU milliseconds a row, in a fresh process."""
+    with served() as endpoint:
+        load = Load(url=endpoint.url, rows=ROWS, at_once=AT_ONCE, warm=WARM)
+        words = [sys.executable, "-m", "benchmarks.journal_cost", way, *load.words]
+        done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return 1000 * read_answer(done.stdout).cpu / ROWS
+
+
+def main() -> None:
+    """Print the table and the target."""
+    taken: dict[str, list[float]] = {way: [] for way in WAYS}
+    for turn in range(ROUNDS):
+        for way, costs in taken.items():
+            costs.append(spend(way))
+        note(f"journal_cost: round {turn + 1} of {ROUNDS}")
+    middle = {way: median(costs) for way, costs in taken.items()}
+    rows = [(way, f"{cost:.3f}", f"{cost / middle['off']:.2f}") for way, cost in middle.items()]
+    title = f"CPU per row, {ROWS:,} rows, {AT_ONCE} in flight, median of {ROUNDS}"
+    print_table(title, ("journal", "CPU ms/row", "over off"), rows)
+    print_bars(Bar("P7", "journal on over journal off", middle["on"] / middle["off"], 1.15))
+
+
+if __name__ == "__main__":
+    answer(spend_here(sys.argv[1], read_load(sys.argv[2:])))

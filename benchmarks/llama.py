@@ -1,0 +1,101 @@
+"""P11: tokens a second of a real llama.cpp with 4 slots, ours with nothing set over a steady load.
+
+    .venv/bin/python -m benchmarks llama
+
+The embedded endpoint with SmolLM2-135M-Instruct, one process for all. The steady loads are raw
+aiohttp with a fixed number in flight, the same prompts and the same limit on tokens; they and our
+two clients take turns. P11 compares the medians: ours over the best of the steady loads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+from typing import Any
+
+import aiohttp
+
+from benchmarks.load import gathered
+from benchmarks.tables import Bar, note, print_bars, print_table, size
+from distilabel import InferenceEndpointsLLM, LocalEndpoint
+
+SLOTS = 4
+STEADY = (4, 8, 16)
+ROWS = size(120, 8)
+TOKENS = size(48, 8)
+ROUNDS = size(5, 1)
+SUBJECTS = ("rain", "bread", "a lighthouse", "prime numbers", "the violin", "moss", "trade winds")
+
+
+def prompts() -> list[list[dict[str, Any]]]:
+    """Short questions, no two alike."""
+    asked = (f"Number {n}: tell me about {SUBJECTS[n % len(SUBJECTS)]}." for n in range(ROWS))
+    return [[{"role": "user", "content": text}] for text in asked]
+
+
+def steady(url: str, at_once: int) -> int:
+    """Output tokens of all rows, so many in flight."""
+
+    async def main() -> int:
+        total = 0
+        asked = prompts()
+        async with aiohttp.ClientSession() as session:
+
+            async def one(n: int) -> None:
+                nonlocal total
+                body = {"messages": asked[n], "max_tokens": TOKENS, "temperature": 0.0}
+                async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+                    answer = await response.json()
+                total += answer["usage"]["completion_tokens"]
+
+            await gathered(one, range(ROWS), at_once)
+        return total
+
+    return asyncio.run(main())
+
+
+def ours(url: str, *, use_openai_client: bool) -> int:
+    """The same by `generate_outputs`, with nothing set."""
+    with InferenceEndpointsLLM(base_url=url, use_openai_client=use_openai_client) as llm:
+        outputs = llm.generate_outputs(prompts(), max_new_tokens=TOKENS, temperature=0.0)
+    return sum(output["statistics"]["output_tokens"][0] or 0 for output in outputs)
+
+
+def speed(work: Callable[[], int]) -> float:
+    """Tokens a second."""
+    started = time.monotonic()
+    tokens = work()
+    return tokens / (time.monotonic() - started)
+
+
+def main() -> None:
+    """Print the table and the target."""
+    with LocalEndpoint(slots=SLOTS) as endpoint:
+        url = endpoint.base_url
+        loads: dict[str, Callable[[], int]] = {
+            **{f"raw aiohttp, {k} in flight": partial(steady, url, k) for k in STEADY},
+            "ours, hub client, nothing set": partial(ours, url, use_openai_client=False),
+            "ours, openai client, nothing set": partial(ours, url, use_openai_client=True),
+        }
+        steady(url, SLOTS)
+        taken: dict[str, list[float]] = {name: [] for name in loads}
+        for turn in range(ROUNDS):
+            for name, work in loads.items():
+                taken[name].append(speed(work))
+            note(f"llama: round {turn + 1} of {ROUNDS}")
+    middle = {name: median(speeds) for name, speeds in taken.items()}
+    best = max(value for name, value in middle.items() if name.startswith("raw"))
+    rows = [(name, f"{value:.1f}", f"{value / best:.3f}") for name, value in middle.items()]
+    title = f"llama.cpp, {SLOTS} slots, {ROWS} rows of at most {TOKENS} tokens, median of {ROUNDS}"
+    print_table(title, ("load", "tokens/s", "over the best steady load"), rows)
+    least = min(value for name, value in middle.items() if name.startswith("ours"))
+    print_bars(
+        Bar("P11", "nothing set, over the best steady load", least / best, 0.97, at_least=True)
+    )
+
+
+if __name__ == "__main__":
+    main()

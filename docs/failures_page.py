@@ -1,0 +1,179 @@
+"""Writes `docs/failures.md` from the table that classifies: `python docs/failures_page.py`.
+
+The words about a class are here, its numbers and every rule come from the code. A test fails when
+the page is out of date.
+"""  # noqa: INP001 - a script beside the pages it writes
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from distilabel._clients.failures import BODY_RULES, FAULTS, OTHER_RULES, RULES, Rule
+from distilabel._engine.retry import RetrySettings
+from distilabel.errors import run_error
+from distilabel.records import Failure, FailureKind
+
+PAGE: Final = Path(__file__).with_name("failures.md")
+_BOUNDS: Final = RetrySettings()
+_ATTEMPTS: Final = {
+    FailureKind.TRANSIENT: f"yes, {_BOUNDS.transient_attempts} at most",
+    FailureKind.BAD_RESPONSE: f"yes, {_BOUNDS.bad_response_attempts} at most",
+    FailureKind.ROW: "the only one",
+    FailureKind.CONTENT: "it was answered",
+}
+_REACTION: Final = {
+    FailureKind.THROTTLE: (
+        (
+            "the limit goes down, requests are spaced out; a pause that the server asks for is "
+            f"kept, up to `max_pause` ({_BOUNDS.longest_pause:.0f} s)"
+        ),
+        "never fails a row",
+    ),
+    FailureKind.UNAVAILABLE: (
+        "one request at a time asks whether the endpoint is back, 1 to 15 s apart",
+        f"exit code 3 after `wait_ready` ({_BOUNDS.wait_ready:.0f} s); the run can be resumed",
+    ),
+    FailureKind.TRANSIENT: (
+        (
+            f"tried again after a random wait of up to {_BOUNDS.first_delay:g} s times 2, 4, 8 "
+            f"..., {_BOUNDS.longest_delay:.0f} s at most"
+        ),
+        "the row fails",
+    ),
+    FailureKind.BAD_RESPONSE: ("as `transient`", "the row fails"),
+    FailureKind.ROW: ("none", "the row fails; the run goes on"),
+    FailureKind.RUN: (
+        "nothing new is sent, what is in flight is waited for",
+        "exit code 3, and no row is filed as failed",
+    ),
+    FailureKind.LOCAL: ("nothing new is sent", "exit code 4; what was committed stays"),
+    FailureKind.CONTENT: ("none", "the row fails, and keeps the text that was not taken"),
+}
+_CONTENT: Final = (
+    ("`finish_reason` is `content_filter`", "content_filter", "the text is kept in the failure"),
+    ('`finish_reason` is `length`, with `on_length="fail"`', "length", "the text is kept"),
+    ("an answer that does not fit `structured_output`", "off_schema", "the text is kept"),
+)
+
+
+def page() -> str:
+    """All of the page."""
+    return "\n".join([*_head(), *_classes(), *_context(), *_rules()])
+
+
+def _head() -> Iterator[str]:
+    yield "# What can go wrong, and what happens then"
+    yield ""
+    yield "<!-- written by docs/failures_page.py; change the code, then run that -->"
+    yield ""
+    yield "Only the engine retries; both client libraries are told not to. A failure is read from"
+    yield "the wire, so both mean the same by it. It has a class, which decides, and a code, which"
+    yield 'says what it was: `output["errors"]`, the column `error` and `distilabel status` show'
+    yield "both, with the server's own words and how to mend it."
+    yield ""
+
+
+def _classes() -> Iterator[str]:
+    yield "## Classes"
+    yield ""
+    yield "| class | costs the row an attempt | what the engine does | how it ends |"
+    yield "|---|---|---|---|"
+    for kind in FailureKind:
+        does, ends = _REACTION[kind]
+        yield f"| `{kind}` | {_ATTEMPTS.get(kind, 'no')} | {does} | {ends} |"
+    yield ""
+    yield "Exit codes: 0 all rows are answered, 1 wrong usage, 2 finished with failed rows, 3 the"
+    yield "endpoint stopped the run, 4 the disk did, 5 another process writes the same output, 130"
+    yield "and 143 a signal. After 2 to 5 and a signal the same command goes on where it was left."
+    yield ""
+
+
+def _context() -> Iterator[str]:
+    share = f"{_BOUNDS.retry_share:.0%}".replace("%", " %")
+    yield "## What depends on the others"
+    yield ""
+    yield f"- **Everybody's failure.** {_BOUNDS.systemic_rows} rows in a row that are refused alike"
+    yield "  (class `row`, the same words but for numbers and quotes), with no answer between, are"
+    yield "  not to blame: the run stops, and none of them is filed. Until then a refusal is held"
+    yield "  back; the next answer settles that it was the row's own."
+    yield f"- **One row's failure.** A row that fails {_BOUNDS.poison_attempts} times while"
+    yield f"  {_BOUNDS.poison_successes} others are answered is set aside with the code `poison`."
+    yield f"- **Outages are not amplified.** {_BOUNDS.retry_burst:.0f} retries, and as many as"
+    yield f"  {share} of the answers, come by themselves. Others wait: each answer lets two go, and"
+    yield "  with no answer one goes as a probe, 1 to 15 s apart. Meanwhile no row pays an"
+    yield f"  attempt; after `wait_ready` ({_BOUNDS.wait_ready:.0f} s) of nothing but failures the"
+    yield "  run stops with exit code 3. The last rows of a run, where no others can show whether"
+    yield f"  it is they who fail, are not spared: up to {_BOUNDS.retry_burst:.0f} fail after their"
+    yield "  attempts, more of them after that time."
+    yield "- **A gateway alone.** 502, 504, 520, 521, 522 and 523 within 25 s, without an answer in"
+    yield "  the last 30 s, are `unavailable`: nothing is behind the gateway."
+    yield "- **A gateway's ceiling.** A 504 or 524 after 25 s or more is tried again as a stream."
+    yield "- **A 404 after an answer** is `unavailable`: the endpoint is being replaced."
+    yield f"- **A 401** is asked about once more, {_BOUNDS.confirm_after:.0f} s later; meanwhile"
+    yield "  nothing else is sent. **Three web pages** in a row, or a host that does not resolve"
+    yield "  three times before the first answer, stop the run."
+    yield "- **An endpoint that is paused** in the middle of a run is waited for, and resumed only"
+    yield "  with `wake=True` (`--wake`), as that costs its owner money."
+    yield "- **Text that is no UTF-8** is asked for once more. What then comes is kept with U+FFFD,"
+    yield "  and marked: `utf8_replaced`, and a warning in the column `error`."
+    yield "- **`x-should-retry: false`** with a 429 is tried again later, and stops the run after"
+    yield f"  {_BOUNDS.throttle_stops} such rows; with anything else it is the last attempt."
+    yield ""
+
+
+def _rules() -> Iterator[str]:
+    yield "## Rules"
+    yield ""
+    yield "The first that fits decides. *Text* is what the server says, without the prompt."
+    yield ""
+    yield "| what is seen | class | code | raised as, where it stops a run | how to mend it |"
+    yield "|---|---|---|---|---|"
+    for rule in RULES:
+        yield _row(_statuses(rule), rule)
+    for rule in BODY_RULES:
+        yield _row("an error inside a 200", rule)
+    for seen, rule in OTHER_RULES:
+        yield _row(seen, rule)
+    for fault, (kind, hint) in FAULTS.items():
+        code = "redirect" if fault == "origin" else str(fault)
+        yield _row(f"below HTTP: {str(fault).replace('_', ' ')}", Rule(code, kind, hint=hint))
+    for seen, code, mend in _CONTENT:
+        yield f"| {seen} | `content` | `{code}` | - | {mend} |"
+    yield ""
+
+
+def _statuses(rule: Rule) -> str:
+    return ", ".join(map(str, sorted(rule.statuses)))
+
+
+def _row(seen: str, rule: Rule) -> str:
+    if rule.pattern is not None:
+        seen += " with *text* like " + ", ".join(f"`{words}`" for words in _examples(rule.pattern))
+    stops = rule.kind in {FailureKind.RUN, FailureKind.UNAVAILABLE} or rule.code == "web_page"
+    raised = f"`{_exception(rule)}`" if stops else "-"
+    return f"| {seen} | `{rule.kind}` | `{rule.code}` | {raised} | {rule.hint or '-'} |"
+
+
+def _exception(rule: Rule) -> str:
+    status = min(rule.statuses, default=None)
+    failure = Failure(kind=rule.kind, code=rule.code, status=status, message="")
+    return type(run_error(failure)).__name__
+
+
+def _examples(pattern: str) -> Iterator[str]:
+    """Words of a regular expression, without its signs, as a reader expects them."""
+    plain = re.sub(r"\.\{[^}]*\}", " ... ", pattern)
+    plain = re.sub(r"_?\(\?[:!<=]+[^()]*\)|\\W\+|\\b|\^", " ", plain)
+    plain = re.sub(r"\[([^\]])[^\]]*\]", r"\1", plain)
+    plain = plain.replace(".?", " ").replace("?", "").replace("\\", "")
+    for words in plain.split("|"):
+        shown = " ".join(re.sub(r"[()]|(?<!\.)\.(?!\.)", " ", words).split())
+        if shown:
+            yield shown
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

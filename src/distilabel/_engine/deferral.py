@@ -1,0 +1,103 @@
+"""Retries for which there is no credit: they wait here until something is answered again.
+
+Rules
+- Retries follow successes: each answer lets the two oldest go on, so that after an outage they
+  come back as fast as they are answered.
+- With no answer at all one of them is let go as a probe, one at a time and further and further
+  apart: an outage is asked about, not hammered.
+- Whoever is let go is told nothing: the next attempt says what becomes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Deferral"]
+
+_RELEASED: Final = 2
+_FIRST_WAIT: Final = 1.0
+_GROWTH: Final = 1.6
+_LONGEST_WAIT: Final = 15.0
+
+
+class Deferral:
+    """The requests of one scheduler that wait for a sign of life. Call it on its loop.
+
+    Args:
+        loop: the scheduler's.
+        tell: called when one more waits.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], object]) -> None:
+        self._loop = loop
+        self._tell = tell
+        self._waiting: deque[tuple[object, asyncio.Future[None]]] = deque()
+        self._probe: object = None
+        self._wait = _FIRST_WAIT
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    async def wait(self, who: object) -> None:
+        """Until `who`, a request's history or the like, may be tried again."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        entry = (who, future)
+        self._waiting.append(entry)
+        self._arm()
+        self._tell()
+        try:
+            await future
+        finally:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+
+    def answered(self) -> None:
+        """Something was answered."""
+        self._wait = _FIRST_WAIT
+        for _ in range(_RELEASED):
+            self._release()
+
+    def ended(self, who: object) -> None:
+        """An attempt of `who` is over. If it was the probe, another may follow."""
+        if self._probe is who:
+            self._probe = None
+            self._arm()
+
+    def let_go(self) -> None:
+        """Whoever waits goes on."""
+        while self._waiting:
+            self._release()
+
+    def clear(self) -> list[asyncio.Future[None]]:
+        """Whoever waits, to be told by the caller; nobody waits here any more."""
+        waiting = [future for _, future in self._waiting]
+        self._waiting.clear()
+        self._disarm()
+        return waiting
+
+    def _release(self) -> object:
+        while self._waiting:
+            who, future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                return who
+        return None
+
+    def _arm(self) -> None:
+        if self._waiting and self._timer is None and self._probe is None:
+            self._timer = self._loop.call_later(self._wait, self._send_probe)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _send_probe(self) -> None:
+        self._timer = None
+        self._wait = min(self._wait * _GROWTH, _LONGEST_WAIT)
+        self._probe = self._release()

@@ -1,0 +1,211 @@
+"""A worker's reports, what the coordinator makes of them, and what is shown of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from distilabel import InferenceEndpointsLLM
+from distilabel.cli import commands
+from distilabel.errors import ConfigurationError
+from distilabel.ray.coordinator import Coordinator, Counts, Progress
+from distilabel.ray.following import Following
+from distilabel.ray.reporting import Reporter, Tally
+from distilabel.ray.shards import Standing
+from distilabel.ray.shares import SILENCE, Report, Share
+from distilabel.records import Completion, Failure, FailureKind, Result, Usage
+from distilabel.run_state import RunEnding
+from distilabel.testing import SimulatedEndpoint
+
+Make = Callable[..., SimulatedEndpoint]
+REFUSED = Failure(kind=FailureKind.ROW, status=400, message="row 7 is bad", text="secret text")
+
+
+class RayError(Exception):
+    """Stands for Ray's."""
+
+
+class Stub:
+    """A coordinator and a Ray without processes: keeps reports, answers with what it is given."""
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+        self.share: Share | None = None
+        self.report = SimpleNamespace(remote=self._report)
+        self.exceptions = SimpleNamespace(RayError=RayError)
+
+    def _report(self, worker: str, report: Report, counts: Counts) -> Share | None:
+        self.reports.append(report)
+        return self.share
+
+    def get(self, answer: Share | None, timeout: float) -> Share:
+        if answer is None:
+            raise RayError
+        return answer
+
+
+@pytest.fixture
+def reporting(simulated_endpoint: Make) -> Iterator[tuple[Stub, InferenceEndpointsLLM, Reporter]]:
+    """A reporter over a real engine, before its first report."""
+    llm = InferenceEndpointsLLM(base_url=simulated_endpoint(flavor="vllm").url, max_concurrency=8)
+    stub = Stub()
+    reporter = Reporter(stub, "me", llm.engine(), shares=True)
+    reporter._ray = stub
+    yield stub, llm, reporter
+    reporter.close()
+
+
+def in_flight_limit(llm: InferenceEndpointsLLM) -> int | None:
+    return llm.engine().scheduler._pool.ceiling
+
+
+def test_nothing_may_be_sent_before_there_is_a_share(
+    reporting: tuple[Stub, InferenceEndpointsLLM, Reporter],
+) -> None:
+    """An unanswered first report leaves a share of nothing; an answer is obeyed."""
+    stub, llm, reporter = reporting
+    reporter.start()
+    assert in_flight_limit(llm) == 0
+    stub.share = Share(ceiling=5, pauses={})
+    reporter.report()
+    assert in_flight_limit(llm) == 5
+    reporter.report()
+    assert stub.reports[-1].holding == 5
+
+
+def test_a_silent_coordinator_ends_the_sending(
+    reporting: tuple[Stub, InferenceEndpointsLLM, Reporter],
+) -> None:
+    """Half a lease without an answer, and nothing more is sent."""
+    stub, llm, reporter = reporting
+    stub.share = Share(ceiling=5, pauses={})
+    reporter.report()
+    stub.share = None
+    reporter.report()
+    assert in_flight_limit(llm) == 5
+    reporter._answered_at -= SILENCE + 1
+    reporter.report()
+    assert in_flight_limit(llm) == 0
+
+
+def test_only_a_workers_own_pauses_are_reported(
+    reporting: tuple[Stub, InferenceEndpointsLLM, Reporter],
+) -> None:
+    """A pause that others told of is obeyed and not passed on; one of our own is."""
+    stub, llm, reporter = reporting
+    scheduler = llm.engine().scheduler
+    name = scheduler._pool.members[0].name
+    stub.share = Share(ceiling=5, pauses={name: 30.0})
+    reporter.report()
+    reporter.report()
+    assert stub.reports[-1].pauses == {}
+    scheduler._pool.members[0].limiter.pause(scheduler.loop.time() + 90.0)
+    reporter.report()
+    told = stub.reports[-1].pauses
+    assert 80 < told[name] <= 90
+
+
+def result(ordinal: int, failure: Failure | None = None) -> Result:
+    completion = None if failure else Completion(text="t", finish_reason="length")
+    return Result(
+        ordinal=ordinal,
+        completions=(completion,),
+        failures=(failure,),
+        usages=() if failure else (Usage(2, 3),),
+    )
+
+
+def test_a_tally_counts_rows_tokens_and_reasons(
+    reporting: tuple[Stub, InferenceEndpointsLLM, Reporter],
+) -> None:
+    """What a worker has done is counted as the run without Ray counts it."""
+    _, llm, _ = reporting
+    tally = Tally()
+    for n in range(3):
+        tally.add(result(n))
+    tally.add(result(7, REFUSED))
+    counts = tally.counts(llm.statistics())
+    assert (counts.ok, counts.failed, counts.answers, counts.truncated) == (3, 1, 3, 3)
+    assert (counts.input_tokens, counts.output_tokens) == (6, 9)
+    assert [(g.status, g.count, g.example_ordinal) for g in counts.failures] == [(400, 1, 7)]
+
+
+def counted(tally: Tally, llm: InferenceEndpointsLLM) -> Counts:
+    return tally.counts(llm.statistics())
+
+
+def test_the_coordinator_keeps_what_workers_said() -> None:
+    """Counts replace a worker's earlier ones; the first failure that ends the run stays."""
+    coordinator = Coordinator(10, reconstructed=False)
+    share = coordinator.report("a", Report(holding=0, demand=9), Counts(ok=1))
+    assert share.ceiling == 10
+    coordinator.report("a", Report(holding=10, demand=9), Counts(ok=2))
+    coordinator.report("b", Report(holding=0, demand=9), Counts(ok=5))
+    coordinator.stop(REFUSED)
+    coordinator.stop(Failure(kind=FailureKind.RUN, message="later"))
+    told = coordinator.progress()
+    assert sorted(c.ok for c in told.counts) == [2, 5]
+    assert told.stopped is not None
+    assert (told.stopped.message, told.stopped.text) == ("row 7 is bad", None)
+
+
+def test_a_remade_coordinator_lets_nobody_grow() -> None:
+    """After it was lost, workers keep what they hold."""
+    coordinator = Coordinator(10, reconstructed=True)
+    assert coordinator.report("a", Report(holding=3, demand=99), Counts()).ceiling == 3
+
+
+def test_figures_add_up(
+    reporting: tuple[Stub, InferenceEndpointsLLM, Reporter],
+) -> None:
+    """Done before and done now are shown together; reasons of several workers become one."""
+    _, llm, _ = reporting
+    tallies = [Tally(), Tally()]
+    for tally in tallies:
+        tally.add(result(1))
+        tally.add(result(7, REFUSED))
+    counts = tuple(counted(tally, llm) for tally in tallies)
+    following = Following()
+    following.begin(100, Standing(ok=40, input_tokens=80, output_tokens=120))
+    following.told(Progress(counts=counts, live=counts, stopped=None))
+    shown = following.snapshot()
+    assert (shown.ok, shown.failed, shown.resumed, shown.total) == (42, 2, 40, 100)
+    assert shown.run_tokens.output_tokens == 126
+    standing = Standing(ok=42, failed=2, input_tokens=84, output_tokens=126)
+    summary = following.summary(standing, RunEnding.FINISHED, 2)
+    assert [group.count for group in summary.failures] == [2]
+    assert summary.tokens.output_tokens == 6
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--ray", "--dry-run"],
+        ["--ray", "--local"],
+        ["--ray", "--push-to-hub", "a/b"],
+        ["--ray", "--on-bad-row", "stop"],
+        ["--ray-actors", "3"],
+    ],
+)
+def test_options_that_do_not_fit_are_refused(tmp_path: Path, words: list[str]) -> None:
+    """Each is named before anything is read, loaded or sent."""
+    arguments = ["generate", "nothing.jsonl", "-o", str(tmp_path / "out"), *words]
+    where: Any = [] if "--local" in words else ["--base-url", "http://127.0.0.1:1"]
+    with pytest.raises(ConfigurationError, match="--ray"):
+        commands.main([*arguments, *where], standalone_mode=False)
+
+
+def test_standard_input_and_file_names_are_refused(tmp_path: Path) -> None:
+    """Workers cannot read the driver's standard input, and shards make a folder."""
+    to = ["--base-url", "http://127.0.0.1:1", "--ray"]
+    with pytest.raises(ConfigurationError, match="standard input"):
+        commands.main(["generate", "-", "-o", str(tmp_path / "out"), *to], standalone_mode=False)
+    with pytest.raises(ConfigurationError, match="folder"):
+        commands.main(
+            ["generate", "in.jsonl", "-o", str(tmp_path / "out.jsonl"), *to],
+            standalone_mode=False,
+        )

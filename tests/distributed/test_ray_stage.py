@@ -1,0 +1,152 @@
+"""Generation over real Ray actors, against the simulated endpoint over real sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import distilabel
+from distilabel import InferenceEndpointsLLM
+from distilabel.errors import ConfigurationError, ParameterError
+from distilabel.progress import open_progress
+from distilabel.ray import generate_ray, read_rows, write_shards
+from distilabel.testing import Fault, Latency, SimulatedEndpoint, Throttle, Token
+
+Make = Callable[..., SimulatedEndpoint]
+CANARY = "hf_canaryOfTheRaySession0123456789"
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore"),  # Ray's own, in the driver's process
+]
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Where a test's output goes."""
+    return tmp_path / "out"
+
+
+def write_rows(path: Path, count: int) -> Path:
+    """Rows of text, one that is not JSON, and one without a prompt."""
+    lines = [json.dumps({"id": n, "prompt": f"Question {n}?"}) for n in range(count)]
+    lines[3] = "not json"
+    lines[5] = json.dumps({"id": 5})
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def rows_in(folder: Path) -> list[dict[str, Any]]:
+    """All rows of the shards, by their place in the input."""
+    rows: list[dict[str, Any]] = pq.read_table(folder).to_pylist()
+    return sorted(rows, key=lambda row: str(row["row_id"]))
+
+
+def questions(endpoint: SimulatedEndpoint) -> list[str]:
+    """What was asked and answered, one entry for each answer."""
+    return [r.body["messages"][-1]["content"] for r in endpoint.generations if r.status == 200]
+
+
+def test_the_same_as_one_process(
+    ray_session: Path, simulated_endpoint: Make, tmp_path: Path, shards: Path
+) -> None:
+    """Shards hold what a run of one process writes, every row once, below the ceiling."""
+    endpoint = simulated_endpoint(flavor="vllm")
+    path = write_rows(tmp_path / "in.jsonl", 300)
+    asked: dict[str, Any] = {"num_generations": 2, "max_new_tokens": 6, "seed": 7}
+    with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=9) as llm:
+        alone = tmp_path / "alone.parquet"
+        quiet = open_progress("quiet")
+        distilabel.generate_dataset(llm, path, alone, progress=quiet, **asked)
+        endpoint.clear_log()
+        ds = generate_ray(read_rows(str(path)), llm, rows_per_block=32, **asked)
+        write_shards(ds, shards)
+        assert endpoint.peak_in_flight <= 9
+    expected = pq.read_table(alone).to_pylist()
+    found = rows_in(shards)
+    assert len({row["row_id"] for row in found}) == len(found) == 300
+    for row in [*found, *expected]:
+        row.pop("row_id", None)
+        if row["error"] is not None:  # where the row stands is said in other words
+            row["error"] = [said.split("0: ")[-1].split(": ", 2)[-1] for said in row["error"]]
+    assert [row["error"] is not None for row in found[:7]] == [n in {3, 5} for n in range(7)]
+    assert [row["generations"] for row in found] == [row["generations"] for row in expected]
+    assert found[0].keys() == expected[0].keys()
+    assert [{**row, "error": None} for row in found] == [{**row, "error": None} for row in expected]
+
+
+def test_a_bad_token_ends_the_execution(ray_session: Path, simulated_endpoint: Make) -> None:
+    """Our error's class and text are in what the dataset raises, and no row is sent for ever."""
+    import ray
+
+    endpoint = simulated_endpoint(tokens=(Token("hf_other"),), flavor="vllm")
+    llm = InferenceEndpointsLLM(base_url=endpoint.url, api_key="of the driver")
+    rows = [{"prompt": f"Question {n}?"} for n in range(50)]
+    ds = generate_ray(ray.data.from_items(rows), llm, api_key_env="WORKER_TOKEN")
+    with pytest.raises(Exception, match="AuthenticationError") as caught:
+        ds.materialize()
+    assert "401" in str(caught.value)
+    assert "of the driver" not in str(caught.value)
+
+
+@pytest.mark.prove
+def test_pauses_and_the_ceiling_are_shared(
+    ray_session: Path, simulated_endpoint: Make, tmp_path: Path, shards: Path
+) -> None:
+    """After one worker's Retry-After nobody sends; no more than the ceiling are ever in flight."""
+    endpoint = simulated_endpoint(
+        flavor="vllm",
+        latency=Latency(0.05),
+        faults=(Fault(Throttle(2.0), nth=60),),
+    )
+    path = write_rows(tmp_path / "in.jsonl", 400)
+    with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=12) as llm:
+        ds = generate_ray(read_rows(str(path)), llm, actors=3, rows_per_block=32, max_new_tokens=4)
+        write_shards(ds, shards)
+    assert endpoint.peak_in_flight <= 12
+    refused = next(r for r in endpoint.generations if r.status == 429)
+    assert refused.end is not None
+    during = [r for r in endpoint.generations if 0.6 < r.arrival - refused.end < 1.9]
+    assert during == []
+    assert sorted(questions(endpoint)) == sorted(set(questions(endpoint)))
+    assert sum(row["error"] is None for row in rows_in(shards)) == 398
+
+
+@pytest.mark.prove
+def test_no_secret_reaches_rays_files(ray_session: Path, simulated_endpoint: Make) -> None:
+    """The workers' token is used, and stands in no file of Ray's session."""
+    import ray
+
+    endpoint = simulated_endpoint(tokens=(Token(CANARY),), flavor="vllm")
+    llm = InferenceEndpointsLLM(base_url=endpoint.url, api_key=CANARY)
+    rows = [{"prompt": f"Question {n}?"} for n in range(20)]
+    ds = generate_ray(ray.data.from_items(rows), llm, api_key_env="WORKER_TOKEN")
+    assert all(row["error"] is None for row in ds.take_all())
+    files = [path for path in ray_session.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert [path for path in files if CANARY.encode() in path.read_bytes()] == []
+
+
+def test_what_can_be_known_is_refused_before_the_start(ray_session: Path) -> None:
+    """Secrets, parameters, counts and columns are checked where the stage is asked for."""
+    import ray
+
+    ds = ray.data.from_items([{"prompt": "a", "generation": "b"}])
+    llm = InferenceEndpointsLLM(base_url="http://127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match="generation"):
+        generate_ray(ds, llm)
+    with pytest.raises(ConfigurationError, match="no column"):
+        generate_ray(ds.select_columns(["generation"]), llm, column_prefix="a_")
+    with pytest.raises(ParameterError):
+        generate_ray(ds, llm, column_prefix="a_", temperature=-1)
+    with pytest.raises(ConfigurationError, match="actors"):
+        generate_ray(ds, llm, column_prefix="a_", actors=0)
+    with pytest.raises(ConfigurationError, match="api_key_env"):
+        generate_ray(ds, InferenceEndpointsLLM(base_url="http://127.0.0.1:1", api_key="x"))
+    with pytest.raises(ConfigurationError, match="on_bad_row"):
+        generate_ray(ds, llm, column_prefix="a_", on_bad_row="stop")

@@ -1,0 +1,255 @@
+"""What a killed worker or driver costs, refusals across actors, and the command line over Ray."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from command import run, start
+
+from distilabel import InferenceEndpointsLLM
+from distilabel.ray import generate_ray, read_rows, write_shards
+from distilabel.testing import Fault, Latency, Limits, Respond, SimulatedEndpoint, Token
+
+Make = Callable[..., SimulatedEndpoint]
+
+pytestmark = [
+    pytest.mark.prove,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore"),  # Ray's own, in the driver's process
+]
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Where a test's output goes."""
+    return tmp_path / "out"
+
+
+def write_rows(path: Path, count: int) -> Path:
+    with path.open("w", encoding="utf-8") as file:
+        for n in range(count):
+            file.write(json.dumps({"id": n, "prompt": f"Question {n}?"}) + "\n")
+    return path
+
+
+def rows_in(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(folder).to_pylist()
+    return sorted(rows, key=lambda row: int(row["id"]))
+
+
+def asked(endpoint: SimulatedEndpoint) -> Counter[str]:
+    """How often each question was answered."""
+    return Counter(
+        r.body["messages"][-1]["content"] for r in endpoint.generations if r.status == 200
+    )
+
+
+def wait_for(endpoint: SimulatedEndpoint, ready: Callable[[], bool]) -> None:
+    """Until `ready`, looked at whenever the endpoint has something new."""
+    endpoint.wait_for(lambda _: ready(), timeout=120)
+
+
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """For Ray's sockets, whose paths have a limit."""
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_killed_actor_costs_no_row(
+    ray_session: Path, simulated_endpoint: Make, tmp_path: Path, shards: Path
+) -> None:
+    """Its blocks are done again elsewhere: nothing lost, nothing twice, the ceiling kept."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.05))
+    path = write_rows(tmp_path / "in.jsonl", 1500)
+    with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=16) as llm:
+        ds = generate_ray(read_rows(str(path)), llm, rows_per_block=32, max_new_tokens=4)
+        writing = threading.Thread(target=write_shards, args=(ds, shards))
+        writing.start()
+        wait_for(endpoint, lambda: len(endpoint.generations) > 300)
+        workers = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if "GenerateRows" in " ".join(process.cmdline())
+        ]
+        assert len(workers) == 2
+        workers[0].kill()
+        writing.join()
+    found = rows_in(shards)
+    assert [row["id"] for row in found] == list(range(1500))
+    assert all(row["error"] is None for row in found)
+    again = sum(times - 1 for times in asked(endpoint).values())
+    assert again <= 8 * 32
+
+
+def test_a_killed_coordinator_is_made_anew(
+    ray_session: Path, simulated_endpoint: Make, tmp_path: Path, shards: Path
+) -> None:
+    """The new one begins with what workers hold: the ceiling is kept and the run goes on."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.05))
+    path = write_rows(tmp_path / "in.jsonl", 3000)
+    with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=10) as llm:
+        ds = generate_ray(read_rows(str(path)), llm, rows_per_block=64, max_new_tokens=4)
+        writing = threading.Thread(target=write_shards, args=(ds, shards))
+        writing.start()
+        wait_for(endpoint, lambda: len(endpoint.generations) > 300)
+        ours = psutil.Process().children(recursive=True)
+        named = {process: " ".join(process.cmdline()) for process in ours}
+        found = [process for process, name in named.items() if name.startswith("ray::Coord")]
+        assert len(found) == 1, named.values()
+        found[0].kill()
+        writing.join()
+    assert endpoint.peak_in_flight <= 10
+    assert [row["id"] for row in rows_in(shards)] == list(range(3000))
+
+
+def test_a_storm_of_refusals_costs_no_row(
+    ray_session: Path, simulated_endpoint: Make, tmp_path: Path, shards: Path
+) -> None:
+    """Several actors on a server that refuses above eight: every row is answered."""
+    endpoint = simulated_endpoint(
+        flavor="vllm", slots=8, limits=Limits(queue=0), latency=Latency(0.05)
+    )
+    path = write_rows(tmp_path / "in.jsonl", 1200)
+    with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
+        ds = generate_ray(read_rows(str(path)), llm, actors=3, rows_per_block=64, max_new_tokens=4)
+        write_shards(ds, shards)
+    found = rows_in(shards)
+    assert [row["id"] for row in found] == list(range(1200))
+    assert all(row["error"] is None for row in found)
+    assert set(asked(endpoint).values()) == {1}
+    assert endpoint.statistics().by_status[429] < 1200
+
+
+def test_a_finished_output_is_not_done_again(
+    ray_session: Path, simulated_endpoint: Make, tmp_path: Path, shards: Path
+) -> None:
+    """The same pipeline once more sends nothing and writes nothing; a bad row is left out."""
+    endpoint = simulated_endpoint(flavor="vllm")
+    path = write_rows(tmp_path / "in.jsonl", 200)
+    path.write_text(path.read_text(encoding="utf-8") + "not json\n", encoding="utf-8")
+    for _ in range(2):
+        with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
+            ds = generate_ray(read_rows(str(path)), llm, on_bad_row="skip", max_new_tokens=4)
+            write_shards(ds, shards)
+    assert [row["id"] for row in rows_in(shards)] == list(range(200))
+    assert len(endpoint.generations) == 200
+
+
+def test_a_killed_driver_is_gone_on_with(
+    simulated_endpoint: Make, tmp_path: Path, shards: Path, short_folder: str
+) -> None:
+    """After SIGKILL the same command does the rest: nothing lost or twice, no shard redone."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.02))
+    path = write_rows(tmp_path / "in.jsonl", 3000)
+    words: tuple[object, ...] = (
+        "generate",
+        path,
+        "-o",
+        shards,
+        "--base-url",
+        endpoint.url,
+        "--ray",
+    )
+    words = (*words, "--max-new-tokens", 4, "--max-concurrency", 8)
+    driver = start(*words, RAY_TMPDIR=short_folder)
+    checkpoint = shards.with_name("out.checkpoint")
+
+    def committed() -> list[Path]:
+        return [note for note in checkpoint.glob("*.parquet") if ".pending" not in note.name]
+
+    wait_for(endpoint, lambda: len(committed()) >= 2)
+    others = psutil.Process(driver.pid).children(recursive=True)
+    assert others
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    senders = [process for process in others if process.name().startswith("ray::Map")]
+    _, left = psutil.wait_procs(senders, timeout=60)
+    assert left == []
+    for process in others:  # Ray's own agents take minutes to notice
+        if process.is_running():
+            process.kill()
+    done = {
+        identity.split("-")[0]
+        for note in committed()
+        for identity in pq.read_table(note).column("row_id").to_pylist()
+    }
+    assert 0 < len(done) < 3000
+    finished = run(*words, RAY_TMPDIR=short_folder)
+    assert finished.returncode == 0, finished.stderr
+    assert [row["id"] for row in rows_in(shards)] == list(range(3000))
+    times = asked(endpoint)
+    assert all(times[f"Question {int(ordinal)}?"] == 1 for ordinal in done)
+
+
+def test_failed_rows_and_interrupts_over_ray(
+    simulated_endpoint: Make, tmp_path: Path, shards: Path, short_folder: str
+) -> None:
+    """Failed rows are exit code 2 and done again; Ctrl-C is 130; the message names what failed."""
+    endpoint = simulated_endpoint(
+        flavor="vllm", latency=Latency(0.02), faults=(Fault(Respond(400), marker="Question 7?"),)
+    )
+    path = write_rows(tmp_path / "in.jsonl", 600)
+    words: tuple[object, ...] = (
+        "generate",
+        path,
+        "-o",
+        shards,
+        "--base-url",
+        endpoint.url,
+        "--ray",
+        "--json",
+    )
+    words = (*words, "--max-new-tokens", 4, "--max-concurrency", 4)
+    first = start(*words, RAY_TMPDIR=short_folder)
+    wait_for(endpoint, lambda: len(endpoint.generations) > 300)
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate(timeout=120)
+    assert first.returncode == 130, said
+    second = run(*words, RAY_TMPDIR=short_folder)
+    assert second.returncode == 2, second.stderr
+    last = json.loads(second.stdout.splitlines()[-1])
+    assert (last["ok"], last["failed"]) == (599, 1)
+    endpoint.clear_faults()
+    third = run(*words, RAY_TMPDIR=short_folder)
+    assert third.returncode == 0, third.stderr
+    found = rows_in(shards)
+    assert [row["id"] for row in found] == list(range(600))
+    assert all(row["error"] is None for row in found)
+
+
+def test_a_revoked_token_over_ray_is_exit_code_3(
+    simulated_endpoint: Make, tmp_path: Path, shards: Path, short_folder: str
+) -> None:
+    """The endpoint's refusal ends the run with its reason; what was written stays."""
+    endpoint = simulated_endpoint(flavor="vllm", tokens=(Token("hf_good"),), latency=Latency(0.02))
+    path = write_rows(tmp_path / "in.jsonl", 2000)
+    words: tuple[object, ...] = (
+        "generate",
+        path,
+        "-o",
+        shards,
+        "--base-url",
+        endpoint.url,
+        "--ray",
+    )
+    words = (*words, "--max-new-tokens", 4, "--max-concurrency", 8)
+    first = start(*words, RAY_TMPDIR=short_folder, HF_TOKEN="hf_good")
+    wait_for(endpoint, lambda: len(endpoint.generations) > 600)
+    endpoint.revoke("hf_good")
+    _, said = first.communicate(timeout=120)
+    assert first.returncode == 3, said
+    assert "401" in said
+    assert "hf_good" not in said

@@ -1,0 +1,116 @@
+"""Who gets the next permit of a pool, and what becomes of those who wait."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from scripted_client import pooled_scheduler_for, run_virtual, served
+
+from distilabel._engine.flight import LeftError, Seat
+from distilabel._engine.limiter import LimiterSettings
+from distilabel._engine.line import Line
+from distilabel._engine.pool import Grant, Pool
+
+
+def full_pool() -> tuple[Pool, list[Grant]]:
+    """Two endpoints, `a` and `b`, with one permit for both, and all of them out."""
+    clients = {name: served(1, 1.0) for name in "ab"}
+    limits = LimiterSettings(max_concurrency=2)
+    pool = pooled_scheduler_for(clients, limits=limits)._pool
+    grants = [pool.acquire(0.0, 0) for _ in range(2)]
+    return pool, [grant for grant in grants if grant is not None]
+
+
+def test_the_oldest_is_first_whichever_endpoint_failed_it() -> None:
+    """A request that one endpoint failed keeps its place among those that none did."""
+
+    async def main() -> None:
+        pool, grants = full_pool()
+        line, order = Line(asyncio.get_running_loop(), pool), list[str]()
+
+        async def wait(name: str, failed: int | None) -> None:
+            shunned = None if failed is None else pool.members[failed]
+            await line.acquire(0, Seat(), shunned)
+            order.append(name)
+
+        tasks = []
+        for name, failed in (("first", 0), ("second", None), ("third", 1)):
+            tasks.append(asyncio.ensure_future(wait(name, failed)))
+            await asyncio.sleep(0)
+        assert len(line) == 3
+        pool.cancel(grants[1], 0.0)
+        line.pump()
+        await asyncio.sleep(0)
+        assert order == ["first"]
+        pool.cancel(grants[0], 0.0)
+        line.pump()
+        await asyncio.sleep(0)
+        assert order == ["first", "second"]
+        tasks[2].cancel()
+
+    run_virtual(main)
+
+
+def test_a_request_that_shuns_an_endpoint_holds_nobody_up() -> None:
+    """The one behind it takes the permit that it does not want."""
+
+    async def main() -> None:
+        pool, grants = full_pool()
+        pool.ceiling = None
+        a, b = pool.members
+        while b.limiter.acquire(0.0) is not None:
+            pass
+        line, seat = Line(asyncio.get_running_loop(), pool), Seat()
+        while a.limiter.acquire(0.0) is not None:
+            pass
+        picky = asyncio.ensure_future(line.acquire(0, seat, a))
+        other = asyncio.ensure_future(line.acquire(0, seat))
+        await asyncio.sleep(0)
+        pool.cancel(next(grant for grant in grants if grant.member is a), 0.0)
+        line.pump()
+        await asyncio.sleep(0)
+        assert other.done()
+        assert not picky.done()
+        picky.cancel()
+
+    run_virtual(main)
+
+
+def test_who_is_cancelled_with_a_permit_gives_it_back() -> None:
+    """Granted and cancelled in one step, it goes to the next."""
+
+    async def main() -> None:
+        pool, grants = full_pool()
+        line = Line(asyncio.get_running_loop(), pool)
+        first = asyncio.ensure_future(line.acquire(0, Seat()))
+        second = asyncio.ensure_future(line.acquire(0, Seat()))
+        await asyncio.sleep(0)
+        pool.cancel(grants[0], 0.0)
+        line.pump()
+        first.cancel()
+        await second
+        assert first.cancelled()
+        assert pool.in_flight == 2
+
+    run_virtual(main)
+
+
+def test_those_who_are_to_leave_and_those_of_an_ended_run_are_told() -> None:
+    """Each with the error that is meant for it; nobody is left waiting."""
+
+    async def main() -> None:
+        pool, _ = full_pool()
+        line, leaving = Line(asyncio.get_running_loop(), pool), Seat()
+        one = asyncio.ensure_future(line.acquire(0, leaving))
+        two = asyncio.ensure_future(line.acquire(0, Seat(), pool.members[0]))
+        await asyncio.sleep(0)
+        line.dismiss({leaving})
+        line.dissolve(lambda: ValueError("over"))
+        with pytest.raises(LeftError):
+            await one
+        with pytest.raises(ValueError, match="over"):
+            await two
+        assert len(line) == 0
+
+    run_virtual(main)
