@@ -45,7 +45,7 @@ def test_each_answer_lets_two_go_oldest_first() -> None:
         await waiting.enter(*range(5))
         assert (len(waiting.deferral), waiting.told) == (5, 5)
         for expected in ([0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]):
-            waiting.deferral.answered()
+            waiting.deferral.answered(waiting.loop.time())
             await asyncio.sleep(0)
             assert waiting.numbers == expected
         assert len(waiting.deferral) == 0
@@ -84,7 +84,7 @@ def test_an_answer_brings_the_probes_closer_again() -> None:
         for _ in range(5):
             await asyncio.sleep(100)
             waiting.deferral.ended(waiting.numbers[-1])
-        waiting.deferral.answered()
+        waiting.deferral.answered(waiting.loop.time())
         await asyncio.sleep(100)
         waiting.deferral.ended(waiting.numbers[-1])
         before = waiting.loop.time()
@@ -104,7 +104,7 @@ def test_whoever_is_cancelled_is_forgotten() -> None:
         await asyncio.sleep(0)
         assert len(waiting.deferral) == 2
         waiting.tasks[1].cancel()  # in the same step as the answer
-        waiting.deferral.answered()
+        waiting.deferral.answered(waiting.loop.time())
         await asyncio.sleep(0)
         assert waiting.numbers == [2]
         await waiting.enter(3)
@@ -130,5 +130,22 @@ def test_clearing_gives_back_whoever_waits() -> None:
         await asyncio.sleep(100)
         assert waiting.gone == []
         assert all(isinstance(task.exception(), KeyError) for task in waiting.tasks.values())
+
+    run_virtual(main)
+
+
+def test_an_answer_that_was_on_its_way_lets_nobody_go() -> None:
+    """Only those go on that failed before the answered attempt began."""
+
+    async def main() -> None:
+        waiting = Waiting()
+        await waiting.enter(0)
+        failed = waiting.loop.time()
+        await asyncio.sleep(0.5)
+        await waiting.enter(1)
+        for began, expected in ((failed - 0.1, []), (failed + 0.1, [0]), (failed + 0.5, [0, 1])):
+            waiting.deferral.answered(began)
+            await asyncio.sleep(0)
+            assert waiting.numbers == expected
 
     run_virtual(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 
 import pytest
@@ -47,6 +48,7 @@ async def driven(scheduler: Scheduler, rows: int, drain: Drain | None = None) ->
     return outcomes
 
 
+@pytest.mark.promise("R8")
 @pytest.mark.parametrize("seed", range(3))
 def test_an_outage_fails_no_row_and_is_not_hammered(seed: int) -> None:
     """Ten minutes of nothing but 500s: a burst, a share of what was answered, and probes."""
@@ -145,6 +147,30 @@ def test_a_second_outage_is_measured_from_its_own_start() -> None:
         client = client_of(lambda _, now: 5 < now < 600 or 640 < now < 1240)
         outcomes = await driven(scheduler_for(client, max_concurrency=4), 300)
         assert len(outcomes) == 300
+        assert all(isinstance(outcome, Answer) for outcome in outcomes.values())
+
+    run_virtual(main)
+
+
+@pytest.mark.promise("R8")
+@pytest.mark.parametrize("slots", [16, 200])
+def test_answers_that_were_on_their_way_are_no_sign_of_life(slots: int) -> None:
+    """From one moment on all new attempts fail; what was in flight is still answered, late."""
+
+    async def main() -> None:
+        lengths = random.Random(0)
+
+        async def script(request: Request) -> Answer | Failure:
+            began = asyncio.get_running_loop().time()
+            if 5 < began < 300:
+                await asyncio.sleep(0.1)
+                return BROKEN
+            await asyncio.sleep(lengths.lognormvariate(0.0, 0.8))
+            return answer()
+
+        client = ScriptedClient(script)
+        outcomes = await driven(scheduler_for(client, max_concurrency=slots), 1500)
+        assert len(outcomes) == 1500
         assert all(isinstance(outcome, Answer) for outcome in outcomes.values())
 
     run_virtual(main)

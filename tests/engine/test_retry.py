@@ -38,22 +38,30 @@ PAGE = fail(FailureKind.BAD_RESPONSE, status=200, code="web_page")
 DNS = fail(FailureKind.UNAVAILABLE, code="dns")
 
 
+MOMENT = 1e-6
+
+
 class Played:
     """A policy with its clock."""
 
-    def __init__(self, settings: RetrySettings = SETTINGS, seed: int = 0) -> None:
+    def __init__(
+        self, settings: RetrySettings = SETTINGS, seed: int = 0, left: int | None = 1
+    ) -> None:
+        self.left = left
         self.policy = RetryPolicy(settings, rng=random.Random(seed))
         self.now = 100.0
         self.rows: dict[int, Tries] = {}
 
     def fail(self, failure: Failure, row: int = 0, elapsed: float = 1.0) -> Decision:
+        self.now += MOMENT
         tries = self.rows.setdefault(row, Tries(row))
         seen = self.policy.in_context(failure, now=self.now, elapsed=elapsed)
-        return self.policy.decide(seen, tries, now=self.now, elapsed=elapsed)
+        return self.policy.decide(seen, tries, now=self.now, elapsed=elapsed, left=self.left)
 
     def succeed(self, times: int = 1) -> None:
         for _ in range(times):
-            self.policy.succeeded(self.now)
+            self.now += MOMENT
+            self.policy.succeeded(self.now, began=self.now)
 
     def exhaust(self, failure: Failure, row: int = 0) -> tuple[Decision, list[float]]:
         """Fail until the verdict is final; the verdict, and the delays before it."""
@@ -348,7 +356,7 @@ def test_a_row_is_no_poison_before_its_time(failures: int, others: int) -> None:
 
 def test_an_outage_is_not_amplified() -> None:
     """Retries that come by themselves are at most the burst; the rest wait for a sign of life."""
-    played = Played()
+    played = Played(left=None)
     decisions = [played.fail(TRANSIENT, row) for row in range(500)]
     assert all(isinstance(decision, Retry) for decision in decisions[:50])
     assert decisions[50:] == [Defer()] * 450
@@ -360,7 +368,7 @@ def test_an_outage_is_not_amplified() -> None:
 
 def test_while_nothing_is_answered_no_row_pays() -> None:
     """Without credit a failure costs an attempt only where others were answered since the last."""
-    played = Played(RetrySettings(retry_burst=0))
+    played = Played(RetrySettings(retry_burst=0), left=None)
     played.succeed()
     assert played.fail(TRANSIENT) == Defer()
     assert played.rows[0].charged == 1, "others were answered: it may be this row"
@@ -412,10 +420,10 @@ def test_many_that_are_left_are_spared_for_a_while(answered: bool) -> None:
     played.fail(TRANSIENT)
     for row in range(10):
         decision = played.policy.decide(
-            TRANSIENT, Tries(row, successes_seen=1), now=played.now + 899, elapsed=1.0, left=10
+            TRANSIENT, Tries(row), now=played.now + 899, elapsed=1.0, left=10
         )
         assert decision == Defer()
-    tries = Tries(0, successes_seen=1)
+    tries = Tries(0)
     decision = played.policy.decide(TRANSIENT, tries, now=played.now + 900, elapsed=1.0, left=10)
     assert isinstance(decision, Retry if answered else Stop)
     assert tries.charged == answered
@@ -423,7 +431,7 @@ def test_many_that_are_left_are_spared_for_a_while(answered: bool) -> None:
 
 def test_an_outage_is_known_as_one() -> None:
     """From the first retry that waits to the next answer."""
-    played = Played(RetrySettings(retry_burst=1))
+    played = Played(RetrySettings(retry_burst=1), left=None)
     seen = []
     for step in (lambda: played.fail(TRANSIENT), lambda: played.fail(TRANSIENT), played.succeed):
         step()
@@ -435,7 +443,7 @@ def test_an_outage_is_known_as_one() -> None:
 @pytest.mark.parametrize("sign", ["an answer", "a rest"])
 def test_an_outage_is_measured_anew(failure: Failure, sign: str) -> None:
     """After an answer, and after a time in which nothing was asked for."""
-    played = Played(RetrySettings(retry_burst=0))
+    played = Played(RetrySettings(retry_burst=0), left=None)
     played.fail(failure)
     played.now += SETTINGS.wait_ready
     if sign == "an answer":
@@ -553,3 +561,36 @@ def test_equal_histories_have_equal_verdicts() -> None:
     history = [TRANSIENT, THROTTLE, BAD, TRANSIENT, AWAY, TRANSIENT]
     played, again = Played(seed=7), Played(seed=7)
     assert [played.fail(f) for f in history] == [again.fail(f) for f in history]
+
+
+def test_answers_that_were_on_their_way_prove_nothing() -> None:
+    """What began before a row failed, and is answered after it, neither charges nor condemns it."""
+    played = Played(RetrySettings(retry_burst=0), left=None)
+    assert played.fail(TRANSIENT, elapsed=0.0) == Defer()
+    assert played.rows[0].charged == 0
+    for _ in range(500):
+        played.policy.succeeded(played.now + 1.0, began=played.now - 1.0)
+    assert played.fail(TRANSIENT) == Defer()
+    assert played.rows[0].charged == 0
+    played.succeed()
+    assert played.fail(TRANSIENT) == Defer()
+    assert played.rows[0].charged == 1
+
+
+def test_no_poison_by_answers_that_were_on_their_way() -> None:
+    """Three failures, and fifty answers to what was asked before the first."""
+    played = Played()
+    assert isinstance(played.fail(TRANSIENT), Retry)
+    for _ in range(500):
+        played.policy.succeeded(played.now, began=played.now - 1.0)
+    assert all(isinstance(played.fail(TRANSIENT), Retry) for _ in range(3))
+
+
+def test_no_row_fails_for_good_in_an_outage() -> None:
+    """Its last attempt is spared until something was answered that was asked later."""
+    played = Played(left=None)
+    verdicts = [played.fail(TRANSIENT) for _ in range(9)]
+    assert all(isinstance(verdict, Retry) for verdict in verdicts[:4])
+    assert verdicts[4:] == [Defer()] * 5
+    played.succeed()
+    assert isinstance(played.fail(TRANSIENT), GiveUp)

@@ -79,7 +79,7 @@ def test_every_gateway_status_means_away_while_nothing_is_answered(status: int) 
     policy = RetryPolicy(RetrySettings(), rng=random.Random(0))
     failure = Failure(kind=FailureKind.TRANSIENT, status=status, message="m")
     assert policy.in_context(failure, now=0.0, elapsed=1.0).kind is FailureKind.UNAVAILABLE
-    policy.succeeded(0.0)
+    policy.succeeded(0.0, began=0.0)
     assert policy.in_context(failure, now=1.0, elapsed=1.0).kind is FailureKind.TRANSIENT
 
 
@@ -104,7 +104,7 @@ def test_row_told_off_while_others_are_answered_gives_up_with_that_failure() -> 
     policy, tries = RetryPolicy(RetrySettings(), rng=random.Random(0)), Tries(0)
     decisions = []
     for _ in range(20):
-        policy.succeeded(0.0)
+        policy.succeeded(0.0, began=0.0)
         decisions.append(policy.decide(NOT_AGAIN, tries, now=0.0, elapsed=1.0))
     assert all(isinstance(decision, Retry) for decision in decisions[:-1])
     assert decisions[-1] == GiveUp(NOT_AGAIN.after(20))
@@ -114,7 +114,7 @@ def test_row_is_not_alone_before_it_had_twenty_in_a_row() -> None:
     """One answer on the way, and the refusals after it are one too few to be everybody's."""
     policy, tries = RetryPolicy(RetrySettings(), rng=random.Random(0)), Tries(0)
     policy.decide(NOT_AGAIN, tries, now=0.0, elapsed=1.0)
-    policy.succeeded(0.0)
+    policy.succeeded(0.0, began=0.0)
     rest = [policy.decide(NOT_AGAIN, tries, now=0.0, elapsed=1.0) for _ in range(19)]
     assert all(isinstance(decision, Retry) for decision in rest[:-1])
     assert rest[-1] == GiveUp(NOT_AGAIN.after(20))
@@ -169,7 +169,7 @@ def test_outage_ends_the_run_for_a_row_that_had_seen_an_answer_too() -> None:
     policy = RetryPolicy(RetrySettings(wait_ready=60.0), rng=random.Random(0), ledger=Ledger(0.0))
     first, second = Tries(0), Tries(1)
     policy.decide(TRANSIENT, first, now=0.0, elapsed=1.0)
-    policy.succeeded(1.0)
+    policy.succeeded(1.0, began=1.0)
     assert policy.decide(TRANSIENT, second, now=2.0, elapsed=1.0) == Defer()
     last = policy.decide(TRANSIENT, first, now=62.0, elapsed=1.0)
     assert isinstance(last, Stop)

@@ -60,7 +60,7 @@ class PolicyMachine(RuleBasedStateMachine):
 
     @rule()
     def succeed(self) -> None:
-        self.policy.succeeded(self.now)
+        self.policy.succeeded(self.now, began=self.now)
 
     @rule(number=st.integers(0, 25), failure=FAILURES, elapsed=ELAPSED)
     def fail(self, number: int, failure: Failure, elapsed: float) -> None:
@@ -134,7 +134,7 @@ def test_an_outage_is_bounded_whatever_its_size(rows: int, before: int, seed: in
     bounds = RetrySettings()
     policy = RetryPolicy(bounds, rng=random.Random(seed))
     for _ in range(before):
-        policy.succeeded(0.0)
+        policy.succeeded(0.0, began=0.0)
     failure = Failure(kind=FailureKind.TRANSIENT, message="m", status=500)
     decisions = [policy.decide(failure, Tries(r), now=1.0, elapsed=1.0) for r in range(rows)]
     bought = int(bounds.retry_burst)

@@ -22,7 +22,7 @@ RELIABILITY = {
     "R5": "With half of all requests refused at random every row finishes, at 80 % of the goodput.",
     "R6": "An endpoint that starts for six minutes fails no row and gets at most 60 probes.",
     "R7": "The 400 of a paused endpoint fails no row.",
-    "R8": "While nothing is answered, retries are a burst and a share of what was, then probes.",
+    "R8": "In an outage retries are a fifth of the answers plus fifty, then probes; no row fails.",
     "R9": "Memory does not grow with the number of rows.",
     "R10": "Nothing grows over hours: memory, files, threads, tasks.",
     "R11": "A second process on one output leaves with exit 5; the first is unharmed.",

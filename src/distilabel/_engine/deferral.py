@@ -2,7 +2,8 @@
 
 Rules
 - Retries follow successes: each answer lets the two oldest go on, so that after an outage they
-  come back as fast as they are answered.
+  come back as fast as they are answered. Only those that failed before its attempt began: answers
+  that were on their way when an outage began say nothing about it.
 - With no answer at all one of them is let go as a probe, one at a time and further and further
   apart: an outage is asked about, not hammered.
 - Whoever is let go is told nothing: the next attempt says what becomes of it.
@@ -34,7 +35,7 @@ class Deferral:
     def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], object]) -> None:
         self._loop = loop
         self._tell = tell
-        self._waiting: deque[tuple[object, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[object, asyncio.Future[None], float]] = deque()
         self._probe: object = None
         self._wait = _FIRST_WAIT
         self._timer: asyncio.TimerHandle | None = None
@@ -46,7 +47,7 @@ class Deferral:
     async def wait(self, who: object) -> None:
         """Until `who`, a request's history or the like, may be tried again."""
         future: asyncio.Future[None] = self._loop.create_future()
-        entry = (who, future)
+        entry = (who, future, self._loop.time())
         self._waiting.append(entry)
         self._arm()
         self._tell()
@@ -56,11 +57,14 @@ class Deferral:
             if entry in self._waiting:
                 self._waiting.remove(entry)
 
-    def answered(self) -> None:
-        """Something was answered."""
+    def answered(self, began: float) -> None:
+        """An attempt was answered that began at this reading of the loop's clock."""
+        if not self._waiting or self._waiting[0][2] > began:
+            return
         self._wait = _FIRST_WAIT
         for _ in range(_RELEASED):
-            self._release()
+            if self._waiting and self._waiting[0][2] <= began:
+                self._release()
 
     def ended(self, who: object) -> None:
         """An attempt of `who` is over. If it was the probe, another may follow."""
@@ -75,14 +79,14 @@ class Deferral:
 
     def clear(self) -> list[asyncio.Future[None]]:
         """Whoever waits, to be told by the caller; nobody waits here any more."""
-        waiting = [future for _, future in self._waiting]
+        waiting = [future for _, future, _ in self._waiting]
         self._waiting.clear()
         self._disarm()
         return waiting
 
     def _release(self) -> object:
         while self._waiting:
-            who, future = self._waiting.popleft()
+            who, future, _ = self._waiting.popleft()
             if not future.done():
                 future.set_result(None)
                 return who

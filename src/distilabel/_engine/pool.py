@@ -253,7 +253,7 @@ class Pool:
             member.limiter.rate_headers(answer.headers, now)
         if usage.output_tokens is not None:
             self._settle(permit, usage.output_tokens + (usage.input_tokens or 0))
-        member.policy.succeeded(now)
+        member.policy.succeeded(now, began=permit.dispatched_at)
         self._answers += 1
 
     def _settle(self, permit: Permit, used: int) -> None:

@@ -13,8 +13,10 @@ Rules
 
 from __future__ import annotations
 
+import math
 import random
 import re
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
@@ -104,10 +106,10 @@ class Tries:
     """Retries that were not the row's fault."""
     refusals: int = 0
     """Throttled with the word that another try is pointless."""
-    successes_before: int = 0
-    """The engine's successes when this request was first charged."""
-    successes_seen: int = 0
-    """The engine's successes when this request last failed."""
+    charged_at: float = math.inf
+    """When it was charged first."""
+    failed_at: float | None = None
+    """When an attempt that it could be charged for failed last."""
 
 
 @dataclass(slots=True)
@@ -121,7 +123,16 @@ class Ledger:
     failing_since: float | None = None
     """Since when retries have waited and nothing was answered."""
     successes: int = 0
+    begun: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    """When the attempts began that were answered last."""
+    newest: float = -math.inf
+    """When the last of the attempts began that have been answered."""
     retries: dict[FailureKind, int] = field(default_factory=dict)
+
+    def answers_begun_since(self, moment: float) -> int:
+        """As far as they are remembered. What was asked before a failure, and answered after it,
+        does not show that the endpoint is well."""
+        return sum(began >= moment for began in self.begun)
 
     def failing_for(self, now: float) -> float:
         """Seconds for which retries have waited and nothing was answered."""
@@ -163,6 +174,7 @@ class _Doubt:
         return self.times >= _PATIENCE and now - self.since >= after
 
 
+_REMEMBERED: Final = 256
 # A 504 after this many seconds smells of a gateway's ceiling, which a stream gets around.
 _GATEWAY_AGE: Final = 25.0
 _RECENT: Final = 30.0
@@ -211,9 +223,12 @@ class RetryPolicy:
         """Whether retries wait and nothing has been answered since."""
         return self._ledger.failing_since is not None
 
-    def succeeded(self, now: float) -> None:
+    def succeeded(self, now: float, *, began: float) -> None:
         """An attempt was answered: whatever was suspected is not everybody's failure."""
-        self._ledger.successes += 1
+        ledger = self._ledger
+        ledger.successes += 1
+        ledger.begun.append(began)
+        ledger.newest = max(ledger.newest, began)
         self._succeeded_at = now
         self._rejected_at = None
         credit = self._ledger.credit + self._settings.retry_share
@@ -368,17 +383,20 @@ class RetryPolicy:
         self, failure: Failure, tries: Tries, most: int, now: float, elapsed: float
     ) -> Decision:
         """Without credit and without an answer since its last failure, a row pays nothing."""
-        others = self.successes > tries.successes_seen
-        tries.successes_seen = self.successes
+        before = now - elapsed if tries.failed_at is None else tries.failed_at
+        others = self._ledger.newest >= before
+        tries.failed_at = now
         stream = failure.status in {504, 524} and elapsed >= _GATEWAY_AGE
         lenient = failure.code == "bad_utf8"
         later = Defer(stream=stream, lenient=lenient)
         broke = self._ledger.credit < 1
-        if broke and not others and not self.spares_none and failure.retryable:
+        innocent = not others and not self.spares_none and failure.retryable
+        # What began before an outage may be short of its last attempt: it does not end in one.
+        if innocent and (broke or tries.charged >= most - 1):
             return self._defer(failure, now, later)
         tries.charged += 1
         if tries.charged == 1:
-            tries.successes_before = self.successes
+            tries.charged_at = now
         if tries.charged >= most or not failure.retryable:
             return GiveUp(failure)
         if self._is_poison(tries):
@@ -406,7 +424,7 @@ class RetryPolicy:
         return Stop(replace(failure, kind=kind, code="unavailable", message=said))
 
     def _is_poison(self, tries: Tries) -> bool:
-        others = self.successes - tries.successes_before
+        others = self._ledger.answers_begun_since(tries.charged_at)
         settings = self._settings
         return tries.charged >= settings.poison_attempts and others >= settings.poison_successes
 

@@ -172,7 +172,7 @@ class Scheduler:
             member, outcome, elapsed = await self._attempt(request, shunned)
             self._deferral.ended(tries)
             if isinstance(outcome, Answer):
-                self._deferral.answered()
+                self._deferral.answered(self._now() - elapsed)
                 self._line.pump()
                 return outcome
             decision = self._verdict(member, outcome, tries, elapsed)
