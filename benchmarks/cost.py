@@ -21,7 +21,7 @@ from benchmarks.tables import Bar, note, print_bars, print_table, size
 
 LEVELS = (64, 512)
 ROWS = size(4_000, 600)
-ROUNDS = size(5, 1)
+ROUNDS = size(3, 1)
 
 
 def milliseconds(client: str, at_once: int) -> float:

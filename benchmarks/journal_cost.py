@@ -42,7 +42,7 @@ from distilabel.runs.options import RunOptions
 from distilabel.runs.planning import RowPlanner
 
 ROWS = size(10_000, 500)
-ROUNDS = size(5, 1)
+ROUNDS = size(3, 1)
 AT_ONCE = 64
 WARM = 200
 

@@ -26,7 +26,7 @@ SLOTS = 4
 STEADY = (4, 8, 16)
 ROWS = size(120, 8)
 TOKENS = size(48, 8)
-ROUNDS = size(5, 1)
+ROUNDS = size(3, 1)
 SUBJECTS = ("rain", "bread", "a lighthouse", "prime numbers", "the violin", "moss", "trade winds")
 
 

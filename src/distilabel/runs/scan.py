@@ -6,6 +6,7 @@ row is read and turned into its request once, so that whatever is wrong with it 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,7 +21,9 @@ __all__ = ["Ids", "Pending", "Scan", "bad_result", "checked", "scan"]
 
 _SHOWN: Final = 10
 _SAY_EVERY: Final = 10_000
-_MOST_IDS: Final = 1 << 20
+_MOST_IDS: Final = 1 << 19
+_BUCKETS: Final = 256
+_ALL_BITS: Final = 2**64 - 1
 
 
 class Pending:
@@ -45,26 +48,38 @@ class Pending:
 class Ids:
     """Counts rows whose `id` column (text or whole numbers) an earlier row has too.
 
-    Ids are kept as hashes, at most `most` of them (about 64 bytes each): in a larger input a
-    repeat of an id that came after these is not seen. Rows before `counted` are compared with but
-    not counted: an earlier process did.
+    Ids are kept as hashes of eight bytes, those of the first `most` rows: later rows are not
+    compared. Rows before `counted` are compared with but not counted: an earlier process did.
     """
 
     def __init__(self, *, counted: int = 0, duplicates: int = 0, most: int = _MOST_IDS) -> None:
-        self.duplicates = duplicates
+        self._known = duplicates
         self._counted = counted
-        self._most = most
-        self._seen: set[int] = set()
+        self._room = most
+        # Apart by hash, so that no set of all of them is ever made.
+        self._earlier = [array("Q") for _ in range(_BUCKETS)]
+        self._later = [array("Q") for _ in range(_BUCKETS)]
 
     def add(self, row: Row) -> None:
         found = row.columns.get("id")
-        if not isinstance(found, str | int):
-            return
-        key = hash(found)
-        if key in self._seen:
-            self.duplicates += row.ordinal >= self._counted
-        elif len(self._seen) < self._most:
-            self._seen.add(key)
+        if self._room and isinstance(found, str | int):
+            self._room -= 1
+            key = hash(found) & _ALL_BITS
+            half = self._earlier if row.ordinal < self._counted else self._later
+            half[key % _BUCKETS].append(key)
+
+    @property
+    def duplicates(self) -> int:
+        """How many there are, those of earlier processes included. Takes a look at all ids."""
+        pairs = zip(self._earlier, self._later, strict=True)
+        return self._known + sum(_repeats(earlier, later) for earlier, later in pairs)
+
+
+def _repeats(earlier: array[int], later: array[int]) -> int:
+    seen = set(earlier)
+    known = len(seen)
+    seen.update(later)
+    return len(later) - (len(seen) - known)
 
 
 @dataclass(slots=True)
