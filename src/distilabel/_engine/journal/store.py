@@ -35,6 +35,8 @@ __all__ = ["LAST_ORDINAL", "Note", "Store", "Totals", "UnfinishedError", "fill",
 LAST_ORDINAL: Final = 2**63 - 1
 
 _PAGE_BYTES: Final = 4096
+# Rows are read and written in order: few pages are come back to.
+_SMALL_CACHE: Final = "PRAGMA cache_size = -512"
 _APPLICATION_ID: Final = 0x646C656A
 _BUSY_SECONDS: Final = 30.0
 _CHUNK_ENTRIES: Final = 4096
@@ -132,6 +134,7 @@ class Store:
         """The first access that may write: it also undoes what a dead writer left half done."""
         self._db.execute("PRAGMA journal_mode = PERSIST").fetchall()
         self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute(_SMALL_CACHE)
 
     def in_place(self) -> bool:
         """Whether the file of that name is still the one that was opened."""
@@ -154,6 +157,7 @@ class Store:
         """Both copies of the header, `None` for one that is not what was written."""
         with _translated(self.path):
             found = [self._db.execute(sql).fetchall() for sql in _READ_HEADERS]
+            self._db.execute(_SMALL_CACHE)
         return [Header.decode(*rows[0]) if len(rows) == 1 else None for rows in found]
 
     def write_header(self, header: Header) -> None:
