@@ -4,6 +4,7 @@ options.py    what a run is        runner.py    one process's part in it
 scan.py       the first look       planning.py  rows to plans
 export.py     the output           spool.py     rows that come only once
 meter.py      counts, snapshots    stopping.py  Ctrl-C and SIGTERM
+heap.py       memory given back
 publishing.py the output as a dataset on the Hub
 status.py     looking at a run from outside
 """

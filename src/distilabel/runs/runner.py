@@ -39,6 +39,7 @@ from distilabel.run_state import (
 )
 from distilabel.runs.export import Exported, export
 from distilabel.runs.finished import Counts, Finished, column_note
+from distilabel.runs.heap import Heap
 from distilabel.runs.meter import Meter
 from distilabel.runs.options import RunOptions
 from distilabel.runs.ordering import arranged
@@ -217,10 +218,13 @@ class _Execution:
         def sent() -> Iterator[RowPlan]:
             return takewhile(lambda _: not self._stopping, arranged(plans()))
 
+        heap = Heap()
+        heap.give_back()  # what the first look took, the ids above all
         self._meter.sending()
         for result in iter_results(lease, sent(), work, self._drain):
             self._meter.appended(result)
             journal.append(result, hashes.pop(result.ordinal))
+            heap.row()
             if journal.backlog > _MOST_BACKLOG:
                 journal.flush()
 
