@@ -139,6 +139,25 @@ def test_a_storm_in_mid_run_does_not_collapse_the_limit() -> None:
     assert min(storm.limits[30:]) >= 50
 
 
+@pytest.mark.parametrize("share", [0.002, 0.02, 0.05])
+@pytest.mark.parametrize("retry_after", [None, 0.5])
+def test_a_few_refusals_at_random_do_not_slow_it_down(
+    share: float, retry_after: float | None
+) -> None:
+    """One in fifty that means nothing must not be taken for a rate that is never tried again."""
+    server = replace(plateau(450, 20.0), sigma=0.02, refuse=share, retry_after=retry_after)
+    for seed in range(3):
+        outcome = simulate(server, limiter, seconds=2000, seed=seed)
+        assert outcome.delivered(1000) >= 0.9 * 100 * 450 * 1000
+
+
+def test_a_quota_of_ten_seconds_with_retry_after_is_found() -> None:
+    """When it is used up everything is refused, which is no wall at one request."""
+    server = plateau(1024, 0.5, per_minute=3000, window=10.0, retry_after=2.0)
+    outcome = simulate(server, limiter, seconds=600)
+    assert outcome.delivered(300) >= 0.85 * 50 * 300 * 50
+
+
 def test_random_refusals_with_retry_after_do_not_stop_everything() -> None:
     """Once they are found to have nothing to do with load, only the row has to wait."""
     outcome = simulate(replace(NINE["F"], retry_after=2.0), limiter, seconds=600)

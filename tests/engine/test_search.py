@@ -62,11 +62,13 @@ def test_it_comes_to_the_knee_from_either_side(start: int) -> None:
 
 
 def test_far_below_the_knee_it_ramps_again() -> None:
-    """A server that got eight times as large is used within a minute."""
+    """A server that got eight times as large is used within half a minute, probes apart."""
     fed = held(knee(64), 64).run(300.0)
     fed.speed = knee(512)
-    fed.run(60.0)
-    assert fed.search.limit >= 400
+    fed.run(30.0)
+    before = len(fed.limits)
+    last = sorted(fed.run(30.0).limits[before:])
+    assert last[len(last) // 2] >= 500
 
 
 def test_a_collapse_is_walked_back() -> None:
@@ -134,16 +136,16 @@ def test_a_cut_never_raises_and_opens_a_generation() -> None:
     assert search.limit == 1
 
 
-def test_a_bound_that_moves_out_is_followed_only_by_what_it_held() -> None:
-    """A limit far below the bound was not the bound's doing."""
+def test_a_bound_that_moves_out_is_followed_by_what_it_held() -> None:
+    """A limit far below the bound is not the bound's doing, nor one that a probe has set."""
     search = Search(100, 4096, 0.0)
     search.confine(100)
     search.cut(97, 0.0, "refused")
+    assert search.held
     search.follow(110, 1.0)
     assert search.limit == 110
     search.cut(50, 2.0, "goodput")
-    search.follow(200, 3.0)
-    assert search.limit == 50
+    assert not search.held
 
 
 def test_many_timeouts_halve_the_limit_few_do_not() -> None:

@@ -300,7 +300,7 @@ class Limiter:
             latency = now - permit.dispatched_at
             search.complete(now, latency, work, in_flight=in_flight, load=load)
         wall = self._refusals.wall
-        if now >= wall.due:
+        if now >= wall.due and search.held:
             search.follow(wall.push(now, search.most), now)
 
     def _answers_again(self, now: float) -> None:

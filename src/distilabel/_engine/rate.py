@@ -17,7 +17,6 @@ SAMPLE = 20
 
 _SLACK = 1e-6
 _SOON = 1e-3
-_MARGIN = 0.97
 _SLOWEST = 0.05
 _BURST_SECONDS = 0.2
 _GROWTH_SECONDS = 150.0
@@ -71,8 +70,8 @@ class RateGate:
 
     __slots__ = ("_bucket", "_grown_at", "_quiet_since", "base")
 
-    def __init__(self, now: float, measured: float) -> None:
-        self.base = max(_MARGIN * measured, _SLOWEST)
+    def __init__(self, now: float, rate: float) -> None:
+        self.base = max(rate, _SLOWEST)
         self._bucket = Bucket(self.base, max(1.0, _BURST_SECONDS * self.base), now, level=0.0)
         self._quiet_since = self._grown_at = now
 

@@ -3,11 +3,12 @@
 Each explanation is tried in turn, and the next refusals judge it.
 1. Too many at once. Pause until the refusals of this burst are in; what the server then has in
    flight is what it keeps: the wall. The limit goes a little below it. A wall that is refused at
-   another height each time is none.
+   another height each time is none; nor is one that is suddenly met at half the height.
 2. Too many per second. Count what is accepted, and send a little less. That ends refusals which
-   a rate limit causes, and also those of a wall.
-3. Neither. As large a share is refused as before, here and there: pacing does not help, so it
-   goes, and refusals no longer count as long as their share stays.
+   a rate limit causes, and also those of a wall. What was accepted for a while stays accepted: a
+   refusal after the rate has grown says nothing about less.
+3. Neither. As large a share is refused as before, also at a rate that had been accepted: pacing
+   does not help, so it goes, and refusals no longer count as long as their share stays.
 A round in which nothing is accepted doubles the pause. Pure: clock readings are arguments.
 """
 
@@ -24,13 +25,14 @@ __all__ = ["Cut", "Lift", "Refusals", "Stage"]
 
 _CUT_FIRST, _CUT_AGAIN = 0.97, 0.85
 _STRIKES = 3
-_BELOW = 0.75
+_BELOW, _FALLEN = 0.75, 0.5
 _LONG_CLEAN = 10
 _SETTLE_LEAST, _SETTLE_MOST = 0.02, 0.5
 _LONGEST_PAUSE = 15.0
 _FEW = 0.03
 _SAME_SHARE = 0.5
 _NEARLY_ALL = 0.97
+_MARGIN = 0.97
 _RUNS = 3
 _WATCHED = 100
 _WORSE = 0.4
@@ -78,7 +80,7 @@ class Refusals:
         self._load = self._lowest = self._burst = 0
         self._strikes = 0
         self._share = 0.0
-        self._runs = 0
+        self._paced_sends = self._paced_refused = self._unprovoked = 0
         self._sends = self._refused = self._accepted = self._sends_at_last = 0
         self._since = -math.inf
 
@@ -144,7 +146,6 @@ class Refusals:
         accepted = self._sends - self._refused
         if accepted > self._accepted:
             self.fruitless = 0
-            self._runs += 1
         else:
             self.fruitless += 1
         self._accepted = accepted
@@ -157,11 +158,11 @@ class Refusals:
         return None
 
     def _cut(self, now: float, kept: int) -> Cut | None:
-        above = self._load > self.wall.kept
+        above, fallen = self._load > self.wall.kept, kept < _FALLEN * self.wall.kept
         as_expected = self.wall.hit(now, kept)
         self._strikes = 0 if as_expected and above else self._strikes + 1
-        pell_mell = self._burst >= _RUNS and self._lowest < _BELOW * kept
-        if self._strikes >= _STRIKES or pell_mell:
+        pell_mell = fallen or self._lowest < _BELOW * kept
+        if self._strikes >= _STRIKES or (pell_mell and self._burst >= _RUNS):
             self.stage = Stage.RATE
             self._restart(now)
             return None
@@ -173,36 +174,39 @@ class Refusals:
         if self._sends < SAMPLE or elapsed < 1.0 or self._accepted < 2:
             return None
         self._share = self._refused / self._sends
-        self._pace(now, self._accepted / elapsed)
+        self._pace(now, _MARGIN * self._accepted / elapsed)
         self.wall.fall()
         return Lift(self._limit_before)
 
-    def _pace(self, now: float, measured: float) -> None:
+    def _pace(self, now: float, rate: float) -> None:
         self.stage = Stage.GATED
-        self.gate = RateGate(now, measured)
+        self.gate = RateGate(now, rate)
+        self._paced_sends = self._paced_refused = self._unprovoked = 0
         self._restart(now)
 
     def _test_gate(self, now: float) -> Lift | None:
         gate = self.gate
         if gate is None:
             return None
+        self._unprovoked += not gate.grown and not self.fruitless
+        sends, refused = self._paced_sends + self._sends, self._paced_refused + self._refused
+        if sends >= SAMPLE and min(self._unprovoked, refused) >= _RUNS:
+            share = refused / sends
+            if _SAME_SHARE * self._share <= share < _NEARLY_ALL:
+                self.stage = Stage.RANDOM
+                self.gate = None
+                self._share = share
+                self._restart(now)
+                return Lift(self._limit_before)
         measurable = self._accepted >= SAMPLE // 2
-        measured = self._accepted / max(now - self._since, 1.0)
-        if gate.grown:
-            self._pace(now, measured if measurable else gate.base)
-            return None
-        if self._sends < SAMPLE or self._refused < _RUNS:
-            return None
-        share = self._refused / self._sends
-        if _SAME_SHARE * self._share <= share < _NEARLY_ALL and self._runs >= _RUNS:
-            self.stage = Stage.RANDOM
-            self.gate = None
-            self._share = share
+        measured = _MARGIN * self._accepted / max(now - self._since, 1.0) if measurable else 0.0
+        few = self._refused <= _FEW * self._sends
+        if gate.grown or (few and self._refused >= _RUNS):
+            # Known by now: what was accepted before the rate grew.
+            self.gate = RateGate(now, max(gate.base, measured)) if gate.grown else gate
+            self._paced_sends, self._paced_refused = sends, refused
             self._restart(now)
-            return Lift(self._limit_before)
-        if share <= _FEW:
-            self._restart(now)
-        elif measurable:
+        elif self._sends >= SAMPLE and self._refused >= _RUNS and measurable:
             self._pace(now, measured)
         return None
 
@@ -215,5 +219,5 @@ class Refusals:
         self._restart(now)
 
     def _restart(self, now: float) -> None:
-        self._sends = self._refused = self._accepted = self._sends_at_last = self._runs = 0
+        self._sends = self._refused = self._accepted = self._sends_at_last = 0
         self._since = now

@@ -1,7 +1,8 @@
 """The search for the limit by goodput: ramp up, then hold, and probe now and then.
 
 Rules
-- Probes are half an octave up or down, measured against the same server just before.
+- Probes are half an octave up or down, measured against the same server just before; after one
+  that was rejected a quarter, and further down where several were kept in a row.
 - Up is kept for clearly more goodput, down for hardly less: the same goodput with a shorter queue
   wins. What a probe did not show is not believed, and the next probe in that direction waits
   twice as long.
@@ -23,10 +24,10 @@ __all__ = ["SATURATED", "Phase", "Search"]
 SATURATED = 0.8
 """Share of the limit that must be in flight for a completion to say anything about it."""
 
-_STEP = 2**0.5
-_ELASTICITY = 0.1
-_SURE = 2.0
-_VARIANCE_DOWN, _VARIANCE_UP = 0.0064, 0.0016
+_STEP, _SMALL_STEP, _LARGE_STEP = 2**0.5, 2**0.25, 2.0
+_ELASTICITY = 0.07
+_SURE, _NOT_WORSE = 2.0, 0.25
+_VARIANCE_DOWN, _VARIANCE_UP = 0.0024, 0.0016
 _MUCH = 64
 _EPOCH = 3.0
 _PATIENCE_UP, _PATIENCE_DOWN = 8.0, 32.0
@@ -45,20 +46,35 @@ class Phase(StrEnum):
     DOWN = "probing down"
 
 
-class _Patience:
-    """How long to wait until a direction is probed again, in epochs."""
+class _Direction:
+    """How far the next probe in a direction goes, and how long it has to wait, in epochs."""
 
-    __slots__ = ("_most", "_since", "epochs")
+    __slots__ = ("_kept", "_most", "_since", "epochs", "step")
 
     def __init__(self, most: float, now: float) -> None:
         self._most = most
+        self._kept = 0
+        self.step = _STEP
         self.restart(now, 1.0)
 
     def restart(self, now: float, epochs: float) -> None:
         self.epochs = epochs
         self._since = now
 
+    def kept(self) -> None:
+        """A probe was worth it: the third and later ones in a row go further."""
+        self._kept += 1
+        self.step = _STEP if self._kept < 2 else _LARGE_STEP
+
+    def turned(self) -> None:
+        """The limit has grown: as if none had been kept."""
+        self._kept = 0
+        self.step = _STEP
+
     def rejected(self, now: float) -> None:
+        """The best may lie between: every second attempt is half as far."""
+        self._kept = 0
+        self.step = _SMALL_STEP if self.step == _STEP else _STEP
         self.restart(now, min(max(self.epochs, 1.0) * 2.0, self._most))
 
     def due(self, epoch: float) -> float:
@@ -95,8 +111,8 @@ class Search:
         self._base = Evidence(now)
         self._base_limit = self.limit
         self._usual = 0.0
-        self._up = _Patience(_PATIENCE_UP, now)
-        self._down = _Patience(_PATIENCE_DOWN, now)
+        self._up = _Direction(_PATIENCE_UP, now)
+        self._down = _Direction(_PATIENCE_DOWN, now)
 
     def ramp(self, limit: int, now: float, reason: str) -> None:
         """Start growing from `limit`."""
@@ -123,11 +139,15 @@ class Search:
         """Never above `bound` until further notice."""
         self.bound = max(1, min(bound, self.most))
 
+    @property
+    def held(self) -> bool:
+        """It is the bound that keeps the limit from growing."""
+        return self.phase is Phase.HOLD and self.limit >= 0.9 * self.bound
+
     def follow(self, bound: int, now: float) -> None:
-        """The bound has moved out; go along if it was what held us."""
-        held = self.phase is Phase.HOLD and self.limit >= 0.9 * self.bound
+        """The bound that held us has moved out."""
         self.confine(bound)
-        if held and self.bound > self.limit:
+        if self.bound > self.limit:
             self.limit = self.bound
             self.reason = f"trying {self.limit} again"
             self._measure(now)
@@ -183,7 +203,7 @@ class Search:
         at_bound = before >= self.bound
         self.reason = "at its ceiling" if at_bound else f"no more goodput above {before}"
         self._up.restart(now, 1.0)
-        self._down.restart(now, _AFTER_CEILING if at_bound else 1.0)
+        self._down.restart(now, _AFTER_CEILING if at_bound else 0.0)
         self.phase = Phase.HOLD
         self._measure(now)
 
@@ -216,13 +236,13 @@ class Search:
             self._next_check = evidence.n
         self._notice_change(now)
         full, variance = evidence.n >= much, evidence.variance()
-        higher = min(self.bound, math.ceil(self.limit * _STEP))
+        higher = min(self.bound, math.ceil(self.limit * self._up.step))
         epoch = _EPOCH * self.latency
         due_up = self._up.due(epoch) if higher > 1.02 * self.limit else math.inf
         due_down = self._down.due(epoch) if self.limit > self._floor else math.inf
         if due_down <= due_up:
             if now >= due_down and (full or variance <= _VARIANCE_DOWN / 2):
-                lower = min(math.ceil(self.limit / _STEP), self.limit - 1)
+                lower = min(math.ceil(self.limit / self._down.step), self.limit - 1)
                 self._probe(now, Phase.DOWN, max(self._floor, lower))
         elif now >= due_up and (full or variance <= _VARIANCE_UP / 2):
             self._probe(now, Phase.UP, higher)
@@ -232,8 +252,8 @@ class Search:
         latency = self._evidence.latency
         if self._usual and not 0.5 < latency / self._usual < 2.0:
             self._usual = latency
-            for patience in (self._up, self._down):
-                patience.restart(now, min(patience.epochs, 1.0))
+            for direction in (self._up, self._down):
+                direction.restart(now, min(direction.epochs, 1.0))
 
     def _probe(self, now: float, phase: Phase, limit: int) -> None:
         self._base, self._base_limit = self._evidence, self.limit
@@ -256,7 +276,7 @@ class Search:
         )
         if abs(margin) < _SURE * noise and not enough:
             return
-        if margin > (-0.5 * noise if down else noise):
+        if margin > (-_NOT_WORSE * noise if down else noise):
             self._accept(now, gain)
         else:
             self._reject(now)
@@ -268,6 +288,11 @@ class Search:
         self.phase = Phase.HOLD
         self._evidence.fade()
         self._next_check = self._evidence.n
+        if up:
+            self._up.turned()
+            self._down.turned()
+        else:
+            self._down.kept()
         self._up.restart(now, 0.0 if up else self._up.epochs)
         self._down.restart(now, self._down.epochs if up else self._down.epochs / 4.0)
         if up and gain > _STEEP * step:
