@@ -61,7 +61,7 @@ def test_a_start_opens_within_a_quarter_second() -> None:
     assert limiter.next_time(0.25) is None
 
 
-@pytest.mark.parametrize(("ceiling", "start"), [(1, 1), (64, 64), (256, 256), (1000, 256)])
+@pytest.mark.parametrize(("ceiling", "start"), [(1, 1), (64, 64), (256, 256), (1000, 512)])
 def test_a_ceiling_is_where_it_starts_up_to_a_point(ceiling: int, start: int) -> None:
     """Who sets a ceiling knows the server; a large one is reached in a second or two."""
     limiter = make(max_concurrency=ceiling)

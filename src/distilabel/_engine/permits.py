@@ -20,7 +20,7 @@ __all__ = [
 
 DEFAULT_START: Final = 32
 """The first limit. It doubles about once a latency, for as long as that brings more."""
-DEFAULT_START_WITH_CEILING: Final = 256
+DEFAULT_START_WITH_CEILING: Final = 512
 """The first limit of those who set `max_concurrency`, unless that is lower."""
 DEFAULT_MOST: Final = 4096
 """The limit never exceeds this, whatever the server does."""

@@ -31,7 +31,7 @@ _VARIANCE_DOWN, _VARIANCE_UP = 0.0024, 0.0016
 _MUCH = 64
 _EPOCH = 3.0
 _PATIENCE_UP, _PATIENCE_DOWN = 8.0, 32.0
-_AFTER_CEILING, _AFTER_CUT_UP = 8.0, 4.0
+_AFTER_CEILING, _AFTER_CUT_UP, _AFTER_CUT_DOWN = 16.0, 4.0, 8.0
 _STEEP = 0.6
 _TIMEOUTS, _TIMEOUT_SHARE = 5, 0.2
 _SMOOTHING = 0.05
@@ -60,6 +60,10 @@ class _Direction:
     def restart(self, now: float, epochs: float) -> None:
         self.epochs = epochs
         self._since = now
+
+    def small(self) -> None:
+        """Begin with a small step."""
+        self.step = _SMALL_STEP
 
     def kept(self) -> None:
         """A probe was worth it: the third and later ones in a row go further."""
@@ -131,7 +135,7 @@ class Search:
         self.reason = reason
         if self.phase is Phase.RAMP:
             self._up.restart(now, _AFTER_CUT_UP)
-            self._down.restart(now, _AFTER_CEILING)
+            self._down.restart(now, _AFTER_CUT_DOWN)
         self.phase = Phase.HOLD
         self._measure(now)
 
@@ -204,6 +208,8 @@ class Search:
         self.reason = "at its ceiling" if at_bound else f"no more goodput above {before}"
         self._up.restart(now, 1.0)
         self._down.restart(now, _AFTER_CEILING if at_bound else 0.0)
+        if at_bound:
+            self._down.small()
         self.phase = Phase.HOLD
         self._measure(now)
 
