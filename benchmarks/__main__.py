@@ -22,6 +22,7 @@ NAMES = (
     "display",
     "llama",
     "efficiency",
+    "collector",
     "rows",
     "ordering",
     "ray_actors",
