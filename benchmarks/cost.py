@@ -20,7 +20,7 @@ from benchmarks.spent import Load
 from benchmarks.tables import Bar, note, print_bars, print_table, size
 
 LEVELS = (64, 512)
-ROWS = size(4_000, 600)
+ROWS = size(3_000, 600)
 ROUNDS = size(3, 1)
 
 
