@@ -38,14 +38,12 @@ class Found:
     wall: float
     cpu: float
     """CPU seconds of the actors alone."""
-    peak: int
-    """Requests in flight at most."""
 
     @property
     def cells(self) -> tuple[str, ...]:
         """As the table shows it."""
         per_row = 1e3 * self.cpu / self.rows
-        return (str(self.actors), f"{self.rows / self.wall:,.0f}", f"{per_row:.2f}", str(self.peak))
+        return (str(self.actors), f"{self.rows / self.wall:,.0f}", f"{per_row:.2f}")
 
 
 def cpu_of_actors() -> float:
@@ -76,8 +74,7 @@ def measured(ray: Any, actors: int) -> Found:
             else:
                 seen += batch.num_rows
                 cpu = max(cpu, cpu_of_actors())
-    peak = int(endpoint.counted["peak_in_flight"])
-    return Found(actors=actors, rows=seen, wall=last - first, cpu=cpu - cpu_before, peak=peak)
+    return Found(actors=actors, rows=seen, wall=last - first, cpu=cpu - cpu_before)
 
 
 def main() -> None:
@@ -99,7 +96,7 @@ def main() -> None:
     print_table(
         f"{ROWS:,} rows in blocks of {ROWS_PER_BLOCK}, an endpoint that answers at once, "
         f"{os.cpu_count()} cores",
-        ("actors", "rows/s", "actors' CPU ms/row", "in flight at most"),
+        ("actors", "rows/s", "actors' CPU ms/row"),
         [one.cells for one in found],
     )
 
