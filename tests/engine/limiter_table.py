@@ -35,11 +35,11 @@ def main() -> None:
         )
     write("\nefficiency: greedy list scheduling over our time, runs of about a minute")
     for slots in (64, 512):
-        write(f"queues beyond {slots} slots           {minute(slots)}")
+        write(f"{f'queues beyond {slots} slots':32} {minute(slots)}")
     for slots in (64, 512):
         ceiling = LimiterSettings(max_concurrency=slots)
-        write(f"the same, max_concurrency={slots:<8} {minute(slots, settings=ceiling)}")
-    write(f"429 beyond 256                   {minute(256, admit=256)}")
+        write(f"{f'the same, max_concurrency={slots}':32} {minute(slots, settings=ceiling)}")
+    write(f"{'429 beyond 256':32} {minute(256, admit=256)}")
     write("\ntime of a small batch over one gather of all of it, idle endpoint, 20 seeds")
     for rows in (64, 256, 1000):
         ratios = [small_batch(rows, seed) for seed in range(20)]

@@ -248,8 +248,21 @@ def test_servers_nobody_tuned_for(held_out: HeldOut) -> None:
 
 
 @pytest.mark.prove
-def test_many_servers_nobody_tuned_for() -> None:
-    """The same for 95 of a hundred, of a thousand; most others have latencies of minutes."""
+@pytest.mark.xfail(
+    raises=AssertionError,
+    strict=False,
+    reason="some that collapse and also refuse, at random or by a quota, get less",
+)
+@settings(max_examples=1000, deadline=None)
+@given(servers())
+def test_many_servers_nobody_tuned_for(held_out: HeldOut) -> None:
+    """The same, over a thousand."""
+    assert play(held_out) >= 0.7
+
+
+@pytest.mark.prove
+def test_most_servers_nobody_tuned_for() -> None:
+    """Of a thousand, the same for 95 of a hundred, and none is stuck."""
     shares: list[float] = []
 
     @settings(max_examples=1000, deadline=None, database=None)

@@ -36,6 +36,11 @@ def test_the_nine_servers(name: str, seed: int) -> None:
     assert all(1 <= limit <= 4096 for limit in got.outcome.limits)
 
 
+def test_a_wall_is_tried_again_only_where_the_limit_stands_at_it() -> None:
+    """It does not move out unseen, so that the next probe up would run far into it."""
+    assert score("D", 5).refused <= 0.005
+
+
 @pytest.mark.parametrize("name", "ABCDGHI")
 def test_the_limit_comes_to_rest(name: str) -> None:
     """In the last third it stays within a factor of three: a probe up and a probe down."""

@@ -64,8 +64,8 @@ class Bucket:
 class RateGate:
     """Sends per second that the server was seen to accept.
 
-    A little below the measured rate at first, then, once tried, quadratically more with the time
-    that passes without a refusal. A gate that has grown fourfold limits nothing and is dropped.
+    `rate` at first, then, once tried, quadratically more with the time that passes without a
+    refusal. A gate that has grown fourfold limits nothing and is dropped.
     """
 
     __slots__ = ("_bucket", "_grown_at", "_quiet_since", "base")
@@ -82,7 +82,7 @@ class RateGate:
 
     @property
     def grown(self) -> bool:
-        """The rate is above the one that was measured."""
+        """The rate is above the one it began with."""
         return self._bucket.rate > 1.02 * self.base
 
     def ready(self, now: float) -> bool:
