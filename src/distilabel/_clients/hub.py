@@ -26,7 +26,7 @@ from distilabel._clients.answers import (
 )
 from distilabel._clients.clocks import token_clock
 from distilabel._clients.failures import classify, is_usable
-from distilabel._clients.transport import PLACEHOLDER, Exchange, current_exchange
+from distilabel._clients.transport import PLACEHOLDER, Exchange
 from distilabel.config import FIRST_TOKEN_TIMEOUT
 from distilabel.records import Answer, Failure, Request
 
@@ -107,18 +107,15 @@ class HubClient:
 
     async def complete(self, request: Request) -> Answer | Failure:
         """Send one request once."""
-        exchange = Exchange()
-        token = current_exchange.set(exchange)
         answer, error = None, None
-        try:
-            answer = await self._send(request, exchange)
-        except Exception as raised:  # noqa: BLE001 - a border: the wire says what it means
-            error = raised
-            answer = _parse(request, exchange)
-        finally:
-            current_exchange.reset(token)
-        if answer is None or not is_usable(answer, exchange, request):
-            return _explained(classify(exchange, request, error, answer), request)
+        with Exchange() as exchange:
+            try:
+                answer = await self._send(request, exchange)
+            except Exception as raised:  # noqa: BLE001 - a border: the wire says what it means
+                error = raised
+                answer = _parse(request, exchange)
+            if answer is None or not is_usable(answer, exchange, request):
+                return _explained(classify(exchange, request, error, answer), request)
         if exchange.repaired:
             answer = replaced(answer)
         if request.prompt is not None and not request.logprobs:

@@ -22,7 +22,7 @@ from distilabel._clients.answers import (
 )
 from distilabel._clients.clocks import token_clock
 from distilabel._clients.failures import classify, is_usable
-from distilabel._clients.transport import PLACEHOLDER, Exchange, current_exchange
+from distilabel._clients.transport import PLACEHOLDER, Exchange
 from distilabel.config import FIRST_TOKEN_TIMEOUT
 from distilabel.records import Answer, Failure, Request
 
@@ -55,17 +55,14 @@ class OpenAIClient:
 
     async def complete(self, request: Request) -> Answer | Failure:
         """Send one request once."""
-        exchange = Exchange()
-        token = current_exchange.set(exchange)
         answer, error = None, None
-        try:
-            answer = await self._send(request, exchange)
-        except Exception as raised:  # noqa: BLE001 - a border: the wire says what it means
-            error = raised
-        finally:
-            current_exchange.reset(token)
-        if answer is None or not is_usable(answer, exchange, request):
-            return classify(exchange, request, error, answer)
+        with Exchange() as exchange:
+            try:
+                answer = await self._send(request, exchange)
+            except Exception as raised:  # noqa: BLE001 - a border: the wire says what it means
+                error = raised
+            if answer is None or not is_usable(answer, exchange, request):
+                return classify(exchange, request, error, answer)
         if exchange.repaired:
             answer = replaced(answer)
         return with_headers(answer, exchange.headers)

@@ -18,7 +18,7 @@ import httpx2
 
 from distilabel._clients.failures import classify
 from distilabel._clients.targets import Target
-from distilabel._clients.transport import Exchange, current_exchange
+from distilabel._clients.transport import Exchange
 from distilabel.errors import run_error
 from distilabel.records import Failure, FailureKind, Request, Server
 
@@ -88,19 +88,16 @@ async def _ask_again(session: httpx2.AsyncClient, url: str) -> Any:
 
 async def _ask(session: httpx2.AsyncClient, url: str) -> Any:
     """The JSON behind `url`, or a `Failure`."""
-    exchange = Exchange()
-    token = current_exchange.set(exchange)
     error: Exception | None = None
-    try:
-        async with asyncio.timeout(PROBE_TIMEOUT):
-            response = await session.get(url)
-        if response.status_code == 200:
-            return response.json()
-    except (httpx2.HTTPError, TimeoutError, ValueError) as raised:
-        error = raised
-    finally:
-        current_exchange.reset(token)
-    return classify(exchange, Request(ordinal=-1), error)
+    with Exchange() as exchange:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                response = await session.get(url)
+            if response.status_code == 200:
+                return response.json()
+        except (httpx2.HTTPError, TimeoutError, ValueError) as raised:
+            error = raised
+        return classify(exchange, Request(ordinal=-1), error)
 
 
 def _served(models: Any) -> list[dict[str, Any]]:

@@ -18,11 +18,11 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -77,7 +77,10 @@ class WireError(httpx2.TransportError):
 
 @dataclass(slots=True)
 class Exchange:
-    """What one attempt did on the wire, filled in by the transport as it happens."""
+    """What one attempt did on the wire, filled in by the transport as it happens.
+
+    As a context manager it is the one that the running task's requests are noted in.
+    """
 
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -88,6 +91,7 @@ class Exchange:
     """Whether U+FFFD stands where the body was no UTF-8."""
     secrets: tuple[SecretStr, ...] = ()
     """What was sent and must not be shown."""
+    _outer: Token[Exchange] = field(init=False, repr=False)
 
     def body(self) -> bytes | None:
         """The decoded body, if it was read to its end."""
@@ -97,6 +101,17 @@ class Exchange:
             return self.response.content
         except httpx2.ResponseNotRead:
             return None
+
+    def __enter__(self) -> Self:
+        """What is sent from here on is noted in this exchange."""
+        self._outer = current_exchange.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Lets go of the response, too: a connection keeps the context in which it was opened, and
+        so the first of its exchanges, for as long as it is open."""
+        current_exchange.reset(self._outer)
+        self.response = None
 
 
 current_exchange: ContextVar[Exchange] = ContextVar("current_exchange")

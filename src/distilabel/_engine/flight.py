@@ -75,6 +75,8 @@ class Flight:
 
     def leave(self, seat: Seat) -> None:
         self._seats.discard(seat)
+        # Its task has a context that has the seat: a circle, and everything the row touched in it.
+        seat.task = None
         self.make_room()
 
     def make_room(self) -> None:
