@@ -18,7 +18,7 @@ from distilabel._clients.transport import Exchange
 from distilabel._engine.flight import Seat
 from distilabel._engine.retry import Tries
 from distilabel.records import Request
-from distilabel.testing import SimulatedEndpoint
+from distilabel.testing import Fault, Respond, SimulatedEndpoint
 
 ROWS, AT_ONCE = 200, 4
 TIMERS = 110
@@ -40,14 +40,19 @@ def uncollected() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("faults", [(), (Fault(Respond(422), every=2),)], ids=["well", "refused"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("use_openai_client", [False, True], ids=["hub", "openai"])
 def test_nothing_of_a_row_waits_for_the_collector(
-    simulated_endpoint: Callable[..., SimulatedEndpoint], *, use_openai_client: bool, stream: bool
+    simulated_endpoint: Callable[..., SimulatedEndpoint],
+    *,
+    use_openai_client: bool,
+    stream: bool,
+    faults: tuple[Fault, ...],
 ) -> None:
     """However many rows were sent, what is left is what open connections and timers remember."""
     with InferenceEndpointsLLM(
-        base_url=simulated_endpoint().url,
+        base_url=simulated_endpoint(faults=faults).url,
         use_openai_client=use_openai_client,
         stream=stream,
         max_concurrency=AT_ONCE,

@@ -112,7 +112,7 @@ class HubClient:
             try:
                 answer = await self._send(request, exchange)
             except Exception as raised:  # noqa: BLE001 - a border: the wire says what it means
-                error = raised
+                error = raised.with_traceback(None)  # it would keep this frame alive
                 answer = _parse(request, exchange)
             if answer is None or not is_usable(answer, exchange, request):
                 return _explained(classify(exchange, request, error, answer), request)

@@ -60,7 +60,7 @@ class OpenAIClient:
             try:
                 answer = await self._send(request, exchange)
             except Exception as raised:  # noqa: BLE001 - a border: the wire says what it means
-                error = raised
+                error = raised.with_traceback(None)  # it would keep this frame alive
             if answer is None or not is_usable(answer, exchange, request):
                 return classify(exchange, request, error, answer)
         if exchange.repaired:

@@ -96,7 +96,7 @@ async def _ask(session: httpx2.AsyncClient, url: str) -> Any:
             if response.status_code == 200:
                 return response.json()
         except (httpx2.HTTPError, TimeoutError, ValueError) as raised:
-            error = raised
+            error = raised.with_traceback(None)  # it would keep this frame alive
         return classify(exchange, Request(ordinal=-1), error)
 
 
