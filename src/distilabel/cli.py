@@ -362,11 +362,14 @@ def status(output: Path, *, as_json: bool) -> int:
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--input", "source", help="Where the input is now, if it has moved.")
 def export(output: Path, source: str | None) -> int:
-    """Write what is finished so far of the run to OUTPUT; also while it goes on."""
-    from distilabel.runs import export_run
+    """Write what is finished so far of the run to OUTPUT; also while it goes on.
 
-    done = export_run(output, source)
-    click.echo(f"{done.rows} rows written to {_shown(output)}", err=True)
+    The folder of a run with --ray needs none: its files hold every finished row already.
+    """
+    from distilabel.commands import export as export_finished
+
+    rows = export_finished(output, source)
+    click.echo(f"{rows} rows written to {_shown(output)}", err=True)
     return 0
 
 

@@ -15,12 +15,12 @@ from distilabel.llms.huggingface import InferenceEndpointsLLM
 from distilabel.progress import open_progress, safe_text
 from distilabel.rows import RowSource, open_rows
 from distilabel.run_state import RunEnding
-from distilabel.runs import RunOptions
+from distilabel.runs import RunOptions, RunStatus
 from distilabel.runs.publishing import about_run, check_repository, push_output
 from distilabel.runs.runner import Run
 from distilabel.runs.spool import spool_stream
 
-__all__ = ["GenerateSettings", "generate", "show_status"]
+__all__ = ["GenerateSettings", "export", "generate", "show_status"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,20 +174,45 @@ def _schema(path: Path) -> Any:
         raise ConfigurationError(f"--schema: {path} is not JSON: {error}") from None
 
 
-def show_status(output: Path, *, as_json: bool) -> str:
-    """What the journal beside `output` says, for a person or a program."""
+def _over_ray(output: Path) -> bool:
+    """Whether `output` is a folder, as runs over Ray write it; one may not be there yet."""
+    return output.is_dir() or not output.suffix
+
+
+def _read_status(output: Path) -> RunStatus:
+    if _over_ray(output):
+        from distilabel.ray.status import read_status as read_folder
+
+        return read_folder(output)
     from distilabel.runs import read_status
 
-    found = read_status(output)
+    return read_status(output)
+
+
+def export(output: Path, source: str | None) -> int:
+    """Write what is finished so far to `output`; gives back how many rows that is."""
+    if _over_ray(output):
+        from distilabel.ray.status import refuse_export
+
+        refuse_export(output)
+    from distilabel.runs import export_run
+
+    return export_run(output, source).rows
+
+
+def show_status(output: Path, *, as_json: bool) -> str:
+    """How the run stands that writes `output`, for a person or a program."""
+    found = _read_status(output)
     if as_json:
         return json.dumps({**asdict(found), "pending": found.pending}, ensure_ascii=False)
     total = "?" if found.total is None else f"{found.total:,}"
     lines = [
         f"{found.output}: {found.ok:,} ok, {found.failed:,} failed of {total} rows",
         f"tokens: {found.tokens.input_tokens:,} in, {found.tokens.output_tokens:,} out",
-        f"attempts: {found.attempts:,}",
-        f"running: {found.running or 'no'}",
     ]
+    if found.attempts is not None:
+        lines.append(f"attempts: {found.attempts:,}")
+    lines.append(f"running: {found.running or 'no'}")
     for group in found.failures:
         said = safe_text(group.message)
         lines.append(f"failed: {group.count:,} x {said} (row {group.example_ordinal}, for one)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,59 @@ def test_pauses_and_the_ceiling_are_shared(
     assert during == []
     assert sorted(questions(endpoint)) == sorted(set(questions(endpoint)))
     assert sum(row["error"] is None for row in rows_in(shards)) == 398
+
+
+def most_at_once(*endpoints: SimulatedEndpoint) -> int:
+    """Generating requests in flight at one instant at most, at all endpoints together."""
+    seen = [record for endpoint in endpoints for record in endpoint.generations]
+    ends = [(record.end, -1) for record in seen if record.end is not None]
+    changes = sorted([(record.arrival, 1) for record in seen] + ends)
+    return max(accumulate(change for _, change in changes))
+
+
+@pytest.mark.prove
+def test_several_endpoints_share_a_jobs_rows_and_ceiling(
+    ray_session: Path, simulated_endpoint: Make, tmp_path: Path, shards: Path
+) -> None:
+    """Every row once, both endpoints used alike, and no more in flight at both than the ceiling."""
+    first, second = (simulated_endpoint(flavor="vllm", latency=Latency(0.05)) for _ in range(2))
+    path = write_rows(tmp_path / "in.jsonl", 600)
+    with InferenceEndpointsLLM(base_url=[first.url, second.url], max_concurrency=12) as llm:
+        ds = generate_ray(read_rows(str(path)), llm, actors=3, rows_per_block=32, max_new_tokens=4)
+        write_shards(ds, shards)
+    found = rows_in(shards)
+    assert len({row["row_id"] for row in found}) == len(found) == 600
+    assert [row["id"] for row in found if row["error"] is not None] == [None, 5]
+    answered = [questions(first), questions(second)]
+    assert sorted([*answered[0], *answered[1]]) == sorted(
+        f"Question {n}?" for n in range(600) if n not in {3, 5}
+    )
+    assert min(map(len, answered)) > 150  # the first to be asked looks slow for a while
+    assert 9 <= most_at_once(first, second) <= 12
+
+
+@pytest.mark.prove
+def test_a_pause_is_its_endpoints_alone(
+    ray_session: Path, simulated_endpoint: Make, tmp_path: Path, shards: Path
+) -> None:
+    """After one endpoint's Retry-After no worker sends to it, and the other goes on answering."""
+    throttle = Fault(Throttle(2.0), nth=60)
+    first = simulated_endpoint(flavor="vllm", latency=Latency(0.05), faults=(throttle,))
+    second = simulated_endpoint(flavor="vllm", latency=Latency(0.05))
+    path = write_rows(tmp_path / "in.jsonl", 1200)
+    with InferenceEndpointsLLM(base_url=[first.url, second.url], max_concurrency=12) as llm:
+        ds = generate_ray(read_rows(str(path)), llm, actors=3, rows_per_block=32, max_new_tokens=4)
+        write_shards(ds, shards)
+    refused = next(r for r in first.generations if r.status == 429)
+    assert refused.end is not None
+    during = [
+        [r for r in endpoint.generations if 0.6 < r.arrival - refused.end < 1.9]
+        for endpoint in (first, second)
+    ]
+    assert during[0] == []
+    assert len(during[1]) > 50
+    assert most_at_once(first, second) <= 12
+    assert sum(row["error"] is None for row in rows_in(shards)) == 1198
 
 
 @pytest.mark.prove

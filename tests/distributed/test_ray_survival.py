@@ -191,6 +191,7 @@ def test_a_killed_driver_is_gone_on_with(
         for identity in pq.read_table(note).column("row_id").to_pylist()
     }
     assert 0 < len(done) < 3000
+    assert f"{len(done):,} ok, 0 failed of 3,000 rows" in run("status", shards).stdout
     finished = run(*words, RAY_TMPDIR=short_folder)
     assert finished.returncode == 0, finished.stderr
     assert [row["id"] for row in rows_in(shards)] == list(range(3000))
@@ -226,6 +227,11 @@ def test_failed_rows_and_interrupts_over_ray(
     assert second.returncode == 2, second.stderr
     last = json.loads(second.stdout.splitlines()[-1])
     assert (last["ok"], last["failed"]) == (599, 1)
+    (group,) = json.loads(run("status", shards, "--json").stdout)["failures"]
+    told = ("kind", "status", "message", "hint", "count", "example_ordinal")
+    assert {name: group[name] for name in told} == {
+        name: last["failures"][0][name] for name in told
+    }
     endpoint.clear_faults()
     third = run(*words, RAY_TMPDIR=short_folder)
     assert third.returncode == 0, third.stderr

@@ -136,7 +136,11 @@ class _Execution:
         names = file.layout.schema.names
         planner = RowPlanner(run.llm, names, run.options)
         planner.output_columns().refuse_clash([*names, ROW_ID])
-        spec = {**run.llm.fingerprint(run.options.parameters), **run.options.fingerprint()}
+        spec = {
+            **run.llm.fingerprint(run.options.parameters),
+            **run.options.fingerprint(),
+            "column_prefix": run.options.column_prefix,
+        }
         marker = Marker.of(spec, file)
         if before is not None:
             before.refuse_other(marker, file, run.output)

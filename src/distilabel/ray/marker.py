@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from distilabel._engine.journal.header import Header, refuse_other_spec, unreadable
-from distilabel.errors import ConfigurationError, FingerprintError, StorageError
+from distilabel._engine.journal.header import Header, refuse_other_spec
+from distilabel.errors import ConfigurationError, DamagedError, FingerprintError, StorageError
 from distilabel.ray.source import RowFile
 
-__all__ = ["Marker", "check_folder"]
+__all__ = ["Marker", "check_folder", "marker_path"]
 
 _NAME: Final = "_distilabel_run.json"
 _FILES: Final = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".gz", ".zst")
@@ -40,20 +40,30 @@ class Marker:
         """The marker in `output`; None where nothing was begun.
 
         Raises:
-            DamagedError: it cannot be read.
+            DamagedError: it is not what was written.
+            StorageError: it cannot be read.
         """
-        path = output / _NAME
+        path = marker_path(output)
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
             header = Header.decode(said["header"].encode(), bytes.fromhex(said["checksum"]))
             rows, digest = int(said["rows"]), str(said["digest"])
         except FileNotFoundError:
             return None
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise unreadable(path) from None
+            raise _damaged(path) from None
         if header is None:
-            raise unreadable(path)
+            raise _damaged(path)
         return cls(header=header, rows=rows, digest=digest)
+
+    @property
+    def prefix(self) -> str:
+        """Before the names of the columns that the run adds."""
+        return str(self.header.spec.get("column_prefix", ""))
 
     def write(self, output: Path) -> None:
         """Put it into `output`, whole or not at all."""
@@ -71,7 +81,7 @@ class Marker:
                 json.dump(said, file)
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(output / _NAME)
+            beside.replace(marker_path(output))
         except OSError as error:
             raise StorageError(f"{output} cannot be written: {error.strerror}.") from error
 
@@ -81,6 +91,18 @@ class Marker:
         if file.earlier_digest not in {None, self.digest}:
             differences = {"input rows": ("as their results were made", "changed")}
             raise FingerprintError(str(output), differences)
+
+
+def marker_path(output: Path) -> Path:
+    """Where the marker of an output is."""
+    return output / _NAME
+
+
+def _damaged(path: Path) -> DamagedError:
+    return DamagedError(
+        f"{path} is damaged, so the files beside it cannot be trusted to be this run's. Use "
+        "--fresh to start over, or write to another output."
+    )
 
 
 def check_folder(output: Path) -> None:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from distilabel.errors import ConfigurationError
+from distilabel.errors import ConfigurationError, DamagedError, StorageError
 from distilabel.ray.package import ray_package
 from distilabel.ray.source import ROW_ID
 from distilabel.rows.arrow import pyarrow
@@ -88,23 +88,38 @@ def write_shards(
 
 
 def read_standing(
-    output: str | os.PathLike[str], *, prefix: str = "", retry_failed: bool = False
+    output: str | os.PathLike[str],
+    *,
+    prefix: str = "",
+    retry_failed: bool = False,
+    tell: Callable[[str, str], None] | None = None,
 ) -> Standing:
-    """Count what is done.
+    """Count what is done; also while a run goes on.
 
     Args:
         output: the folder.
         prefix: the column prefix of the run.
         retry_failed: take failed rows out, so that the next run does them again.
+        tell: is given the `row_id` and the first error of each failed row.
+
+    Raises:
+        DamagedError: a shard is not what was written.
+        StorageError: a shard cannot be read.
     """
     ok = failed = given = made = 0
+    names = [f"{prefix}{name}" for name in _COUNTED] + [ROW_ID] * (tell is not None)
     for shard in _shards(Path(output)):
-        table = _columns(shard, [f"{prefix}{name}" for name in _COUNTED])
+        table = _columns(shard, names)
+        if table is None:
+            continue
         errors, input_tokens, output_tokens = (table.column(n).to_pylist() for n in range(3))
         given += sum(filter(None, input_tokens))
         made += sum(filter(None, output_tokens))
-        bad = sum(map(_is_failure, errors))
+        reasons = [_failure_of(error) for error in errors]
+        bad = table.num_rows - reasons.count(None)
         ok += table.num_rows - bad
+        if bad and tell is not None:
+            _tell_failed(table.column(ROW_ID).to_pylist(), reasons, tell)
         if bad and retry_failed:
             _take_out_failed(shard, checkpoint_of(output), f"{prefix}error")
         failed += bad
@@ -142,13 +157,33 @@ def _noted(checkpoint: Path, shard: Path) -> Path | None:
 
 
 def _columns(shard: Path, names: list[str]) -> Any:
-    return pyarrow("shards").parquet.read_table(shard, columns=names, partitioning=None)
+    """Columns of a shard; None where the run that begins has just taken it out."""
+    pa = pyarrow("shards")
+    try:
+        return pa.parquet.read_table(shard, columns=names, partitioning=None)
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise StorageError(f"{shard} cannot be read: {error.strerror}.") from error
+        raise DamagedError(
+            f"{shard} is damaged. Remove it together with "
+            f"{_noted(checkpoint_of(shard.parent), shard)}: the next run does its rows again."
+        ) from error
 
 
-def _is_failure(error: Any) -> bool:
-    """Whether an `error` is one: text, or a list of it, that is no mere warning."""
+def _failure_of(error: Any) -> str | None:
+    """The first text in an `error` (text, or a list of it) that is no mere warning."""
     said = error if isinstance(error, list) else [error]
-    return any(text is not None and not text.startswith(WARNING) for text in said)
+    return next((text for text in said if text is not None and not text.startswith(WARNING)), None)
+
+
+def _tell_failed(
+    identities: list[str], reasons: list[str | None], tell: Callable[[str, str], None]
+) -> None:
+    for identity, reason in zip(identities, reasons, strict=True):
+        if reason is not None:
+            tell(identity, reason)
 
 
 def _take_out_failed(shard: Path, checkpoint: Path, error: str) -> None:
@@ -156,7 +191,7 @@ def _take_out_failed(shard: Path, checkpoint: Path, error: str) -> None:
     pa = pyarrow("shards")
     pq = pa.parquet
     table = pq.read_table(shard, partitioning=None)
-    kept = table.filter(pa.array([not _is_failure(said) for said in table[error].to_pylist()]))
+    kept = table.filter(pa.array([_failure_of(said) is None for said in table[error].to_pylist()]))
     note = _noted(checkpoint, shard)
     assert note is not None
     if not kept.num_rows:

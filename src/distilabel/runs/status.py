@@ -18,14 +18,15 @@ __all__ = ["RunStatus", "export_run", "read_status"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
-    """What the journal beside an output says."""
+    """How the run stands that writes an output."""
 
     output: str
     total: int | None
     """Rows of the input; `None` while it is being looked at."""
     ok: int
     failed: int
-    attempts: int
+    attempts: int | None
+    """`None` where it is not kept: in the shards of a run over Ray."""
     tokens: TokenCount
     failures: tuple[FailureGroup, ...]
     running: str | None

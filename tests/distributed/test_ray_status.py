@@ -1,0 +1,259 @@
+"""Looking at a run over Ray from outside: `status` and `export` of a folder, without Ray."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from command import environment, run
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from distilabel._engine.journal import journal_path
+from distilabel._engine.journal.lock import hold
+from distilabel.commands import show_status
+from distilabel.errors import ConfigurationError, DamagedError, FingerprintError
+from distilabel.ray.marker import Marker, marker_path
+from distilabel.ray.shards import checkpoint_of
+from distilabel.ray.source import ROW_ID, look_through
+from distilabel.ray.status import read_status, refuse_export, told_failure
+from distilabel.records import Failure, FailureKind
+from distilabel.run_state import TokenCount
+
+TOO_LONG = "row 400: 9000 tokens are too many (after 2 attempts) Hint: shorten it"
+FILTERED = "content: filtered"
+WITHOUT_PROOF = '{"header": "{}", "checksum": "00", "rows": 10, "digest": ""}'
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Where a run writes."""
+    return tmp_path / "answers"
+
+
+def begin(output: Path, rows: int = 10, **spec: Any) -> Marker:
+    """A run of so many rows begins: its folder and marker are there."""
+    path = output.with_name("in.jsonl")
+    lines = (json.dumps({"prompt": f"Question {n}?"}) for n in range(rows))
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    marker = Marker.of({"column_prefix": "", **spec}, look_through(str(path)))
+    marker.write(output)
+    return marker
+
+
+def write_shard(
+    output: Path, first: int, errors: list[Any], *, prefix: str = "", noted: bool = True
+) -> Path:
+    """A shard of the rows from `first` on as Ray writes it, and the commit of it."""
+    identities = [f"{first + n:012d}-{n:032x}" for n in range(len(errors))]
+    counts = [None if error else 2 for error in errors]
+    text = pa.list_(pa.string()) if list in map(type, errors) else pa.string()
+    said = pa.array(errors, type=text)
+    columns = {"error": said, "input_tokens": counts, "output_tokens": counts}
+    named = {f"{prefix}{name}": column for name, column in columns.items()}
+    table = pa.table({ROW_ID: identities, **named})
+    checkpoint_of(output).mkdir(exist_ok=True)
+    path = output / f"block{first}-0.parquet"
+    pq.write_table(table, path)
+    note = "block{}.parquet" if noted else "block{}.pending.parquet"
+    pq.write_table(table.select([ROW_ID]), checkpoint_of(output) / note.format(first))
+    return path
+
+
+def test_a_killed_run_is_counted_by_what_is_committed(output: Path) -> None:
+    """A shard whose commit a kill prevented holds no result; its rows are pending."""
+    begin(output)
+    write_shard(output, 0, [None, None, None])
+    write_shard(output, 3, [None, "row 400: bad"], noted=False)
+    found = read_status(output)
+    assert (found.total, found.ok, found.failed, found.pending) == (10, 3, 0, 7)
+    assert found.tokens == TokenCount(input_tokens=6, output_tokens=6)
+    assert found.failures == ()
+    assert found.running is None
+
+
+def test_failures_are_grouped_by_reason(output: Path) -> None:
+    """Numbers make no other reason, a warning is none, and a row of several answers is one row."""
+    begin(output)
+    write_shard(output, 0, [None, TOO_LONG, "warning: odd"])
+    write_shard(output, 3, [TOO_LONG.replace("9000", "8000"), FILTERED])
+    write_shard(output, 5, [["warning: odd", TOO_LONG], ["warning: odd", None], None])
+    found = read_status(output)
+    assert (found.ok, found.failed, found.pending) == (4, 4, 2)
+    first, second = found.failures
+    assert (first.kind, first.status, first.count) == (FailureKind.ROW, 400, 3)
+    assert (first.message, first.hint) == ("9000 tokens are too many", "shorten it")
+    assert first.example_ordinal == 1
+    assert (second.kind, second.message, second.count) == (FailureKind.CONTENT, "filtered", 1)
+    assert second.example_ordinal == 4
+
+
+def test_a_prefix_is_the_runs_own(output: Path) -> None:
+    """The columns are those of the run's prefix, even where the input has an `error` too."""
+    begin(output, column_prefix="judge_")
+    path = write_shard(output, 0, [None, FILTERED], prefix="judge_")
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("error", pa.array(["mine", "mine"])), path)
+    found = read_status(output)
+    assert (found.ok, found.failed, found.tokens.output_tokens) == (1, 1, 2)
+
+
+def test_another_prefix_is_another_run(output: Path) -> None:
+    """Shards with two sets of columns would be of no use: going on is refused by name."""
+    before = begin(output, column_prefix="a_")
+    after = begin(output.with_name("other"), column_prefix="b_")
+    file = look_through(str(output.with_name("in.jsonl")), earlier=10)
+    with pytest.raises(FingerprintError, match="column_prefix"):
+        before.refuse_other(after, file, output)
+
+
+def test_who_writes_is_said(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock's holder is named, also before the input was counted, and however it is called."""
+    with hold(journal_path(output)):
+        found = read_status(output)
+        assert found.running is not None
+        assert "process" in found.running
+        assert (found.total, found.pending, found.ok) == (None, None, 0)
+        assert "0 ok, 0 failed of ? rows" in show_status(output, as_json=False)
+        begin(output)
+        assert "running: process" in show_status(output, as_json=False)
+        monkeypatch.chdir(output)
+        assert read_status(Path()).running == found.running
+    assert read_status(output).running is None
+
+
+def test_a_shard_that_goes_meanwhile_is_passed_over(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that begins takes out what failed; who looks just then sees the rest."""
+    begin(output)
+    write_shard(output, 0, [None])
+    gone = write_shard(output, 1, [FILTERED])
+    read = pq.read_table
+
+    def slow(path: Path, **options: Any) -> Any:
+        gone.unlink(missing_ok=True)
+        return read(path, **options)
+
+    monkeypatch.setattr(pq, "read_table", slow)
+    found = read_status(output)
+    assert (found.ok, found.failed) == (1, 0)
+
+
+def test_a_damaged_shard_is_named_with_its_cure(output: Path) -> None:
+    """What is no Parquet is an error that says what to remove, and removing it mends it."""
+    begin(output)
+    write_shard(output, 0, [None])
+    path = write_shard(output, 1, [None, None])
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(DamagedError, match=r"block1-0\.parquet is damaged\. Remove it") as caught:
+        read_status(output)
+    note = checkpoint_of(output) / "block1.parquet"
+    assert str(note) in str(caught.value)
+    path.unlink()
+    note.unlink()
+    assert read_status(output).pending == 9
+
+
+@pytest.mark.parametrize("said", ["", "{}", "[]", WITHOUT_PROOF])
+def test_a_damaged_marker_is_an_error(output: Path, said: str) -> None:
+    """Settings that cannot be trusted are said to be so, and what to do."""
+    begin(output)
+    marker_path(output).write_text(said, encoding="utf-8")
+    for look in (read_status, refuse_export):
+        with pytest.raises(DamagedError, match=r"_distilabel_run\.json is damaged.*--fresh"):
+            look(output)
+
+
+@pytest.mark.parametrize("name", ["mine", "nowhere"])
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path, name: str) -> None:
+    """Some folder, or none, is exit code 1 with the file that is missing."""
+    (tmp_path / "mine").mkdir()
+    for command in ("status", "export"):
+        done = run(command, tmp_path / name)
+        assert done.returncode == 1
+        assert f"there is no run on {tmp_path / name}" in done.stderr
+        assert "_distilabel_run.json does not exist" in done.stderr
+
+
+def test_export_says_where_the_rows_are(output: Path) -> None:
+    """The shards are the output; the message's own line gives the rows in the input's order."""
+    begin(output)
+    write_shard(output, 9, [None])
+    write_shard(output, 10, [None, FILTERED])
+    done = run("export", output)
+    assert done.returncode == 1
+    table = eval(done.stderr.strip().rpartition("row_id: ")[2], {"pyarrow": pa})
+    assert [int(identity.split("-")[0]) for identity in table[ROW_ID].to_pylist()] == [9, 10, 11]
+
+
+def test_status_without_ray(output: Path) -> None:
+    """The command shows the same as for one process, with a Python that has no Ray."""
+    begin(output)
+    write_shard(output, 0, [None, TOO_LONG])
+    without_ray = "import sys; sys.modules['ray'] = None; from distilabel.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", without_ray, "status", str(output)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{output}: 1 ok, 1 failed of 10 rows",
+        "tokens: 2 in, 2 out",
+        "running: no",
+        "failed: 1 x 9000 tokens are too many (row 1, for one)",
+    ]
+
+
+def test_status_for_programs(output: Path) -> None:
+    """One JSON object with the keys of a run of one process; what is not kept is null."""
+    begin(output)
+    write_shard(output, 0, [None, TOO_LONG])
+    said = json.loads(run("status", output, "--json").stdout)
+    found = asdict(read_status(output))
+    assert said == {**json.loads(json.dumps(found)), "pending": 8}
+    assert said["attempts"] is None
+    assert said["tokens"] == {"input_tokens": 2, "output_tokens": 2}
+    (group,) = said["failures"]
+    assert (group["status"], group["count"], group["example_ordinal"]) == (400, 1, 1)
+
+
+@given(
+    st.sampled_from(FailureKind),
+    st.text(),
+    st.none() | st.integers(100, 599),
+    st.integers(1, 9),
+    st.none() | st.text(min_size=1),
+)
+@example(FailureKind.ROW, "a: b (after 3 attempts) Hint: none", 400, 2, "two\nlines")
+def test_a_failure_is_known_by_its_text(
+    kind: FailureKind, message: str, status: int | None, attempts: int, hint: str | None
+) -> None:
+    """What is read back from a shard describes itself in the words that stand there."""
+    failure = Failure(kind=kind, message=message, status=status, attempts=attempts, hint=hint)
+    told = told_failure(failure.describe())
+    assert told.describe() == failure.describe()
+    assert (told.kind, told.status) == (kind, status)
+
+
+def test_a_text_in_another_hand_is_a_rows_failure() -> None:
+    """An `error` that we did not write is still a reason."""
+    told = told_failure("it broke")
+    assert (told.kind, told.message) == (FailureKind.ROW, "it broke")
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    """What has the name of a file is looked up as the output of one process."""
+    with pytest.raises(ConfigurationError, match=r"out.jsonl.journal does not exist"):
+        show_status(tmp_path / "out.jsonl", as_json=False)
