@@ -88,6 +88,17 @@ def test_a_faster_endpoint_has_more_in_flight() -> None:
     assert slow.limiter.in_flight == 4
 
 
+def test_a_cold_start_is_soon_forgotten() -> None:
+    """One slow answer at the beginning counts as one of many, a change of pace as what it is."""
+    member = pool_of("a").members[0]
+    for latency in [5.0] + [0.1] * 19:
+        member.answered(latency)
+    assert member.latency == pytest.approx(0.345)
+    for _ in range(60):
+        member.answered(2.0)
+    assert member.latency == pytest.approx(2.0, rel=0.05)
+
+
 def test_the_ceiling_holds_for_all_together() -> None:
     """`max_concurrency` is the pool's: then nothing goes, and only an end helps."""
     pool = pool_of("a", "b", max_concurrency=5)

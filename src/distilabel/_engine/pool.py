@@ -61,7 +61,9 @@ class Member:
     answered_before: int = 0
     """The pool's answers when the first of these failed."""
     latency: float | None = None
-    """Of its answers, in seconds, smoothed."""
+    """Of its answers, in seconds: the mean of the first ones, and smoothed from then on."""
+    news: float = 1.0
+    """The weight of the next answer in it."""
     away: bool = False
     """The attempt that ended last found nothing there."""
     heard: float = 0.0
@@ -78,8 +80,9 @@ class Member:
     def answered(self, latency: float) -> None:
         """An attempt was answered so late."""
         self.failed = 0
-        known = self.latency
-        self.latency = latency if known is None else known + _SMOOTHING * (latency - known)
+        known = latency if self.latency is None else self.latency
+        self.latency = known + self.news * (latency - known)
+        self.news = max(_SMOOTHING, self.news / (1.0 + self.news))
 
     def is_there(self, now: float) -> bool:
         """Whether it takes attempts, now or when one of those in flight ends, as they do."""
