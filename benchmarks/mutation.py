@@ -35,13 +35,19 @@ SECTION: Final = ("<!-- mutation -->\n", "<!-- /mutation -->")
 class Subject:
     """A module, or several by a pattern, and the tests that have to notice."""
 
-    module: str
+    modules: tuple[str, ...]
     tests: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    """Tests that take seconds, as every mutant that is not noticed at once would have to wait."""
+
+    @property
+    def named(self) -> str:
+        return ", ".join(f"`{module}`" for module in self.modules)
 
 
 MODULES: Final[dict[str, Subject]] = {
     "retry": Subject(
-        "_engine/retry.py",
+        ("_engine/retry.py",),
         (
             "tests/engine/test_retry.py",
             "tests/engine/test_retry_edges.py",
@@ -49,32 +55,52 @@ MODULES: Final[dict[str, Subject]] = {
         ),
     ),
     "failures": Subject(
-        "_clients/failures.py",
-        ("tests/clients/test_failures.py", "tests/properties/test_failures_properties.py"),
+        ("_clients/failures.py",),
+        (
+            "tests/clients/test_failures.py",
+            "tests/clients/test_failures_edges.py",
+            "tests/properties/test_failures_properties.py",
+        ),
     ),
     "limiter": Subject(
-        "_engine/limiter.py",
-        ("tests/engine/test_limiter.py", "tests/engine/test_limiter_properties.py"),
+        ("_engine/limiter.py", "_engine/search.py", "_engine/ramp.py"),
+        (
+            "tests/engine/test_limiter.py",
+            "tests/engine/test_limiter_properties.py",
+            "tests/engine/test_search.py",
+            "tests/engine/test_ramp.py",
+        ),
+        without=("servers_nobody_tuned_for",),
     ),
     "journal": Subject(
-        "_engine/journal/*.py",
+        ("_engine/journal/*.py",),
         (
             "tests/engine/test_journal.py",
             "tests/engine/test_journal_commit.py",
             "tests/engine/test_journal_damage.py",
+            "tests/engine/test_journal_edges.py",
             "tests/engine/test_journal_readers.py",
             "tests/properties/test_journal_machine.py",
+        ),
+        without=(
+            "any_history",
+            "one_flipped_byte",
+            "flipped_bytes",
+            "blotted_out",
+            "beside_a_writer",
         ),
     ),
 }
 """What is measured. Tests that start processes of their own are left out: what those import is not
 the mutant."""
 
+_PYTEST: Final = ("-p", "no:cacheprovider", "-p", "no:xdist", "-q", "-x", "-m", "not prove")
+
 _SETTINGS: Final = """\
 [tool.mutmut]
 source_paths = ["src"]
-only_mutate = ["src/distilabel/{module}"]
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:xdist", "-q", "-m", "not prove"]
+only_mutate = {modules}
+pytest_add_cli_args = {arguments}
 pytest_add_cli_args_test_selection = {tests}
 track_dependencies = false
 use_git_change_detection = false
@@ -101,7 +127,7 @@ class Score:
     def row(self, subject: Subject) -> str:
         tests = ", ".join(f"`{Path(test).name}`" for test in subject.tests)
         cells = (
-            f"`{subject.module}`",
+            subject.named,
             tests,
             str(self.mutants),
             f"{100 * self.share:.1f} %",
@@ -131,11 +157,10 @@ def measure(subject: Subject) -> Score:
         tree = Path(folder)
         for name in ("src", "tests"):
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-        settings = _SETTINGS.format(module=subject.module, tests=json.dumps(subject.tests))
-        (tree / "pyproject.toml").write_text(settings)
+        (tree / "pyproject.toml").write_text(_settings(subject))
         started = time.monotonic()
         children = str(max(1, (os.cpu_count() or 2) // 2))
-        note(f"mutating {subject.module}, {children} at a time ...")
+        note(f"mutating {subject.named}, {children} at a time ...")
         _mutmut(python, tree, "run", "--max-children", children)
         seconds = time.monotonic() - started
         for name in _survivors(python, tree):
@@ -143,6 +168,16 @@ def measure(subject: Subject) -> Score:
         _mutmut(python, tree, "export-cicd-stats")
         counts = json.loads((tree / "mutants" / "mutmut-cicd-stats.json").read_text())
     return Score(counts["total"], counts["survived"], counts["no_tests"], seconds)
+
+
+def _settings(subject: Subject) -> str:
+    unwanted = " or ".join(subject.without)
+    arguments = [*_PYTEST, "-k", f"not ({unwanted})"] if unwanted else [*_PYTEST]
+    return _SETTINGS.format(
+        modules=json.dumps([f"src/distilabel/{module}" for module in subject.modules]),
+        arguments=json.dumps(arguments),
+        tests=json.dumps(subject.tests),
+    )
 
 
 def _mutmut(python: Path, tree: Path, *words: str) -> str:
@@ -173,7 +208,7 @@ def _put(subject: Subject, row: str) -> None:
     table, end, after = rest.partition(SECTION[1])
     if not mark or not end:
         sys.exit(f"{place} has no section for the scores.")
-    lines = [line for line in table.splitlines() if not line.startswith(f"| `{subject.module}`")]
+    lines = [line for line in table.splitlines() if not line.startswith(f"| {subject.named} ")]
     while lines and not lines[-1]:
         lines.pop()
     text = "\n".join([*lines, row])

@@ -30,6 +30,7 @@ __all__ = [
     "FAULTS",
     "OTHER_RULES",
     "RULES",
+    "UNREADABLE",
     "Rule",
     "classify",
     "classify_status",
@@ -211,7 +212,7 @@ FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
 }
 """What went wrong below a complete HTTP response: its class, and how to mend it."""
 
-_UNREADABLE: Final = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
+UNREADABLE: Final = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 """What the libraries raise on events that are none."""
 
 _LONGEST_BELIEVED: Final = 30 * 86_400.0
@@ -241,7 +242,7 @@ def classify(
         return _classify_answer(answer, exchange)
     secrets = [secret.get_secret_value() for secret in exchange.secrets]
     failure = _classify(exchange, request, error, secrets)
-    return replace(failure, message=hide(failure.message, secrets)) if secrets else failure
+    return replace(failure, message=hide(failure.message, secrets))
 
 
 def _classify(
@@ -250,15 +251,16 @@ def _classify(
     status, body = exchange.status, exchange.body()
     if body is not None and secrets:
         # Here too: what is shortened later may end in half of one.
-        body = hide(body.decode("utf-8", "replace"), secrets).encode()
+        body = hide(body.decode(errors="replace"), secrets).encode()
+    content = body or b""
     if status is not None and not 200 <= status < 300:
-        return classify_status(status, exchange.headers, body or b"", request)
+        return classify_status(status, exchange.headers, content, request)
     if exchange.fault is not None:
         return _classify_fault(exchange.fault, exchange, request)
     if status is None:
         return _classify_unsent(error, request)
-    if wording.is_page(body or b"", exchange.headers.get("content-type", "")):
-        said = f"a web page: {wording.page_title(body or b'')!r}"
+    if wording.is_page(content, exchange.headers.get("content-type", "")):
+        said = f"a web page: {wording.page_title(content)!r}"
         return _failure(_WEB_PAGE, status, exchange.headers, redact(said, request))
     if body is None:
         return _classify_stream(status, exchange, request, error)
@@ -336,7 +338,7 @@ def _classify_stream(
     if error is None:
         said = "the stream ended before the answer did"
         return _failure(_TRUNCATED, status, headers, said)
-    if told is None and isinstance(error, _UNREADABLE):
+    if told is None and isinstance(error, UNREADABLE):
         said = f"an event of the stream could not be read ({type(error).__name__})"
         return _failure(_UNUSABLE, status, headers, said)
     inner, said = wording.error_in({"error": told})
@@ -384,7 +386,7 @@ def _unusable_reason(body: bytes) -> str:
 
 def _place(headers: Mapping[str, str]) -> str:
     """Where a redirect points, without whatever else a URL may hold."""
-    location = headers.get("location", "")
+    location = headers.get("location") or ""
     try:
         parts = urlsplit(location)
         port = f":{parts.port}" if parts.port else ""
