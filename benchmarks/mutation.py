@@ -66,6 +66,7 @@ MODULES: Final[dict[str, Subject]] = {
         ("_engine/limiter.py", "_engine/search.py", "_engine/ramp.py"),
         (
             "tests/engine/test_limiter.py",
+            "tests/engine/test_limiter_edges.py",
             "tests/engine/test_limiter_properties.py",
             "tests/engine/test_search.py",
             "tests/engine/test_ramp.py",
@@ -79,6 +80,8 @@ MODULES: Final[dict[str, Subject]] = {
             "tests/engine/test_journal_commit.py",
             "tests/engine/test_journal_damage.py",
             "tests/engine/test_journal_edges.py",
+            "tests/engine/test_journal_lock_edges.py",
+            "tests/engine/test_journal_pages.py",
             "tests/engine/test_journal_readers.py",
             "tests/properties/test_journal_machine.py",
         ),

@@ -43,7 +43,7 @@ class _Round(NamedTuple):
 class Ramp:
     """One climb. `over` once it has ended."""
 
-    __slots__ = ("_before", "_first", "_fresh", "_looking", "_n", "_since", "_top", "_work", "over")
+    __slots__ = ("_before", "_doubted", "_first", "_fresh", "_n", "_since", "_top", "_work", "over")
 
     def __init__(self, now: float, limit: int) -> None:
         self.over = False
@@ -53,7 +53,7 @@ class Ramp:
     def void(self, now: float, limit: int) -> None:
         """Forget how fast it went so far, and go on from here."""
         self._before: _Round | None = None
-        self._looking = False
+        self._doubted: _Round | None = None
         self._start_round(now, limit)
 
     def grow(self, now: float, limit: int, bound: int, *, work: float, latency: float) -> int:
@@ -64,8 +64,8 @@ class Ramp:
         n, sum_latency, sum_work = self._first
         if n < LEAST:
             self._first = n + 1, sum_latency + latency, sum_work + work
-        if self._looking:
-            return self._look(now, limit)
+        if self._doubted is not None:
+            return self._look(now, limit, self._doubted)
         if limit >= bound:
             self.over = True
             return limit
@@ -96,26 +96,22 @@ class Ramp:
             return limit
         if gain < _COLLAPSE:
             return self._end(limit, min(need, limit / 2))
-        self._before = before
-        self._looking = True
+        self._doubted = before
         return limit
 
-    def _look(self, now: float, limit: int) -> int:
+    def _look(self, now: float, limit: int, before: _Round) -> int:
         """A moment without growth: what grew may only not have come through yet."""
         if self._n < max(LEAST, limit // 4) or self._fresh < LEAST:
             return limit
-        before, ended = self._before, self._end_round(now, limit)
+        self._doubted, ended = None, self._end_round(now, limit)
         self._before = ended
-        self._looking = False
-        need = self._need(ended)
-        if before is None:
-            return self._end(limit, need)
         gain = ended.speed / before.speed
         if gain >= _SUSPECT:
             return limit
         # Speeds only rise with the limit, and ever less: this much that round shows already.
         shown = before.limit * gain
-        return self._end(limit, min(max(need, shown / 2), max(shown, before.limit)))
+        need = max(self._need(ended), shown / 2)
+        return self._end(limit, min(need, max(shown, before.limit)))
 
     def _end(self, limit: int, need: float) -> int:
         self.over = True
@@ -127,6 +123,6 @@ class Ramp:
         The first latencies are those of the quickest answers, and batching makes all slower.
         """
         n, latency, work = self._first
-        by_count = ended.speed * latency / max(n, 1)
+        by_count = ended.speed * latency / n
         by_work = ended.work / ended.seconds * latency / max(work, 1e-9)
         return _AMPLE * max(by_count, by_work)

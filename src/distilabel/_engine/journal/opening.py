@@ -140,9 +140,10 @@ def _rebuild(path: Path, opening: Opening) -> int:
 
 
 def _headers(path: Path) -> Iterator[Header]:
-    for cell in cells(path):
-        if cell is not None and len(cell[1]) == 2 and (header := Header.decode(*cell[1])):
-            yield header
+    with storage_errors(path):
+        for cell in cells(path):
+            if cell is not None and len(cell[1]) == 2 and (header := Header.decode(*cell[1])):
+                yield header
 
 
 def _record(cell: Cell | None) -> Record | None:
