@@ -52,7 +52,7 @@ def draw(walls: Mapping[str, float], bound: float) -> None:
     axis.set_title(f"{ROWS:,} chats, an endpoint with {SLOTS} slots", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
     axis.margins(x=0.1)
-    axis.legend(frameon=False, fontsize=9, loc="lower right")
+    axis.legend(frameon=False, fontsize=9, loc="upper right")
     figure.tight_layout()
     picture = Path("/dev/null") if QUICK else PICTURE
     figure.savefig(picture, dpi=110, format="png", metadata={"Software": None})
