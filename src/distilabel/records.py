@@ -147,7 +147,6 @@ class Answer:
     completions: tuple[Completion, ...]
     usage: Usage = Usage()
     model: str | None = None
-    request_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The rate-limit headers of the response, lower case."""
 

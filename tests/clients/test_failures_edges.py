@@ -103,6 +103,21 @@ def test_a_secret_is_not_shown_where_there_is_no_body() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (f"r-{PASSWORD}-7", "r-[secret]-7"),
+        (f"r-{PROMPT}", "r-[prompt]"),
+        ("r" * 195 + PASSWORD, "r" * 195 + "[secr"),
+    ],
+    ids=["secret", "prompt", "cut"],
+)
+def test_the_id_of_a_request_says_nothing_of_what_was_sent(given: str, kept: str) -> None:
+    """Some gateways make an id of what they got."""
+    came = exchange(500, b"", secret=PASSWORD, x_request_id=given)
+    assert classify(came, ASKED).request_id == kept
+
+
+@pytest.mark.parametrize(
     ("body", "reason"),
     [
         (b" \n", "an empty body"),

@@ -42,13 +42,10 @@ def replaced(answer: Answer) -> Answer:
 
 
 def with_headers(answer: Answer, headers: Mapping[str, str]) -> Answer:
-    """`answer` with what the response's headers add: rate limits, the request's id."""
+    """`answer` with what the response's headers say of rate limits."""
     lower = {name.lower(): value for name, value in headers.items()}
     limits = {name: value for name, value in lower.items() if "ratelimit" in name}
-    request_id = lower.get("x-request-id")
-    if not limits and request_id is None:
-        return answer
-    return replace(answer, headers=limits, request_id=request_id)
+    return replace(answer, headers=limits) if limits else answer
 
 
 def parse_chat(body: bytes) -> Answer | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -242,7 +242,11 @@ def classify(
         return _classify_answer(answer, exchange)
     secrets = [secret.get_secret_value() for secret in exchange.secrets]
     failure = _classify(exchange, request, error, secrets)
-    return replace(failure, message=hide(failure.message, secrets))
+    return replace(
+        failure,
+        message=hide(failure.message, secrets),
+        request_id=failure.request_id and _request_id(exchange.headers, request, secrets),
+    )
 
 
 def _classify(
@@ -285,7 +289,6 @@ def _by_status(status: int, headers: Mapping[str, str], said: str) -> Failure:
 
 def _failure(rule: Rule, status: int, headers: Mapping[str, str], said: str) -> Failure:
     """`said` has gone through `redact`, or is ours."""
-    request_id = headers.get("x-request-id") or headers.get("x-amzn-requestid")
     return Failure(
         kind=rule.kind,
         code=rule.code,
@@ -293,9 +296,16 @@ def _failure(rule: Rule, status: int, headers: Mapping[str, str], said: str) -> 
         message=said,
         retry_after=retry_after(headers),
         retryable=headers.get("x-should-retry", "").strip().lower() != "false",
-        request_id=redact(request_id, None)[:200] if request_id else None,
+        request_id=_request_id(headers),
         hint=rule.hint,
     )
+
+
+def _request_id(
+    headers: Mapping[str, str], request: Request | None = None, secrets: Iterable[str] = ()
+) -> str | None:
+    given = headers.get("x-request-id") or headers.get("x-amzn-requestid")
+    return redact(hide(given, secrets), request)[:200] if given else None
 
 
 def _classify_answer(answer: Answer, exchange: Exchange) -> Failure:
