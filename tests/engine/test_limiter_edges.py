@@ -438,6 +438,16 @@ def take(limiter: Limiter, now: float, tokens: int = 0) -> list[Permit]:
     return permits
 
 
+def fill(limiter: Limiter, now: float) -> tuple[list[Permit], float]:
+    """Every permit there is, as soon as it is given, and when the last one was."""
+    permits = []
+    while (at := limiter.next_time(now)) is not None:
+        now = at
+        if (permit := limiter.acquire(now)) is not None:
+            permits.append(permit)
+    return permits, now
+
+
 def answer(limiter: Limiter, permits: Sequence[Permit], now: float) -> None:
     """All of them were answered."""
     for permit in permits:
@@ -503,6 +513,25 @@ def test_what_is_paced_is_ramped_again_from_before_the_cuts() -> None:
     assert len(take(limiter, 1.38)) == 1
 
 
+def test_after_a_refusal_sends_keep_a_distance() -> None:
+    """Three quarters of what latency and limit make of it, until the refusals are explained."""
+    limiter = make()
+    permits = take(limiter, 0.0) + take(limiter, 0.3)
+    answer(limiter, permits[:16], 2.3)
+    assert len(take(limiter, 2.3)) > 1
+    latency = limiter._search.latency
+    refuse(limiter, permits[31:], 2.35)
+    assert limiter.acquire(3.0) is None
+    answer(limiter, permits[16:31], 3.0)
+    distance = 0.75 * limiter._search.latency / limiter.limit
+    assert 0.02 < distance < 0.75 * max(latency, 2.0)
+    assert limiter.acquire(4.0) is not None
+    assert limiter.acquire(4.0) is None
+    assert limiter.next_time(4.0) == pytest.approx(4.0 + distance)
+    assert limiter.acquire(4.0 + 0.99 * distance) is None
+    assert limiter.acquire(4.0 + 1.01 * distance) is not None
+
+
 @pytest.mark.parametrize(("before", "after"), [(14, 32), (42, 42)])
 def test_a_lift_never_lowers_the_limit(before: int, after: int) -> None:
     """It goes back to where the first refusal was met, or stays above that."""
@@ -517,22 +546,23 @@ def test_a_lift_never_lowers_the_limit(before: int, after: int) -> None:
             assert limiter.limit == limit
     else:
         answer(limiter, permits, 1.0)
-        permits = take(limiter, 2.0) + take(limiter, 2.3)
-        refuse(limiter, permits[16:], 2.35)
-        permits = permits[:16] + take(limiter, 4.0)
+        permits, now = fill(limiter, 2.0)
+        refuse(limiter, permits[16:], now + 0.05)
+        permits = permits[:16] + fill(limiter, now + 1.7)[0]
     answer(limiter, permits, 19.0)
     assert limiter.limit == before
-    permits = take(limiter, 20.0)
-    refuse(limiter, permits[:3], 20.05)
-    permits = permits[3:] + take(limiter, 20.5)
-    assert limiter.statistics(20.5).refusals == "measuring the rate"
-    for n in range(2):
+    permits, now = fill(limiter, 20.0)
+    refuse(limiter, permits[:3], now + 0.05)
+    more, now = fill(limiter, now + 0.5)
+    permits = permits[3:] + more
+    assert limiter.statistics(now).refusals == "measuring the rate"
+    for _ in range(2):
         for permit in permits:
-            limiter.fail(permit, 21.0 + n)
-        permits = take(limiter, 21.5 + n)
+            limiter.fail(permit, now + 0.5)
+        permits, now = fill(limiter, now + 1.0)
     assert limiter.limit == before
-    refuse(limiter, [permits.pop()], 22.55)
-    assert limiter.acquire(23.5) is None
+    refuse(limiter, [permits.pop()], now + 0.05)
+    assert limiter.acquire(now + 1.0) is None
     assert (limiter.limit, limiter.statistics(23.5).reason) == (after, "paced")
 
 
@@ -541,19 +571,22 @@ def test_generations_tell_what_was_sent_before_a_pause_and_before_a_cut() -> Non
     limiter = make()
     permits = take(limiter, 0.0) + take(limiter, 0.3)
     generations = []
-    for now in (1.0, 3.0):
+    now = 1.0
+    for _ in range(2):
         refuse(limiter, permits[-2:], now)
         assert limiter.acquire(now + 0.01) is None
         old, limit = permits[:-2], limiter.limit
-        permits = take(limiter, now + 0.5) + take(limiter, now + 1.0)
-        answer(limiter, old[4:], now + 1.0)
-        permits += take(limiter, now + 1.5)
+        permits, now = fill(limiter, now + 0.5)
+        answer(limiter, old[4:], now + 0.5)
+        more, now = fill(limiter, now + 1.0)
+        permits += more
         generations.append({permit.generation for permit in permits})
         assert limiter.limit < limit
-        refuse(limiter, old[:4], now + 1.6)
-        assert limiter.statistics(now + 1.6).gate_until is None
-        permits += take(limiter, now + 1.8)
+        refuse(limiter, old[:4], now + 0.1)
+        assert limiter.statistics(now + 0.1).gate_until is None
+        permits += fill(limiter, now + 0.3)[0]
         assert limiter.in_flight == limiter.limit
+        now += 1.0
     assert generations == [{2}, {4}]
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import replace
 from functools import cache
@@ -154,6 +155,32 @@ def test_a_few_refusals_at_random_do_not_slow_it_down(
     for seed in range(3):
         outcome = simulate(server, limiter, seconds=2000, seed=seed)
         assert outcome.delivered(1000) >= 0.9 * 100 * 450 * 1000
+
+
+def test_time_outs_count_though_a_refusal_came_since() -> None:
+    """A gateway allows more than the server behind it can do since answers are longer."""
+    curve = tuple((n, 250.0 * n / math.hypot(1.0, n / 4)) for n in range(1, 8))
+    server = Server(
+        curve=curve, slots=7, tokens=148, later_tokens=592, shift_at=200, sigma=0.02, prefill=0.0,
+        per_minute=160, retry_after=0.5, gateway=60,
+    )  # fmt: skip
+    outcome = simulate(server, limiter, seconds=1500)
+    assert outcome.delivered(700) >= 0.8 * 800 * server.speed(7)
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.8])
+@pytest.mark.parametrize("burst", [1, 2])
+@pytest.mark.parametrize(
+    ("rate", "seconds"), [(2.0, 1.0), (2.0, 5.0), (20.0, 0.3), (20.0, 1.0), (20.0, 5.0)]
+)
+def test_a_rate_that_allows_no_crowd_is_no_wall_at_one(
+    rate: float, seconds: float, burst: float, sigma: float
+) -> None:
+    """Gateways that admit requests one by one refuse all but one of whatever comes at once."""
+    server = plateau(1024, seconds, per_minute=60.0 * rate, burst=burst, sigma=sigma)
+    outcome = simulate(server, limiter, seconds=600)
+    assert outcome.delivered(60) >= 0.35 * 100.0 * seconds * rate * 540
+    assert outcome.refused <= 0.06 * outcome.sent
 
 
 def test_a_quota_of_ten_seconds_with_retry_after_is_found() -> None:

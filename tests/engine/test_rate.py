@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,6 +108,21 @@ def test_a_gate_grows_ever_faster_and_is_dropped_at_fourfold() -> None:
     _, wanted = send(gate, 60.0, 400.0)
     assert not wanted
     assert gate.rate > 38.0
+
+
+@pytest.mark.parametrize(("rate", "at_once"), [(10.0, 1), (100.0, 1), (1000.0, 6)])
+def test_a_gate_sends_one_after_the_other(rate: float, at_once: int) -> None:
+    """What has waited long goes no faster, but for a few thousandths of a second to catch up."""
+    gate = RateGate(0.0, rate)
+    sends = 0
+    while gate.ready(3.0):
+        sends += 1
+        gate.sent(3.0, sends)
+    assert sends == at_once
+    late = RateGate(0.0, rate)
+    for n in range(1, 11):
+        assert late.ready(n / rate + 0.004)
+        late.sent(n / rate + 0.004, n)
 
 
 def test_a_gate_never_closes_altogether() -> None:

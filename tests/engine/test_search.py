@@ -198,3 +198,15 @@ def test_longer_answers_are_no_overload() -> None:
         if search.phase is not Phase.HOLD:
             break
     assert search.limit >= 0.7 * before
+
+
+def test_time_outs_are_weighed_against_what_came_lately() -> None:
+    """A long time without full use does not outweigh them, though it ended no ramp."""
+    search = Search(32, 2048, 0.0)
+    for n in range(2000):
+        search.complete(0.5 * n, 1.0, 100.0, in_flight=2, load=2.0)
+    assert search.phase is Phase.RAMP
+    for n in range(60):
+        search.complete(1000.0 + n, 60.0, 0.0, in_flight=32, load=32.0)
+    assert search.limit <= 16
+    assert search.reason == "many requests timed out"

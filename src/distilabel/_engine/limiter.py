@@ -40,6 +40,7 @@ _WINDOW_LEAST, _WINDOW_MOST = 64, 8192
 _RETRY_JITTER = 0.1
 _LONGEST_GATE = 1800.0
 _FLOOR, _FLOOR_WITH_CEILING = 4, 32
+_EVENLY = 0.75  # of the mean distance at the limit; at one half or more, little waits for it
 
 
 class Limiter:
@@ -66,7 +67,7 @@ class Limiter:
         self._in_flight = 0
         self._sent = self._refused = 0
         self._work = 1.0
-        self._gate = -math.inf
+        self._gate = self._even_at = -math.inf
         self._evidence_since = now
         self._seen = now
         self._wanted = 0
@@ -100,6 +101,7 @@ class Limiter:
         if (
             in_flight >= search.limit
             or now < self._gate
+            or (refusals.evenly and now < self._even_at)
             or (breaker.open and not breaker.admits(now))
             or (now < self._opening.over_at and in_flight >= self._opening.room(now, search.limit))
             or (refusals.gate is not None and not refusals.gate.ready(now))
@@ -110,6 +112,7 @@ class Limiter:
         if self._quotas.active:
             self._quotas.take(tokens)
         refusals.sent(now)
+        self._even_at = now + _EVENLY * search.latency / search.limit
         breaker.probing = breaker.open
         self._sent += 1
         self._in_flight = in_flight = in_flight + 1
@@ -127,6 +130,8 @@ class Limiter:
         if self._in_flight >= self._search.limit or (breaker.open and breaker.probing):
             return None
         at = max(now, self._gate)
+        if refusals.evenly:
+            at = max(at, self._even_at)
         if breaker.open:
             at = max(at, breaker.probe_at)
         at = self._opening.when(at, self._in_flight, self._search.limit)
@@ -213,7 +218,7 @@ class Limiter:
             self._answers_again(now)
             return
         self._refusals.answered()
-        if timed_out and permit.generation >= self._search.generation:
+        if timed_out and permit.generation >= self._search.changed:
             self._learn(permit, now, 0.0, in_flight)
 
     def cancel(self, permit: Permit, now: float) -> None:

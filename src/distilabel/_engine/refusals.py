@@ -3,7 +3,9 @@
 Each explanation is tried in turn, and the next refusals judge it.
 1. Too many at once. Pause until the refusals of this burst are in; what the server then has in
    flight is what it keeps: the wall. The limit goes a little below it. A wall that is refused at
-   another height each time is none; nor is one that is suddenly met at half the height.
+   another height each time is none; nor is one that is suddenly met at half the height. From here
+   on sends keep a distance, until the wall has been met again at the same height: a server that
+   admits them one by one refuses all but one of a crowd, which would look like a wall at one.
 2. Too many per second. Count what is accepted, and send a little less. That ends refusals which
    a rate limit causes, and also those of a wall. What was accepted for a while stays accepted: a
    refusal after the rate has grown says nothing about less.
@@ -79,10 +81,17 @@ class Refusals:
         self._answered = 0
         self._load = self._lowest = self._burst = 0
         self._strikes = 0
+        self._met_again = False
         self._share = 0.0
         self._paced_sends = self._paced_refused = self._unprovoked = 0
         self._sends = self._refused = self._accepted = self._sends_at_last = 0
         self._since = -math.inf
+
+    @property
+    def evenly(self) -> bool:
+        """Whether sends keep a distance, as refusals are being explained."""
+        stage = self.stage
+        return stage is Stage.RATE or (stage is Stage.CONCURRENCY and not self._met_again)
 
     def sent(self, now: float) -> None:
         """One was sent."""
@@ -161,6 +170,7 @@ class Refusals:
         above, fallen = self._load > self.wall.kept, kept < _FALLEN * self.wall.kept
         as_expected = self.wall.hit(now, kept)
         self._strikes = 0 if as_expected and above else self._strikes + 1
+        self._met_again = as_expected
         pell_mell = fallen or self._lowest < _BELOW * kept
         if self._strikes >= _STRIKES or (pell_mell and self._burst >= _RUNS):
             self.stage = Stage.RATE
@@ -173,7 +183,8 @@ class Refusals:
         elapsed = now - self._since
         if self._sends < SAMPLE or elapsed < 1.0 or self._accepted < 2:
             return None
-        self._share = self._refused / self._sends
+        # A few say little of their share: as low as it may well be.
+        self._share = max(self._refused - math.sqrt(self._refused), 0.5) / self._sends
         self._pace(now, _MARGIN * self._accepted / elapsed)
         self.wall.fall()
         return Lift(self._limit_before)
@@ -202,8 +213,9 @@ class Refusals:
         measured = _MARGIN * self._accepted / max(now - self._since, 1.0) if measurable else 0.0
         few = self._refused <= _FEW * self._sends
         if gate.grown or (few and self._refused >= _RUNS):
-            # Known by now: what was accepted before the rate grew.
-            self.gate = RateGate(now, max(gate.base, measured)) if gate.grown else gate
+            # Known by now: what was accepted before the rate grew, or that it is a little too much.
+            base = max(gate.base, measured) if gate.grown else _MARGIN * gate.base
+            self.gate = RateGate(now, base)
             self._paced_sends, self._paced_refused = sends, refused
             self._restart(now)
         elif self._sends >= SAMPLE and self._refused >= _RUNS and measurable:

@@ -7,7 +7,8 @@ Rules
   wins. What a probe did not show is not believed, and the next probe in that direction waits
   twice as long.
 - Evidence counts only at a saturated limit, and from one latency after the limit changed.
-- A cut changes the generation; what was sent before it cannot cut again.
+- A cut begins a generation; what was sent before it cannot cut again. A pause does too, and what
+  was refused before it tells nothing new; time-outs do, as they come from further back.
 - Latency is never a signal by itself: longer answers and fuller batches look like overload.
 """
 
@@ -103,7 +104,8 @@ class Search:
         """At most this for now: `most`, or less where the server refused."""
         self.limit = min(start, most)
         self.phase = Phase.RAMP
-        self.generation = 0
+        self.generation = self.changed = 0
+        """Of what is sent now, pauses begin one too; and that of the last cut or ramp."""
         self.latency = 0.0
         """Smoothed seconds from sending to the answer."""
         self.reason = "start"
@@ -120,7 +122,7 @@ class Search:
 
     def ramp(self, limit: int, now: float, reason: str) -> None:
         """Start growing from `limit`."""
-        self.generation += 1
+        self._change()
         self.limit = max(1, min(limit, self.bound))
         self.reason = reason
         self.phase = Phase.RAMP
@@ -130,7 +132,7 @@ class Search:
 
     def cut(self, limit: int, now: float, reason: str) -> None:
         """Go down to `limit` at once, and hold there."""
-        self.generation += 1
+        self._change()
         self.limit = max(1, min(limit, self.limit, self.most))
         self.reason = reason
         if self.phase is Phase.RAMP:
@@ -138,6 +140,10 @@ class Search:
             self._down.restart(now, _AFTER_CUT_DOWN)
         self.phase = Phase.HOLD
         self._measure(now)
+
+    def _change(self) -> None:
+        self.generation += 1
+        self.changed = self.generation
 
     def confine(self, bound: int) -> None:
         """Never above `bound` until further notice."""
@@ -187,6 +193,8 @@ class Search:
         if work <= 0.0:
             self._lose(now)
         elif self.phase is Phase.RAMP:
+            if evidence.n > 2 * max(_MUCH, self.limit):
+                evidence.fade()
             if in_flight >= SATURATED * self.limit:
                 self._climb(now, work, latency)
         elif evidence.n >= self._next_check:
