@@ -817,3 +817,19 @@ def test_after_an_idle_time_only_what_is_sent_then_counts() -> None:
     permits += take(limiter, 101.0)
     answer(limiter, permits[:1], 101.5)
     assert limiter.limit == 18
+
+
+def test_a_probe_that_finds_nothing_makes_way_for_the_next() -> None:
+    """One at a time, for as long as nothing is there."""
+    limiter = make()
+    for permit in take(limiter, 0.0):
+        limiter.unavailable(permit, 0.1)
+    now = 0.1
+    for _ in range(5):
+        at = limiter.next_time(now)
+        assert at is not None
+        assert at > now
+        probe = limiter.acquire(at)
+        assert probe is not None
+        assert limiter.acquire(at + 100.0) is None
+        limiter.unavailable(probe, now := at + 0.1)

@@ -210,3 +210,29 @@ def test_time_outs_are_weighed_against_what_came_lately() -> None:
         search.complete(1000.0 + n, 60.0, 0.0, in_flight=32, load=32.0)
     assert search.limit <= 16
     assert search.reason == "many requests timed out"
+
+
+def test_after_a_ramp_a_step_up_waits_for_an_epoch_and_a_step_down_for_none() -> None:
+    """What the ramp passed by on its way is known, what is below it is not."""
+    fed = Fed(knee(100), Search(32, 4096, 0.0))
+    while fed.phase() is Phase.RAMP:
+        fed.run(0.1)
+    assert (fed.search._up.epochs, fed.search._down.epochs) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(("up", "wait"), [(True, 8.0), (False, 2.0)])
+def test_a_step_down_that_was_kept_brings_the_next_one_forward(up: bool, wait: float) -> None:
+    """One up says nothing about it."""
+    search = held(knee(1000), 200).search
+    search._up.epochs = search._down.epochs = 1e9
+    for n in range(800):
+        search.complete(1.0 + n / 200, 1.0, 100.0, in_flight=200, load=200)
+    search._down.epochs = 8.0
+    phase, limit, pace = (Phase.UP, 240, 1.0) if up else (Phase.DOWN, 160, 1.25)
+    search._probe(5.0, phase, limit)
+    n = 0
+    while search.phase is phase:
+        n += 1
+        search.complete(10.0 + n / limit, 1.0, 100.0 * pace, in_flight=limit, load=limit)
+    assert search.reason == f"{'more' if up else 'the same'} goodput at {limit}"
+    assert search._down.epochs == wait
