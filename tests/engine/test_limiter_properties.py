@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from fluid import Control, Outcome, Server, simulate
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from limiter_servers import best_goodput, limiter
@@ -265,7 +265,7 @@ def test_most_servers_nobody_tuned_for() -> None:
     """Of a thousand, the same for 95 of a hundred, and none is stuck."""
     shares: list[float] = []
 
-    @settings(max_examples=1000, deadline=None, database=None)
+    @settings(max_examples=1000, deadline=None, database=None, phases=[Phase.generate])
     @given(servers())
     def draw(held_out: HeldOut) -> None:
         shares.append(play(held_out))
