@@ -5,7 +5,8 @@ Each explanation is tried in turn, and the next refusals judge it.
    flight is what it keeps: the wall. The limit goes a little below it. A wall that is refused at
    another height each time is none; nor is one that is suddenly met at half the height. From here
    on sends keep a distance, until the wall has been met again at the same height: a server that
-   admits them one by one refuses all but one of a crowd, which would look like a wall at one.
+   admits them one by one refuses all but one of a crowd, which would look like a wall at one. Nor
+   is it a wall where one is refused that is alone.
 2. Too many per second. Count what is accepted, and send a little less. That ends refusals which
    a rate limit causes, and also those of a wall. What was accepted for a while stays accepted: a
    refusal after the rate has grown says nothing about less.
@@ -172,7 +173,8 @@ class Refusals:
         self._strikes = 0 if as_expected and above else self._strikes + 1
         self._met_again = as_expected
         pell_mell = fallen or self._lowest < _BELOW * kept
-        if self._strikes >= _STRIKES or (pell_mell and self._burst >= _RUNS):
+        alone = not kept and not self.fruitless
+        if self._strikes >= _STRIKES or alone or (pell_mell and self._burst >= _RUNS):
             self.stage = Stage.RATE
             self._restart(now)
             return None
