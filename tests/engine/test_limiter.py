@@ -5,27 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
+from limiter_steps import make, take
 
 from distilabel._engine.limiter import Limiter, LimiterSettings, Permit
 from distilabel._engine.permits import DEFAULT_START, DEFAULT_START_WITH_CEILING
 from distilabel.errors import ConfigurationError
-
-
-def make(**settings: float | None) -> Limiter:
-    """A limiter that starts at time 0."""
-    return Limiter(
-        LimiterSettings(**settings),  # type: ignore[arg-type]
-        rng=random.Random(0),
-        now=0.0,
-    )
-
-
-def take(limiter: Limiter, now: float, tokens: int = 0) -> list[Permit]:
-    """Every permit there is."""
-    permits = []
-    while (permit := limiter.acquire(now, tokens)) is not None:
-        permits.append(permit)
-    return permits
 
 
 def succeed(limiter: Limiter, permit: Permit, now: float, tokens: int | None = 100) -> None:

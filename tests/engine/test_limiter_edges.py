@@ -6,12 +6,12 @@ The other tests say what is achieved, within a range; here a change of any figur
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Callable, Sequence
 
 import pytest
+from limiter_steps import answer, fill, make, refuse, take
 
-from distilabel._engine.limiter import Limiter, LimiterSettings, Permit
+from distilabel._engine.limiter import Limiter, Permit
 from distilabel._engine.ramp import LEAST, Ramp
 from distilabel._engine.search import Phase, Search
 
@@ -419,45 +419,6 @@ def test_more_than_a_fifth_of_timeouts_halves_the_limit(answers: int, timeouts: 
     assert search.limit == 50
     assert isinstance(search.limit, int)
     assert search.reason == "many requests timed out"
-
-
-def make(**settings: float) -> Limiter:
-    """A limiter that starts at time 0."""
-    return Limiter(
-        LimiterSettings(**settings),  # type: ignore[arg-type]
-        rng=random.Random(0),
-        now=0.0,
-    )
-
-
-def take(limiter: Limiter, now: float, tokens: int = 0) -> list[Permit]:
-    """Every permit there is."""
-    permits = []
-    while (permit := limiter.acquire(now, tokens)) is not None:
-        permits.append(permit)
-    return permits
-
-
-def fill(limiter: Limiter, now: float) -> tuple[list[Permit], float]:
-    """Every permit there is, as soon as it is given, and when the last one was."""
-    permits = []
-    while (at := limiter.next_time(now)) is not None:
-        now = at
-        if (permit := limiter.acquire(now)) is not None:
-            permits.append(permit)
-    return permits, now
-
-
-def answer(limiter: Limiter, permits: Sequence[Permit], now: float) -> None:
-    """All of them were answered."""
-    for permit in permits:
-        limiter.succeed(permit, now, output_tokens=100, input_tokens=None)
-
-
-def refuse(limiter: Limiter, permits: Sequence[Permit], now: float) -> None:
-    """All of them were refused."""
-    for permit in permits:
-        limiter.push_back(permit, now, retry_after=None)
 
 
 def at_random() -> tuple[Limiter, list[Permit]]:

@@ -40,7 +40,8 @@ _WINDOW_LEAST, _WINDOW_MOST = 64, 8192
 _RETRY_JITTER = 0.1
 _LONGEST_GATE = 1800.0
 _FLOOR, _FLOOR_WITH_CEILING = 4, 32
-_EVENLY = 0.75  # of the mean distance at the limit; at one half or more, little waits for it
+_EVENLY = 0.75
+"""Of the mean distance between sends, which is latency over limit."""
 
 
 class Limiter:
@@ -101,7 +102,7 @@ class Limiter:
         if (
             in_flight >= search.limit
             or now < self._gate
-            or (refusals.evenly and now < self._even_at)
+            or (now < self._even_at and refusals.evenly)
             or (breaker.open and not breaker.admits(now))
             or (now < self._opening.over_at and in_flight >= self._opening.room(now, search.limit))
             or (refusals.gate is not None and not refusals.gate.ready(now))
