@@ -1,38 +1,23 @@
-"""One run of 6,000 chats at 512 slots: wall clock of ours, of the libraries by hand, of peers.
+"""A run of 6,000 chats at 512 slots: wall clock of ours, of the libraries by hand, of peers.
 
     .venv/bin/python -m benchmarks clients
     .venv/bin/python -m benchmarks peers clients      # with the peers
 
-Latencies are lognormal, mean 1 s, sigma 0.8. Efficiency is the greedy bound over the wall time.
-Everybody is told the number of slots; "nothing set" is ours without it, which has to find out.
-Also drawn: docs/images/clients.png.
+As `efficiency`, which has longer runs, does it. Everybody is told the number of slots; "nothing
+set" is ours without it, which has to find out. Also drawn: docs/images/clients.png.
 """
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.endpoint import served
-from benchmarks.load import ROOT, contenders, flags_for, named, spend
-from benchmarks.spent import Load
-from benchmarks.tables import QUICK, note, print_table, size
+from benchmarks.efficiency import OURS, Scenario, Try, in_turns
+from benchmarks.load import ROOT, contenders
+from benchmarks.tables import QUICK, size
 
 PICTURE = ROOT / "docs" / "images" / "clients.png"
-SLOTS = size(512, 64)
-ROWS = size(6_000, 300)
-MEAN = size(1.0, 0.2)
-NOTHING_SET = ("ours-hub", "ours-openai")
-
-
-def measure(client: str, at_once: int | None) -> tuple[float, float, int, float]:
-    """Wall seconds, the greedy bound, the most in flight, CPU milliseconds a request."""
-    latency = ("--slots", str(SLOTS), "--latency", str(MEAN), "--sigma", "0.8")
-    with served(*latency, *flags_for(client)) as endpoint:
-        spent = spend(client, Load(url=endpoint.url, rows=ROWS, at_once=at_once))
-    peak = int(endpoint.counted["peak_in_flight"])
-    return spent.wall, endpoint.bound(SLOTS), peak, 1000 * spent.cpu / ROWS
+CHATS = Scenario(named="512 slots", slots=size(512, 64), rows=size(6_000, 300))
 
 
 def draw(walls: Mapping[str, float], bound: float) -> None:
@@ -49,7 +34,7 @@ def draw(walls: Mapping[str, float], bound: float) -> None:
     axis.axvline(bound, color="#e08214", linewidth=1.2, label=f"least possible, {bound:.1f} s")
     axis.invert_yaxis()
     axis.set_xlabel("seconds")
-    axis.set_title(f"{ROWS:,} chats, an endpoint with {SLOTS} slots", fontsize=10)
+    axis.set_title(f"{CHATS.rows:,} chats, an endpoint with {CHATS.slots} slots", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
     axis.margins(x=0.1)
     axis.legend(frameon=False, fontsize=9, loc="upper right")
@@ -60,25 +45,12 @@ def draw(walls: Mapping[str, float], bound: float) -> None:
 
 def main() -> None:
     """Print the table and draw the picture."""
-    tries: list[tuple[str, str, int | None]] = [
-        (f"{named(client)}, nothing set", client, None) for client in NOTHING_SET
-    ]
-    tries += [(named(client), client, SLOTS) for client in contenders()]
-    rows, walls, bounds = [], {}, []
-    for name, client, at_once in tries:
-        try:
-            wall, bound, peak, cpu = measure(client, at_once)
-        except subprocess.CalledProcessError:
-            # A client that gives a row up ends there, as its user would see it.
-            rows.append((name, "failed", "", "", ""))
-            continue
-        walls[name] = wall
-        bounds.append(bound)
-        rows.append((name, f"{wall:.1f}", f"{bound / wall:.3f}", str(peak), f"{cpu:.2f}"))
-        note(f"clients: {name}: {wall:.1f} s")
-    heads = ("client", "wall s", "efficiency", "in flight at most", "CPU ms/request")
-    print_table(f"{ROWS:,} chats, {SLOTS} slots, mean latency {MEAN:g} s", heads, rows)
-    draw(dict(sorted(walls.items(), key=lambda item: item[1])), min(bounds))
+    tries = [Try(client=client, told=False, rows=CHATS.rows) for client in OURS]
+    tries += [Try(client=client, told=True, rows=CHATS.rows) for client in contenders()]
+    medians = in_turns(CHATS, tries)
+    found = {one.shown(CHATS.slots): spent for one, spent in medians.items() if spent}
+    walls = {name: one.wall for name, one in sorted(found.items(), key=lambda it: it[1].wall)}
+    draw(walls, min(one.wall * one.efficiency for one in found.values()))
     print("\n![Wall clock of each client](images/clients.png)")
 
 

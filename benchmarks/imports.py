@@ -28,6 +28,7 @@ COMMANDS = {
     "openai.AsyncOpenAI": ["-c", "from openai import AsyncOpenAI"],
     "an empty interpreter": ["-c", "pass"],
 }
+TIMES = size(9, 1)
 
 
 def seconds(words: list[str]) -> float:
@@ -41,9 +42,9 @@ def main() -> None:
     found = {}
     for name, words in COMMANDS.items():
         seconds(words)
-        found[name] = statistics.median(seconds(words) for _ in range(size(9, 1)))
+        found[name] = statistics.median(seconds(words) for _ in range(TIMES))
     rows = [(name, f"{value:.2f}") for name, value in found.items()]
-    print_table("start-up", ("what", "seconds"), rows)
+    print_table(f"start-up, median of {TIMES}", ("what", "seconds"), rows)
     print_bars(
         Bar("P10", "importing the class", found["import the class"], 0.45, unit="s"),
         Bar("P10", "`distilabel --help`", found["distilabel --help"], 0.4, unit="s"),

@@ -2,9 +2,10 @@
 
     .venv/bin/python -m benchmarks ordering
 
-The same run twice each time, in the order of the input and in ours. Tail: a simulated endpoint
-with 32 slots, and the longest rows last in the input. Cache: the embedded endpoint with two
-slots, rows about eight documents shuffled; llama.cpp counts the prompt tokens it had to read.
+The same run in the order of the input and in ours, in turns; the tables have the medians. Tail: a
+simulated endpoint with 32 slots, and the longest rows last in the input. Cache: the embedded
+endpoint with two slots, rows about eight documents shuffled; llama.cpp counts the prompt tokens it
+had to read.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import distilabel
 from benchmarks.endpoint import served
-from benchmarks.tables import print_table, size
+from benchmarks.tables import note, print_table, size
 from distilabel import InferenceEndpointsLLM
 from distilabel.local import LocalEndpoint
 from distilabel.progress import open_progress
@@ -30,6 +32,7 @@ from distilabel.runs import ordering, runner
 Order = Callable[[Iterable[Any]], Iterator[Any]]
 ORDERS: dict[str, Order] = {"that of the input": iter, "ours": ordering.arranged}
 
+ROUNDS = size(3, 1)
 SLOTS = 32
 SHORT, LONG, FEW = 20, 1000, 8
 SECONDS_A_TOKEN = 0.02
@@ -73,15 +76,21 @@ def tail() -> None:
     ]
     flags = ["--slots", str(SLOTS), "--per-token", str(SECONDS_A_TOKEN), "--tokens", "100000"]
     busy = sum(lengths) * SECONDS_A_TOKEN / SLOTS
-    found = []
-    for name, order in ORDERS.items():
-        with served(*flags) as endpoint:
-            wall = run(endpoint.url, rows, order)
-        found.append((name, f"{wall:.1f}", f"{busy:.1f}", f"{100 * (1 - busy / wall):.0f} %"))
+    walls: dict[str, list[float]] = {name: [] for name in ORDERS}
+    for _ in range(ROUNDS):
+        for name, order in ORDERS.items():
+            with served(*flags) as endpoint:
+                walls[name].append(run(endpoint.url, rows, order))
+        note(f"ordering: {walls}")
+    middle = {name: median(taken) for name, taken in walls.items()}
+    title = f"{count:,} rows of {SHORT} tokens, then {FEW} of {LONG}; {SLOTS} slots"
     print_table(
-        f"{count:,} rows of {SHORT} tokens, then {FEW} of {LONG}; {SLOTS} slots",
+        f"{title}, median of {ROUNDS}",
         ("order", "wall s", "wall s, all slots busy", "idle"),
-        found,
+        [
+            (name, f"{wall:.1f}", f"{busy:.1f}", f"{100 * (1 - busy / wall):.0f} %")
+            for name, wall in middle.items()
+        ],
     )
 
 
@@ -117,17 +126,21 @@ def cache() -> None:
         for n in range(1, size(7, 3))
     ]
     rng.shuffle(rows)
+    taken: dict[str, list[tuple[int, float]]] = {name: [] for name in ORDERS}
+    for _ in range(ROUNDS):
+        for name, order in ORDERS.items():
+            with LocalEndpoint(slots=2) as endpoint:
+                url = endpoint.base_url.removesuffix("/v1")
+                wall = run(url, rows, order, max_new_tokens=4)
+                taken[name].append((read_tokens(url), wall))
+        note(f"ordering: {taken}")
     found = []
-    for name, order in ORDERS.items():
-        with LocalEndpoint(slots=2) as endpoint:
-            url = endpoint.base_url.removesuffix("/v1")
-            wall = run(url, rows, order, max_new_tokens=4)
-            found.append((name, f"{read_tokens(url):,}", f"{wall:.1f}"))
-    print_table(
-        f"{len(rows)} rows about {size(8, 3)} documents, shuffled; llama.cpp, 2 slots",
-        ("order", "prompt tokens read", "wall s"),
-        found,
-    )
+    for name, runs in taken.items():
+        read, wall = (median(each) for each in zip(*runs, strict=True))
+        found.append((name, f"{read:,.0f}", f"{wall:.1f}"))
+    title = f"{len(rows)} rows about {size(8, 3)} documents, shuffled; llama.cpp, 2 slots"
+    heads = ("order", "prompt tokens read", "wall s")
+    print_table(f"{title}, median of {ROUNDS}", heads, found)
 
 
 def main() -> None:
