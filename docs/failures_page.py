@@ -55,6 +55,14 @@ _REACTION: Final = {
 _CONTENT: Final = (
     ("`finish_reason` is `content_filter`", "content_filter", "the text is kept in the failure"),
     ('`finish_reason` is `length`, with `on_length="fail"`', "length", "the text is kept"),
+    (
+        '`finish_reason` is `length`, with `on_length="grow:2x"`',
+        None,
+        (
+            "asked for once more with `max_new_tokens` times 2 (or any other factor over 1); cut "
+            "off again, the longer text is kept, and where that try fails, the first one"
+        ),
+    ),
     ("an answer that does not fit `structured_output`", "off_schema", "the text is kept"),
 )
 
@@ -141,7 +149,8 @@ def _rules() -> Iterator[str]:
         code = "redirect" if fault == "origin" else str(fault)
         yield _row(f"below HTTP: {str(fault).replace('_', ' ')}", Rule(code, kind, hint=hint))
     for seen, code, mend in _CONTENT:
-        yield f"| {seen} | `content` | `{code}` | - | {mend} |"
+        shown = f"`content` | `{code}`" if code else "- | -"
+        yield f"| {seen} | {shown} | - | {mend} |"
     yield ""
 
 

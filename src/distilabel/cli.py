@@ -106,6 +106,17 @@ def _json_pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
     return pairs
 
 
+def _on_length(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        from distilabel.llms.calls import growth
+
+        try:
+            growth(value)
+        except InputError as error:
+            raise click.BadParameter(str(error)) from None
+    return value
+
+
 def _one_or_more(
     _: click.Context, __: click.Parameter, values: tuple[str, ...]
 ) -> str | list[str] | None:
@@ -188,8 +199,10 @@ def _generation_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--stop", multiple=True, help="End an answer here; may be repeated."),
         click.option(
             "--on-length",
-            type=click.Choice(["keep", "fail"]),
-            help="An answer cut off at --max-new-tokens: keep it (default), or fail its row.",
+            metavar="[keep|fail|grow:2x]",
+            callback=_on_length,
+            help="An answer cut off at --max-new-tokens: keep it (default), fail its row, or ask "
+            "once more with so many times as many and keep what comes.",
         ),
         click.option(
             "--param",

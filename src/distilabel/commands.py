@@ -206,8 +206,9 @@ def show_status(output: Path, *, as_json: bool) -> str:
     if as_json:
         return json.dumps({**asdict(found), "pending": found.pending}, ensure_ascii=False)
     total = "?" if found.total is None else f"{found.total:,}"
+    skipped = f", {found.skipped:,} skipped" if found.skipped else ""
     lines = [
-        f"{found.output}: {found.ok:,} ok, {found.failed:,} failed of {total} rows",
+        f"{found.output}: {found.ok:,} ok, {found.failed:,} failed{skipped} of {total} rows",
         f"tokens: {found.tokens.input_tokens:,} in, {found.tokens.output_tokens:,} out",
     ]
     if found.attempts is not None:

@@ -119,6 +119,10 @@ def test_bad_rows(
         assert "rows.jsonl:2" in done.stderr
     if policy == "stop":
         assert endpoint.generations == ()
+        return
+    said = json.loads(run("status", output, "--json").stdout)
+    left_out = 2 if policy == "skip" else 0
+    assert (said["skipped"], said["failed"], said["pending"]) == (left_out, 2 - left_out, 0)
 
 
 def test_what_stops_a_run_is_said_with_the_way_on(

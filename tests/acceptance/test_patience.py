@@ -26,6 +26,23 @@ def test_cut_off_answers_can_be_failures(simulated_endpoint: Make, tmp_path: Pat
     assert all("cut off at max_new_tokens" in row["error"] for row in rows_of(output))
 
 
+def test_cut_off_answers_can_be_asked_for_again(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """`--on-length grow:2x`: whole texts, and another factor is another run."""
+    endpoint = simulated_endpoint(reply=lambda _: " ".join("abcdefghij"))
+    rows, output = write_rows(tmp_path / "rows.jsonl", 3), tmp_path / "out.jsonl"
+    words = ("generate", rows, "-o", output, "--base-url", endpoint.url, "--max-new-tokens", "6")
+    done = run(*words, "--on-length", "grow:2x")
+    assert done.returncode == 0, done.stderr
+    assert {row["generation"] for row in rows_of(output)} == {" ".join("abcdefghij")}
+    assert {row["finish_reason"] for row in rows_of(output)} == {"stop"}
+    assert len(endpoint.generations) == 6
+    other = run(*words, "--on-length", "grow:3x")
+    assert other.returncode == 1
+    assert "on_length" in other.stderr
+    assert run(*words).returncode == 1
+    assert len(endpoint.generations) == 6
+
+
 def test_a_pause_that_is_too_long_stops_the_run(simulated_endpoint: Make, tmp_path: Path) -> None:
     """`--max-pause`: exit code 3, nothing filed, and the same command goes on with it."""
     endpoint = simulated_endpoint(faults=(Fault(Throttle(30)),))
@@ -46,6 +63,7 @@ def test_a_pause_that_is_too_long_stops_the_run(simulated_endpoint: Make, tmp_pa
         (("--ca-file", "nowhere.pem"), "nowhere.pem"),
         (("--max-pause", "0"), "--max-pause"),
         (("--on-length", "grow"), "--on-length"),
+        (("--on-length", "grow:1x"), "'keep', 'fail', or 'grow:2x'"),
     ],
 )
 def test_wrong_values_are_usage(tmp_path: Path, words: tuple[str, ...], said: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from distilabel.run_state import TokenCount
 
 TOO_LONG = "row 400: 9000 tokens are too many (after 2 attempts) Hint: shorten it"
 FILTERED = "content: filtered"
-WITHOUT_PROOF = '{"header": "{}", "checksum": "00", "rows": 10, "digest": ""}'
+WITHOUT_PROOF = '{"header": "{}", "checksum": "00", "rows": 10, "digest": "", "skipped": 0}'
 
 
 @pytest.fixture
@@ -77,6 +77,18 @@ def test_a_killed_run_is_counted_by_what_is_committed(output: Path) -> None:
     assert found.tokens == TokenCount(input_tokens=6, output_tokens=6)
     assert found.failures == ()
     assert found.running is None
+
+
+def test_rows_left_out_are_not_pending_once_the_run_has_finished(output: Path) -> None:
+    """A run that ends says how many it left out; one that begins on more rows knows nothing yet."""
+    marker = begin(output)
+    write_shard(output, 0, [None] * 7 + [TOO_LONG])
+    assert (read_status(output).skipped, read_status(output).pending) == (0, 2)
+    replace(marker, skipped=2).write(output)
+    assert (read_status(output).skipped, read_status(output).pending) == (2, 0)
+    assert "7 ok, 1 failed, 2 skipped of 10 rows" in show_status(output, as_json=False)
+    begin(output, rows=12)
+    assert (read_status(output).skipped, read_status(output).pending) == (0, 4)
 
 
 def test_failures_are_grouped_by_reason(output: Path) -> None:

@@ -240,6 +240,24 @@ def test_failed_rows_and_interrupts_over_ray(
     assert all(row["error"] is None for row in found)
 
 
+def test_rows_left_out_over_ray_are_told_afterwards(
+    simulated_endpoint: Make, tmp_path: Path, shards: Path, short_folder: str
+) -> None:
+    """`--on-bad-row skip`: summary and status count them, and nothing is left, again and again."""
+    endpoint = simulated_endpoint(flavor="vllm")
+    path = write_rows(tmp_path / "in.jsonl", 20)
+    path.write_text(path.read_text(encoding="utf-8") + "not json\n", encoding="utf-8")
+    words = ("generate", path, "-o", shards, "--base-url", endpoint.url, "--ray", "--json")
+    for _ in range(2):
+        done = run(*words, "--on-bad-row", "skip", RAY_TMPDIR=short_folder)
+        assert done.returncode == 0, done.stderr
+        last = json.loads(done.stdout.splitlines()[-1])
+        said = json.loads(run("status", shards, "--json").stdout)
+        for counts in (last, said):
+            assert (counts["ok"], counts["skipped"], counts["pending"]) == (20, 1, 0)
+    assert len(endpoint.generations) == 20
+
+
 def test_a_revoked_token_over_ray_is_exit_code_3(
     simulated_endpoint: Make, tmp_path: Path, shards: Path, short_folder: str
 ) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from chat_tokenizer import make_tokenizer
 from distilabel.errors import ConfigurationError, ParameterError, RunError
 from distilabel.llms.huggingface import InferenceEndpointsLLM
-from distilabel.testing import Asked, RequestRecord, SimulatedEndpoint
+from distilabel.testing import Asked, Limits, RequestRecord, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 FLAVORS = ("tgi", "vllm", "sglang", "llamacpp", "openai")
@@ -329,6 +329,83 @@ def test_retries(case: Case, retries: int, expected: str | None, opened: Any) ->
     assert output["generations"] == [expected]
     assert len(set(seeds)) == len(seeds) == retries + 1
     assert len(output["statistics"]["output_tokens"]) == retries + 1
+
+
+LONG = " ".join(f"word{n}" for n in range(12))
+
+
+def most(case: Case, record: RequestRecord) -> int:
+    """The longest answer that was asked for."""
+    names = {"max_tokens", "max_new_tokens", "max_completion_tokens"}
+    (found,) = (value for name, value in said(case, record).items() if name in names)
+    return int(found)
+
+
+@by_name(WORKING)
+@pytest.mark.parametrize(
+    ("factor", "words", "ends"), [("1.5", 12, "stop"), ("1.25", 10, "length"), ("1000", 12, "stop")]
+)
+def test_growth(case: Case, factor: str, words: int, ends: str, opened: Any) -> None:
+    """An answer that was cut off is asked for once more, longer; both are paid for and counted."""
+    told = {"reply": lambda _: LONG}
+    with opened(case, told=told, on_length=f"grow:{factor}x") as (endpoint, llm):
+        (output,) = llm.generate_outputs([HELLO], max_new_tokens=8, seed=5)
+        first, second = endpoint.generations
+        (whole,) = llm.generate_outputs([HELLO], max_new_tokens=12, seed=5)
+    assert output["generations"] == [" ".join(LONG.split()[:words])]
+    assert output["finish_reasons"] == [ends]
+    assert output["statistics"]["output_tokens"] == [8, words]
+    assert (most(case, first), most(case, second)) == (8, int(8 * float(factor)))
+    assert said(case, first)["seed"] == said(case, second)["seed"]
+    assert bool(second.body.get("stream")) == (factor == "1000")
+    assert whole["generations"] == [LONG]
+    assert len(endpoint.generations) == 3
+
+
+@by_name(WORKING)
+def test_growth_of_some(case: Case, opened: Any) -> None:
+    """Of several answers, only those are asked for again that were cut off."""
+    told = {"reply": lambda asked: "short" if asked.seed + asked.index == 6 else LONG}
+    with opened(case, told=told, on_length="grow:2x") as (endpoint, llm):
+        (output,) = llm.generate_outputs([HELLO], num_generations=3, max_new_tokens=8, seed=5)
+    assert output["generations"] in ([LONG, "short", LONG], [LONG, "short", "short"])
+    again = [record for record in endpoint.generations if most(case, record) == 16]
+    assert sum(record.body.get("n", 1) for record in again) == 2
+
+
+@by_name(WORKING)
+def test_growth_beyond_the_context(case: Case, opened: Any) -> None:
+    """Where the second try is refused, what there is stays."""
+    told = {"reply": lambda _: LONG, "limits": Limits(context_tokens=40)}
+    with opened(case, told=told, on_length="grow:100x") as (endpoint, llm):
+        (output,) = llm.generate_outputs([HELLO], max_new_tokens=8)
+    assert output["generations"] == [" ".join(LONG.split()[:8])]
+    assert output["errors"] == [None]
+    assert [record.status for record in endpoint.generations] == [200, endpoint_refuses(case)]
+
+
+def endpoint_refuses(case: Case) -> int:
+    """How a server refuses what is too long."""
+    return 422 if case.flavor == "tgi" else 400
+
+
+@by_name([case for case in WORKING if case.constrains("json")])
+def test_growth_to_what_fits(case: Case, opened: Any) -> None:
+    """A structured output that was cut off is one when it comes whole."""
+    told = {"reply": lambda _: json.dumps({"name": "a b c d e f g", "large": True})}
+    wanted = {"format": "json", "schema": SCHEMA}
+    with opened(case, told=told, on_length="grow:9x") as (endpoint, llm):
+        (output,) = llm.generate_outputs([(HELLO, wanted)], max_new_tokens=3)
+    assert output["errors"] == [None]
+    assert json.loads(output["generations"][0])["name"] == "a b c d e f g"
+    assert len(endpoint.generations) == 2
+
+
+@pytest.mark.parametrize("given", ["", "grow", "grow:", "grow:2", "grow:x", "grow:1x", "grow:0.9x"])
+def test_no_growth(given: str) -> None:
+    """What is no factor over 1 is refused, with what there is."""
+    with pytest.raises(ValidationError, match="'keep', 'fail', or 'grow:2x'"):
+        InferenceEndpointsLLM(base_url="http://127.0.0.1:1", on_length=given)
 
 
 @by_name([case for case in WORKING if case.constrains("json") and not case.text])

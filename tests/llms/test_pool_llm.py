@@ -18,6 +18,7 @@ from distilabel.testing import Latency, SimulatedEndpoint, Token
 
 Make = Callable[..., SimulatedEndpoint]
 HELLO: Any = [{"role": "user", "content": "Hello world!"}]
+WHOLE = '{"n": "one two three four five"}'
 
 
 @pytest.fixture(autouse=True)
@@ -170,6 +171,26 @@ def test_each_server_is_asked_in_its_own_words(simulated_endpoint: Make) -> None
     assert about.server is Server.UNKNOWN
     assert about.url == ", ".join(endpoint.url for endpoint in endpoints.values())
     assert "json" in about.capabilities.structured_output
+
+
+def test_each_server_is_asked_for_more_in_its_own_words(simulated_endpoint: Make) -> None:
+    """Structured output that was cut off at TGI and vLLM: the longer request constrains too."""
+    endpoints = {
+        name: simulated_endpoint(flavor=name, latency=Latency(0.01), reply=lambda _: WHOLE)
+        for name in ("vllm", "tgi")
+    }
+    schema = {"type": "object", "properties": {"n": {"type": "string"}}, "required": ["n"]}
+    with InferenceEndpointsLLM(
+        base_url=[endpoint.url for endpoint in endpoints.values()],
+        structured_output={"format": "json", "schema": schema},
+        on_length="grow:10x",
+    ) as llm:
+        outputs = llm.generate_outputs([HELLO] * 40, max_new_tokens=2)
+    assert all(output["generations"] == [WHOLE] for output in outputs)
+    for name, kind in (("vllm", "json_schema"), ("tgi", "json_object")):
+        longer = [r.body for r in endpoints[name].generations if r.body["max_tokens"] == 20]
+        assert longer
+        assert {body["response_format"]["type"] for body in longer} == {kind}
 
 
 def test_an_endpoint_that_dies_costs_no_row(simulated_endpoint: Make) -> None:

@@ -109,6 +109,19 @@ def test_llama_json(llm: InferenceEndpointsLLM) -> None:
     assert set(json.loads(str(text))) == {"city", "large"}
 
 
+def test_llama_longer(llm: InferenceEndpointsLLM, arguments: dict[str, Any]) -> None:
+    """`grow` brings the text that was cut off, and how it goes on; and JSON that is whole."""
+    wanted = {"format": "json", "schema": CITY}
+    cut, whole = (llm.generate([FRANCE], max_new_tokens=most)[0][0] for most in (4, 12))
+    with InferenceEndpointsLLM(**arguments, on_length="grow:3x") as growing:
+        ((longer,),) = growing.generate([FRANCE], max_new_tokens=4)
+    with InferenceEndpointsLLM(**arguments, on_length="grow:10x") as growing:
+        ((city,),) = growing.generate([(FRANCE, wanted)], max_new_tokens=4)
+    assert longer == whole != cut
+    assert str(longer).startswith(str(cut))
+    assert set(json.loads(str(city))) == {"city", "large"}
+
+
 @pytest.mark.parametrize("format_", ["choice", "regex"])
 def test_llama_words(llm: InferenceEndpointsLLM, format_: str) -> None:
     """One of some texts, by list and by pattern."""

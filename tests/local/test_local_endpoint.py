@@ -25,8 +25,9 @@ from distilabel.local import endpoint as module
 
 def children() -> set[int]:
     """The llama.cpp processes of ours."""
-    found = psutil.Process().children()
-    return {child.pid for child in found if "llama.py" in " ".join(child.cmdline())}
+    # A zombie's command line cannot be read; it comes as None here.
+    found = ((child.pid, child.as_dict(["cmdline"])) for child in psutil.Process().children())
+    return {pid for pid, said in found if "llama.py" in " ".join(said["cmdline"] or ())}
 
 
 def healthy(endpoint: LocalEndpoint) -> bool:

@@ -559,6 +559,21 @@ CASES: Final[dict[str, Case]] = {
         keeps_text=True,
         requests=(3, 3),
     ),
+    "cut off, and asked for again": Case(
+        row="finish=length",
+        server={"lengths": Lengths(200, spread="constant")},
+        fields={"on_length": "grow:2x"},
+        finish="stop",
+        requests=(6, 6),
+    ),
+    "cut off again": Case(
+        row="finish=length",
+        server=always(Rewrite(edits.finished("length"))),
+        fields={"on_length": "grow:2x"},
+        finish="length",
+        truncated=3,
+        requests=(6, 6),
+    ),
     "filtered": Case(
         row="finish=content_filter",
         server=always(Rewrite(edits.finished("content_filter"))),

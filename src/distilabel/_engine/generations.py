@@ -5,6 +5,8 @@ Rules
   back than asked for, that is remembered and the rest is fetched one by one.
 - An answer that does not fit its grammar is asked for again as often as allowed, then it is a
   failure with the text kept.
+- An answer that was cut off may be asked for once more, longer. That never takes away what there
+  is: where it fails, the answer stays as it was.
 """
 
 from __future__ import annotations
@@ -48,15 +50,27 @@ class RowPlan:
     """Further tries for an answer that was not acceptable."""
     takes_cut_off: bool = True
     """Whether an answer that was cut off at its longest is one."""
+    longer: Request | None = field(default=None, repr=False)
+    """What is asked instead, once, for answers that were cut off; `None`: they stay."""
 
 
 @dataclass(slots=True)
 class _Row:
     plan: RowPlan
+    request: Request
     completions: list[Completion | None]
     failures: list[Failure | None]
-    usages: list[Usage]
+    usages: list[Usage] = field(default_factory=list)
+    cut_off: set[int] = field(default_factory=set)
     attempts: int = 0
+    is_growing: bool = False
+
+    def file(self, slot: int, completion: Completion | None, failure: Failure | None) -> None:
+        """How generation `slot` stands now."""
+        if self.is_growing and failure is not None and self.completions[slot] is not None:
+            return
+        self.completions[slot] = None if failure else completion
+        self.failures[slot] = failure
 
 
 async def answer_row(scheduler: Scheduler, plan: RowPlan) -> Result:
@@ -65,8 +79,12 @@ async def answer_row(scheduler: Scheduler, plan: RowPlan) -> Result:
     Raises:
         RunError: no row can be answered.
     """
-    row = _Row(plan, [None] * plan.wanted, [None] * plan.wanted, [])
+    row = _Row(plan, plan.request, [None] * plan.wanted, [None] * plan.wanted)
     await _fetch(scheduler, row, list(range(plan.wanted)))
+    if plan.longer is not None and row.cut_off:
+        row.request, row.is_growing = plan.longer, True
+        await _fetch(scheduler, row, sorted(row.cut_off))
+        row.is_growing = False
     for _ in range(plan.check_retries):
         again = [i for i, failure in enumerate(row.failures) if _is_off_grammar(failure)]
         if not again:
@@ -108,7 +126,7 @@ async def _fetch_together(
             scheduler.choices_limit = 1
             return slots
         for slot in slots:
-            row.completions[slot], row.failures[slot] = None, outcome
+            row.file(slot, None, outcome)
         return []
     if len(outcome.completions) < len(slots):
         scheduler.choices_limit = len(outcome.completions)
@@ -120,7 +138,7 @@ async def _fetch_one(scheduler: Scheduler, row: _Row, slot: int, *, shift: bool)
     outcome = await scheduler.complete(_request_for(row, slot, 1, shift=shift))
     row.attempts += 1
     if isinstance(outcome, Failure):
-        row.completions[slot], row.failures[slot] = None, outcome
+        row.file(slot, None, outcome)
     else:
         _place(row, [slot], outcome)
 
@@ -131,19 +149,18 @@ def _request_for(row: _Row, slot: int, n: int, *, shift: bool) -> Request:
     Each generation has a seed of its own. A further try moves on, as the same seed would only
     bring the same text.
     """
-    request = row.plan.request
-    seed = request.seed
+    seed = row.request.seed
     if seed is not None:
         seed = (seed + slot + (row.attempts * 7919 if shift else 0)) % _SEEDS
-    return replace(request, n=n, seed=seed)
+    return replace(row.request, n=n, seed=seed)
 
 
 def _place(row: _Row, slots: list[int], answer: Answer) -> None:
     row.usages.append(answer.usage)
     for slot, completion in zip(slots, answer.completions, strict=False):
-        failure = _objection(row.plan, completion)
-        row.failures[slot] = failure
-        row.completions[slot] = None if failure else completion
+        if completion.finish_reason == "length":
+            row.cut_off.add(slot)
+        row.file(slot, completion, _objection(row.plan, completion))
 
 
 def _objection(plan: RowPlan, completion: Completion) -> Failure | None:
@@ -160,7 +177,10 @@ def _objection(plan: RowPlan, completion: Completion) -> Failure | None:
             kind=FailureKind.CONTENT,
             code="length",
             message="the answer was cut off at max_new_tokens, and on_length is 'fail'",
-            hint="Raise max_new_tokens, or take what there is with on_length='keep'.",
+            hint=(
+                "Raise max_new_tokens, take what there is with on_length='keep', or have such "
+                "answers asked for again with on_length='grow:2x'."
+            ),
             text=completion.text,
         )
     if plan.check is None or completion.tool_calls is not None:

@@ -5,25 +5,51 @@ Everything a caller can get wrong is checked here, before any request goes out.
 
 from __future__ import annotations
 
+import math
+import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from distilabel._clients.parameters import Compiled, compile_parameters
 from distilabel._engine.generations import RowPlan
 from distilabel.chat_templates import ChatRenderer
 from distilabel.conversations import validate_messages
-from distilabel.errors import ConversationError, InputError, ParameterError
+from distilabel.errors import ConfigurationError, ConversationError, InputError, ParameterError
 from distilabel.grammar import Grammar, check, constrain, parse_grammar
 from distilabel.llms.base import Input
 from distilabel.records import Conversation, Request, Route, Server
 
-__all__ = ["LONG_ANSWER", "Call"]
+__all__ = ["LONG_ANSWER", "Call", "growth"]
 
 LONG_ANSWER: Final = 2048
 """With `stream="auto"`, answers that may be longer than this many tokens are read as a stream:
 gateways close a connection on which nothing comes for about a minute."""
+_GROW: Final = re.compile(r"grow:(\d{1,4}(?:\.\d{1,4})?)x")
+
+
+def growth(on_length: str) -> float | None:
+    """How many times `max_new_tokens` the second try for an answer that was cut off may have.
+
+    Args:
+        on_length: `keep`, `fail`, or `grow:2x` with any factor over 1.
+
+    Returns:
+        None where there is no second try.
+
+    Raises:
+        ConfigurationError: it is nothing of that.
+    """
+    if on_length in {"keep", "fail"}:
+        return None
+    found = _GROW.fullmatch(on_length)
+    if found is None or float(found[1]) <= 1:
+        raise ConfigurationError(
+            f"on_length is {on_length!r}; it must be 'keep', 'fail', or 'grow:2x' with a factor "
+            "over 1."
+        )
+    return float(found[1])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,7 +67,9 @@ class Call:
     structured_output_retries: int
     stream: bool | Literal["auto"]
     renderer: ChatRenderer | None = field(repr=False)
-    on_length: Literal["keep", "fail"] = "keep"
+    on_length: str = "keep"
+    """As `growth` takes it."""
+    _longer: Call | None = field(init=False, repr=False, default=None)
     _compiled: Compiled = field(init=False, repr=False)
     _options: dict[Grammar | None, Mapping[str, Any]] = field(init=False, repr=False)
     _grammar: Grammar | None = field(init=False)
@@ -53,6 +81,11 @@ class Call:
         self._grammar = parse_grammar(given) if given is not None else None
         if self._grammar is not None:
             self._options_for(self._grammar)
+        factor = growth(self.on_length)
+        if factor is not None:
+            most = math.ceil(factor * self._compiled.max_new_tokens)
+            parameters = {**self.parameters, "max_new_tokens": most}
+            self._longer = replace(self, parameters=parameters, on_length="keep")
 
     def plan(self, index: int, given: Input) -> RowPlan:
         """What input number `index` asks for.
@@ -85,7 +118,17 @@ class Call:
             wanted=self.num_generations,
             check=_checker(grammar),
             check_retries=self.structured_output_retries,
-            takes_cut_off=self.on_length == "keep",
+            takes_cut_off=self.on_length != "fail",
+            longer=None if self._longer is None else self._longer.lengthened(request, grammar),
+        )
+
+    def lengthened(self, request: Request, grammar: Grammar | None) -> Request:
+        """A request of another call as this one would have made it."""
+        return replace(
+            request,
+            options=self._options_for(grammar),
+            stream=self._streams(),
+            max_new_tokens=self._compiled.max_new_tokens,
         )
 
     def _split(self, given: Input) -> tuple[Conversation, Grammar | None]:

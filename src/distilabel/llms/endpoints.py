@@ -159,9 +159,14 @@ def plan_in_dialects(calls: Sequence[Call]) -> Planner:
         return first.plan
 
     def plan(index: int, given: Input) -> RowPlan:
-        made = first.plan(index, given)
-        options = tuple(call.plan(index, given).request.options for call in others)
-        return replace(made, request=replace(made.request, dialects=options))
+        made, *same = (call.plan(index, given) for call in (first, *others))
+        options = tuple(one.request.options for one in same)
+        longer = tuple(one.longer.options for one in same if one.longer)
+        return replace(
+            made,
+            request=replace(made.request, dialects=options),
+            longer=made.longer and replace(made.longer, dialects=longer),
+        )
 
     return plan
 

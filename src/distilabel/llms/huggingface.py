@@ -15,6 +15,7 @@ from copy import deepcopy
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -35,7 +36,7 @@ from distilabel.config import ATTEMPT_TIMEOUT, MAX_PAUSE, WAIT_READY
 from distilabel.errors import ConfigurationError
 from distilabel.grammar import parse_grammar
 from distilabel.llms.base import AsyncLLM, Planner
-from distilabel.llms.calls import Call
+from distilabel.llms.calls import Call, growth
 from distilabel.llms.description import Description, describe_endpoints
 from distilabel.llms.endpoints import (
     Endpoint,
@@ -50,8 +51,16 @@ from distilabel.llms.endpoints import (
 __all__ = ["InferenceEndpointsLLM"]
 
 _CLIENTS = {False: "huggingface_hub.AsyncInferenceClient", True: "openai.AsyncOpenAI"}
+
+
+def _usable_policy(given: str) -> str:
+    growth(given)
+    return given
+
+
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+OnLength = Annotated[str, AfterValidator(_usable_policy)]
 
 
 def _token_of_environment() -> SecretStr | None:
@@ -118,8 +127,9 @@ class InferenceEndpointsLLM(AsyncLLM):
     """For `endpoint_name`: resume it, at its owner's cost, when it is paused in a run."""
     ca_file: str | None = None
     """A file of certificates, in PEM, to trust beside the system's: a private authority's."""
-    on_length: Literal["keep", "fail"] = "keep"
-    """An answer cut off at `max_new_tokens`: keep it, or fail the row and keep the text there."""
+    on_length: OnLength = "keep"
+    """An answer cut off at `max_new_tokens`: `keep` it; `fail` the row and keep the text there; or
+    `grow:2x`: ask once more with twice as many (any factor over 1), and keep what comes."""
     headers: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
     """Sent with every request. Treated as secret: not printed, not saved."""
 
@@ -304,11 +314,13 @@ class InferenceEndpointsLLM(AsyncLLM):
     def fingerprint(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """What decides the answers, as JSON values: a resumed run must have the same.
 
-        The URLs are not part of it where the servers say which model they serve.
+        The URLs are not part of it where the servers say which model they serve; `on_length` is
+        where it makes other texts.
         """
         self.engine()
         named = self.model_id or self.endpoint_name
         return {
+            **({"on_length": self.on_length} if growth(self.on_length) else {}),
             **identity_of(self._endpoints, by_url=not named),
             "tokenizer_id": self.tokenizer_id,
             "structured_output": self.structured_output

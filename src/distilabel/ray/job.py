@@ -156,6 +156,7 @@ class _Execution:
             run.progress.message(note)
         if meter.ok < file.count:
             self._generate(file)
+            replace(marker, skipped=meter.skipped).write(run.output)
 
     def _generate(self, file: RowFile) -> None:
         run = self._run

@@ -29,6 +29,8 @@ class Marker:
     header: Header
     rows: int
     digest: str
+    skipped: int = 0
+    """Rows left out; 0 before a run has finished."""
 
     @classmethod
     def of(cls, spec: Mapping[str, Any], file: RowFile) -> Marker:
@@ -48,6 +50,7 @@ class Marker:
             said = json.loads(path.read_text(encoding="utf-8"))
             header = Header.decode(said["header"].encode(), bytes.fromhex(said["checksum"]))
             rows, digest = int(said["rows"]), str(said["digest"])
+            skipped = int(said["skipped"])
         except FileNotFoundError:
             return None
         except StorageError:
@@ -58,7 +61,7 @@ class Marker:
             raise _damaged(path) from None
         if header is None:
             raise _damaged(path)
-        return cls(header=header, rows=rows, digest=digest)
+        return cls(header=header, rows=rows, digest=digest, skipped=skipped)
 
     @property
     def prefix(self) -> str:
@@ -73,6 +76,7 @@ class Marker:
             "checksum": checksum.hex(),
             "rows": self.rows,
             "digest": self.digest,
+            "skipped": self.skipped,
         }
         beside = output / f".{_NAME}.new"
         try:

@@ -1,7 +1,7 @@
 """Looking at a run over Ray from outside, also while it goes on. Needs no Ray.
 
-Only what is committed counts: a row whose block is under way is pending. Rows that were left out
-(`--on-bad-row skip`) are in no shard, and pending too.
+Only what is committed counts: a row whose block is under way is pending. Rows that are left out
+(`--on-bad-row skip`) are in no shard, and pending until the run has finished.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def read_status(output: Path) -> RunStatus:
         total=None if marker is None else marker.rows,
         ok=standing.ok,
         failed=standing.failed,
+        skipped=0 if marker is None else marker.skipped,
         attempts=None,
         tokens=TokenCount(input_tokens=standing.input_tokens, output_tokens=standing.output_tokens),
         failures=tally.groups(),

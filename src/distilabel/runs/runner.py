@@ -158,6 +158,7 @@ class _Execution:
             "input": self._run.describe or self._run.source.describe(),
             "limit": self._run.options.limit,
             "total": self._meter.total,
+            "skipped": self._meter.skipped,
             "duplicate_ids": self._meter.duplicate_ids,
             "columns": column_note(columns),
         }

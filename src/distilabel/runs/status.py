@@ -25,6 +25,8 @@ class RunStatus:
     """Rows of the input; `None` while it is being looked at."""
     ok: int
     failed: int
+    skipped: int
+    """Rows left out because they cannot be sent; of a run over Ray, known when it has finished."""
     attempts: int | None
     """`None` where it is not kept: in the shards of a run over Ray."""
     tokens: TokenCount
@@ -34,8 +36,10 @@ class RunStatus:
 
     @property
     def pending(self) -> int | None:
-        """Rows without a result."""
-        return None if self.total is None else max(0, self.total - self.ok - self.failed)
+        """Rows that have not ended."""
+        if self.total is None:
+            return None
+        return max(0, self.total - self.ok - self.failed - self.skipped)
 
 
 def read_status(output: Path) -> RunStatus:
@@ -57,6 +61,7 @@ def read_status(output: Path) -> RunStatus:
         total=about.get("total"),
         ok=found.ok,
         failed=found.failed,
+        skipped=about.get("skipped", 0),
         attempts=found.attempts,
         tokens=TokenCount(input_tokens=found.input_tokens, output_tokens=found.output_tokens),
         failures=tally.groups(),
