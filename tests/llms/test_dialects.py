@@ -379,6 +379,7 @@ def test_growth_beyond_the_context(case: Case, opened: Any) -> None:
     told = {"reply": lambda _: LONG, "limits": Limits(context_tokens=40)}
     with opened(case, told=told, on_length="grow:100x") as (endpoint, llm):
         (output,) = llm.generate_outputs([HELLO], max_new_tokens=8)
+        endpoint.wait_for(lambda e: e.in_flight == 0)
     assert output["generations"] == [" ".join(LONG.split()[:8])]
     assert output["errors"] == [None]
     assert [record.status for record in endpoint.generations] == [200, endpoint_refuses(case)]
@@ -436,7 +437,8 @@ def test_stream(case: Case, n: int, opened: Any) -> None:
             found.append(llm.generate_outputs([HELLO] * 2, num_generations=n, **asked))
             if not case.text:
                 found[-1] += llm.generate_outputs([HELLO], tools=[TOOL])
-            assert endpoint.statistics().in_flight == endpoint.statistics().aborted == 0
+            endpoint.wait_for(lambda e: e.in_flight == 0)  # it knows a moment after the client
+            assert endpoint.statistics().aborted == 0
             assert {record.body.get("stream", False) for record in endpoint.generations} == {stream}
     assert found[0] == found[1]
     assert all(counted for row in found[1] for counted in row["statistics"]["output_tokens"])
