@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.efficiency import OURS, Scenario, Try, in_turns
+from benchmarks.efficiency import OURS, Scenario, Try, compare
 from benchmarks.load import ROOT, contenders
 from benchmarks.tables import QUICK, size
 
@@ -47,7 +47,7 @@ def main() -> None:
     """Print the table and draw the picture."""
     tries = [Try(client=client, told=False, rows=CHATS.rows) for client in OURS]
     tries += [Try(client=client, told=True, rows=CHATS.rows) for client in contenders()]
-    medians = in_turns(CHATS, tries)
+    medians = compare(CHATS, tries)
     found = {one.shown(CHATS.slots): spent for one, spent in medians.items() if spent}
     walls = {name: one.wall for name, one in sorted(found.items(), key=lambda it: it[1].wall)}
     draw(walls, min(one.wall * one.efficiency for one in found.values()))

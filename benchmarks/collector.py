@@ -15,13 +15,15 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
 from benchmarks.efficiency import QUEUE_512, ROUNDS
 from benchmarks.endpoint import served
 from benchmarks.load import conversation
-from benchmarks.tables import note, print_table, size
+from benchmarks.tables import print_table, size
+from benchmarks.turns import in_turns
 
 __all__ = ["main"]
 
@@ -79,11 +81,8 @@ def measure(mode: str) -> tuple[float, float, float, float]:
 
 def main() -> None:
     """Print the table."""
-    taken: dict[str, list[tuple[float, float, float, float]]] = {named: [] for named in MODES}
-    for turn in range(ROUNDS):
-        for named, mode in MODES.items():
-            taken[named].append(measure(mode))
-            note(f"collector, {turn + 1}: {named}: {taken[named][-1][1]:.3f}")
+    works = {named: partial(measure, mode) for named, mode in MODES.items()}
+    taken = in_turns("collector", ROUNDS, works)
     rows = []
     for named, runs in taken.items():
         wall, share, count, seconds = (median(each) for each in zip(*runs, strict=True))

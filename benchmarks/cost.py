@@ -11,13 +11,15 @@ environments.
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 from math import isnan, nan
 from statistics import median
 
 from benchmarks.endpoint import served
 from benchmarks.load import contenders, flags_for, named, spend
 from benchmarks.spent import Load
-from benchmarks.tables import Bar, note, print_bars, print_table, size
+from benchmarks.tables import Bar, print_bars, print_table, size
+from benchmarks.turns import in_turns
 
 LEVELS = (64, 512)
 ROWS = size(3_000, 600)
@@ -43,12 +45,8 @@ def tried(client: str, at_once: int) -> float:
 
 def measure(clients: list[str]) -> dict[str, dict[int, float]]:
     """The medians of all rounds."""
-    taken: dict[tuple[str, int], list[float]] = {}
-    for turn in range(ROUNDS):
-        for at_once in LEVELS:
-            for client in clients:
-                taken.setdefault((client, at_once), []).append(tried(client, at_once))
-        note(f"cost: round {turn + 1} of {ROUNDS}")
+    pairs = [(client, at_once) for at_once in LEVELS for client in clients]
+    taken = in_turns("cost", ROUNDS, {pair: partial(tried, *pair) for pair in pairs})
     return {
         client: {at_once: _middle(taken[client, at_once]) for at_once in LEVELS}
         for client in clients

@@ -15,11 +15,13 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from benchmarks.endpoint import served
-from benchmarks.tables import note, print_table, size
+from benchmarks.tables import print_table, size
+from benchmarks.turns import in_turns
 
 ROWS = size(1_500, 60)
 MEAN = size(1.0, 0.2)
@@ -72,15 +74,16 @@ def _read(master: int) -> bytes:
         return b""
 
 
+def measure(way: str) -> tuple[float, float, int]:
+    """One run."""
+    latency = ("--slots", "64", "--latency", str(MEAN), "--sigma", "0.8")
+    with tempfile.TemporaryDirectory() as folder, served(*latency) as endpoint:
+        return on_terminal([*command(Path(folder), endpoint.url), *WAYS[way]])
+
+
 def main() -> None:
     """Print the table."""
-    taken: dict[str, list[tuple[float, float, int]]] = {way: [] for way in WAYS}
-    latency = ("--slots", "64", "--latency", str(MEAN), "--sigma", "0.8")
-    for turn in range(ROUNDS):
-        for way, flags in WAYS.items():
-            with tempfile.TemporaryDirectory() as folder, served(*latency) as endpoint:
-                taken[way].append(on_terminal([*command(Path(folder), endpoint.url), *flags]))
-        note(f"display: round {turn + 1} of {ROUNDS}")
+    taken = in_turns("display", ROUNDS, {way: partial(measure, way) for way in WAYS})
     middle = {
         way: tuple(median(figures) for figures in zip(*runs, strict=True))
         for way, runs in taken.items()

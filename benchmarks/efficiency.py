@@ -13,12 +13,14 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from statistics import median
 
 from benchmarks.endpoint import served
 from benchmarks.load import flags_for, named, spend
 from benchmarks.spent import Load
-from benchmarks.tables import Bar, note, print_bars, print_table, size
+from benchmarks.tables import Bar, print_bars, print_table, size
+from benchmarks.turns import in_turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,23 +105,21 @@ def measure(scenario: Scenario, one: Try) -> Found:
     )
 
 
-def in_turns(scenario: Scenario, tries: Sequence[Try]) -> dict[Try, Found | None]:
-    """The medians of all rounds, and a table of them.
+def tried(scenario: Scenario, one: Try) -> Found | None:
+    """As `measure`; None for a client that is not ours and gave a row up, as its user sees it."""
+    try:
+        return measure(scenario, one)
+    except subprocess.CalledProcessError:
+        if one.client.startswith("ours"):
+            raise
+        return None
 
-    None for a client that is not ours and gave rows up: it ends there, as its user would see it.
-    """
-    taken: dict[Try, list[Found]] = {one: [] for one in tries}
-    for turn in range(ROUNDS):
-        for one, found in taken.items():
-            try:
-                found.append(measure(scenario, one))
-            except subprocess.CalledProcessError:
-                if one.client.startswith("ours"):
-                    raise
-            else:
-                shown = one.shown(scenario.slots)
-                note(f"{scenario.named}, {turn + 1}: {shown}: {found[-1].efficiency:.3f}")
-    medians = {one: _middle(found) for one, found in taken.items()}
+
+def compare(scenario: Scenario, tries: Sequence[Try]) -> dict[Try, Found | None]:
+    """Print a table of the medians; None where a client came through no round."""
+    works = {one: partial(tried, scenario, one) for one in tries}
+    taken = in_turns(scenario.named, ROUNDS, works)
+    medians = {one: _middle([f for f in found if f]) for one, found in taken.items()}
     failed = ("failed", *[""] * (len(HEADS) - 2))
     rows = [
         (one.shown(scenario.slots), *(found.cells if found else failed))
@@ -142,7 +142,7 @@ def show(scenario: Scenario) -> tuple[list[Found], list[Found]]:
     told = [Try(client=client, told=True, rows=scenario.rows) for client in OURS]
     few = min(scenario.rows, BY_HAND_ROWS)
     hand = [Try(client=client, told=True, rows=few) for client in BY_HAND]
-    medians = in_turns(scenario, [*unset, *told, *hand])
+    medians = compare(scenario, [*unset, *told, *hand])
     return (
         [found for one in unset if (found := medians[one])],
         [found for one in told if (found := medians[one])],

@@ -7,12 +7,14 @@ Whole processes, after one that fills the caches; `python -m benchmarks peers` h
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import time
+from functools import partial
+from statistics import median
 
 from benchmarks.tables import Bar, print_bars, print_table, size
+from benchmarks.turns import in_turns
 
 COMMANDS = {
     "import distilabel": ["-c", "import distilabel"],
@@ -39,10 +41,10 @@ def seconds(words: list[str]) -> float:
 
 def main() -> None:
     """Print the table and the targets."""
-    found = {}
-    for name, words in COMMANDS.items():
+    for words in COMMANDS.values():
         seconds(words)
-        found[name] = statistics.median(seconds(words) for _ in range(TIMES))
+    works = {name: partial(seconds, words) for name, words in COMMANDS.items()}
+    found = {name: median(taken) for name, taken in in_turns("imports", TIMES, works).items()}
     rows = [(name, f"{value:.2f}") for name, value in found.items()]
     print_table(f"start-up, median of {TIMES}", ("what", "seconds"), rows)
     print_bars(

@@ -23,13 +23,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from benchmarks.endpoint import served
 from benchmarks.load import ROOT
 from benchmarks.spent import Load, Spent, Stopwatch, answer, read_answer, read_load
-from benchmarks.tables import Bar, note, print_bars, print_table, size
+from benchmarks.tables import Bar, print_bars, print_table, size
+from benchmarks.turns import in_turns
 from distilabel import InferenceEndpointsLLM, generate_dataset
 from distilabel._engine.feed import iter_results
 from distilabel._engine.generations import RowPlan, answer_row
@@ -121,11 +123,7 @@ def spend(way: str) -> float:
 
 def main() -> None:
     """Print the table and the target."""
-    taken: dict[str, list[float]] = {way: [] for way in WAYS}
-    for turn in range(ROUNDS):
-        for way, costs in taken.items():
-            costs.append(spend(way))
-        note(f"journal_cost: round {turn + 1} of {ROUNDS}")
+    taken = in_turns("journal_cost", ROUNDS, {way: partial(spend, way) for way in WAYS})
     middle = {way: median(costs) for way, costs in taken.items()}
     rows = [(way, f"{cost:.3f}", f"{cost / middle['off']:.2f}") for way, cost in middle.items()]
     title = f"CPU per row, {ROWS:,} rows, {AT_ONCE} in flight, median of {ROUNDS}"

@@ -22,7 +22,8 @@ from typing import Any
 import aiohttp
 
 from benchmarks.load import gathered
-from benchmarks.tables import Bar, note, print_bars, print_table, size
+from benchmarks.tables import Bar, print_bars, print_table, size
+from benchmarks.turns import in_turns
 from distilabel import InferenceEndpointsLLM, LocalEndpoint
 
 SLOTS = 4
@@ -84,12 +85,8 @@ def main() -> None:
             "ours, openai client, nothing set": partial(ours, url, use_openai_client=True),
         }
         steady(url, SLOTS)
-        taken: dict[str, list[float]] = {name: [] for name in loads}
-        for turn in range(ROUNDS):
-            names = list(loads) if turn % 2 == 0 else list(reversed(loads))
-            for name in names:
-                taken[name].append(speed(loads[name]))
-            note(f"llama: round {turn + 1} of {ROUNDS}")
+        works = {name: partial(speed, work) for name, work in loads.items()}
+        taken = in_turns("llama", ROUNDS, works)
     fastest = max(
         (name for name in loads if name.startswith("raw")), key=lambda n: median(taken[n])
     )

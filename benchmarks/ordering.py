@@ -17,13 +17,15 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import distilabel
 from benchmarks.endpoint import served
-from benchmarks.tables import note, print_table, size
+from benchmarks.tables import print_table, size
+from benchmarks.turns import in_turns
 from distilabel import InferenceEndpointsLLM
 from distilabel.local import LocalEndpoint
 from distilabel.progress import open_progress
@@ -76,12 +78,12 @@ def tail() -> None:
     ]
     flags = ["--slots", str(SLOTS), "--per-token", str(SECONDS_A_TOKEN), "--tokens", "100000"]
     busy = sum(lengths) * SECONDS_A_TOKEN / SLOTS
-    walls: dict[str, list[float]] = {name: [] for name in ORDERS}
-    for _ in range(ROUNDS):
-        for name, order in ORDERS.items():
-            with served(*flags) as endpoint:
-                walls[name].append(run(endpoint.url, rows, order))
-        note(f"ordering: {walls}")
+
+    def wall_of(order: Order) -> float:
+        with served(*flags) as endpoint:
+            return run(endpoint.url, rows, order)
+
+    walls = in_turns("tail", ROUNDS, {name: partial(wall_of, ORDERS[name]) for name in ORDERS})
     middle = {name: median(taken) for name, taken in walls.items()}
     title = f"{count:,} rows of {SHORT} tokens, then {FEW} of {LONG}; {SLOTS} slots"
     print_table(
@@ -126,14 +128,15 @@ def cache() -> None:
         for n in range(1, size(7, 3))
     ]
     rng.shuffle(rows)
-    taken: dict[str, list[tuple[int, float]]] = {name: [] for name in ORDERS}
-    for _ in range(ROUNDS):
-        for name, order in ORDERS.items():
-            with LocalEndpoint(slots=2) as endpoint:
-                url = endpoint.base_url.removesuffix("/v1")
-                wall = run(url, rows, order, max_new_tokens=4)
-                taken[name].append((read_tokens(url), wall))
-        note(f"ordering: {taken}")
+
+    def read_and_wall(order: Order) -> tuple[int, float]:
+        with LocalEndpoint(slots=2) as endpoint:
+            url = endpoint.base_url.removesuffix("/v1")
+            wall = run(url, rows, order, max_new_tokens=4)
+            return read_tokens(url), wall
+
+    works = {name: partial(read_and_wall, order) for name, order in ORDERS.items()}
+    taken = in_turns("cache", ROUNDS, works)
     found = []
     for name, runs in taken.items():
         read, wall = (median(each) for each in zip(*runs, strict=True))

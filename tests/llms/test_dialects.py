@@ -379,7 +379,6 @@ def test_growth_beyond_the_context(case: Case, opened: Any) -> None:
     told = {"reply": lambda _: LONG, "limits": Limits(context_tokens=40)}
     with opened(case, told=told, on_length="grow:100x") as (endpoint, llm):
         (output,) = llm.generate_outputs([HELLO], max_new_tokens=8)
-        endpoint.wait_for(lambda e: e.in_flight == 0)
     assert output["generations"] == [" ".join(LONG.split()[:8])]
     assert output["errors"] == [None]
     assert [record.status for record in endpoint.generations] == [200, endpoint_refuses(case)]
@@ -437,7 +436,7 @@ def test_stream(case: Case, n: int, opened: Any) -> None:
             found.append(llm.generate_outputs([HELLO] * 2, num_generations=n, **asked))
             if not case.text:
                 found[-1] += llm.generate_outputs([HELLO], tools=[TOOL])
-            endpoint.wait_for(lambda e: e.in_flight == 0)  # it knows a moment after the client
+            endpoint.wait_for(lambda e: e.in_flight == 0)  # of a stream, it knows after the client
             assert endpoint.statistics().aborted == 0
             assert {record.body.get("stream", False) for record in endpoint.generations} == {stream}
     assert found[0] == found[1]

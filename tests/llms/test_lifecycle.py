@@ -100,6 +100,7 @@ def test_an_interrupted_generate_cancels_its_requests(simulated_endpoint: Make) 
         endpoint.url,
         """
 import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
 llm = InferenceEndpointsLLM(base_url=URL, max_concurrency=4)
 llm.load()
 threading.Timer(1.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
