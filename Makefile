@@ -21,6 +21,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy -p distilabel
 	$(BIN)/lint-imports
 
 prove: $(VENV)/.dev

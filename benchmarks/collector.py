@@ -52,7 +52,7 @@ class Pauses:
 
 def run(url: str, mode: str) -> None:
     """In a process of its own; prints the wall time, and what was collected."""
-    from distilabel import InferenceEndpointsLLM
+    from distilabel_endpoints import InferenceEndpointsLLM
 
     with InferenceEndpointsLLM(base_url=url, max_concurrency=QUEUE_512.slots) as llm:
         llm.generate([conversation(0)])

@@ -39,7 +39,7 @@ def command(folder: Path, url: str) -> list[str]:
     with rows.open("w", encoding="utf-8") as file:
         for n in range(ROWS):
             file.write(json.dumps({"prompt": f"Question {n}?"}) + "\n")
-    words = [sys.executable, "-m", "distilabel", "generate", str(rows), "--fresh"]
+    words = [sys.executable, "-m", "distilabel_endpoints", "generate", str(rows), "--fresh"]
     return [*words, "-o", str(folder / "out.jsonl"), "--base-url", url]
 
 

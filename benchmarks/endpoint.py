@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from distilabel.testing import greedy_bound
+from distilabel_endpoints.testing import greedy_bound
 
 __all__ = ["Served", "served"]
 
@@ -49,9 +49,11 @@ class Served:
 
 @contextmanager
 def served(*flags: str) -> Iterator[Served]:
-    """An endpoint with these flags of `python -m distilabel.testing`."""
+    """An endpoint with these flags of `python -m distilabel_endpoints.testing`."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "distilabel.testing", *flags], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "distilabel_endpoints.testing", *flags],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     endpoint = Served(json.loads(process.stdout.readline())["url"], process.pid)

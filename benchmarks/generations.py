@@ -11,7 +11,7 @@ from __future__ import annotations
 from benchmarks.endpoint import served
 from benchmarks.load import conversation
 from benchmarks.tables import Bar, print_bars, print_table, size
-from distilabel import InferenceEndpointsLLM
+from distilabel_endpoints import InferenceEndpointsLLM
 
 GENERATIONS = 4
 ROWS = size(1_000, 50)

@@ -1,4 +1,4 @@
-"""P10: seconds to import the class, and of `distilabel --help`. Medians of nine.
+"""P10: seconds to import the class, and of `distilabel-endpoints --help`. Medians of nine.
 
     .venv/bin/python -m benchmarks imports
 
@@ -17,12 +17,12 @@ from benchmarks.tables import Bar, print_bars, print_table, size
 from benchmarks.turns import in_turns
 
 COMMANDS = {
-    "import distilabel": ["-c", "import distilabel"],
+    "import distilabel_endpoints": ["-c", "import distilabel_endpoints"],
     "import the class": [
         "-c",
-        "from distilabel.llms.huggingface import InferenceEndpointsLLM",
+        "from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM",
     ],
-    "distilabel --help": ["-m", "distilabel", "--help"],
+    "distilabel-endpoints --help": ["-m", "distilabel_endpoints", "--help"],
     "huggingface_hub.AsyncInferenceClient": [
         "-c",
         "from huggingface_hub import AsyncInferenceClient",
@@ -49,7 +49,13 @@ def main() -> None:
     print_table(f"start-up, median of {TIMES}", ("what", "seconds"), rows)
     print_bars(
         Bar("P10", "importing the class", found["import the class"], 0.45, unit="s"),
-        Bar("P10", "`distilabel --help`", found["distilabel --help"], 0.4, unit="s"),
+        Bar(
+            "P10",
+            "`distilabel-endpoints --help`",
+            found["distilabel-endpoints --help"],
+            0.4,
+            unit="s",
+        ),
     )
 
 

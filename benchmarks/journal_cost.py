@@ -32,16 +32,16 @@ from benchmarks.load import ROOT
 from benchmarks.spent import Load, Spent, Stopwatch, answer, read_answer, read_load
 from benchmarks.tables import Bar, print_bars, print_table, size
 from benchmarks.turns import in_turns
-from distilabel import InferenceEndpointsLLM, generate_dataset
-from distilabel._engine.feed import iter_results
-from distilabel._engine.generations import RowPlan, answer_row
-from distilabel._engine.journal import Journal
-from distilabel.llms.outputs import output_of
-from distilabel.progress import open_progress
-from distilabel.records import Result
-from distilabel.rows import Row, open_rows
-from distilabel.runs.options import RunOptions
-from distilabel.runs.planning import RowPlanner
+from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
+from distilabel_endpoints._engine.feed import iter_results
+from distilabel_endpoints._engine.generations import RowPlan, answer_row
+from distilabel_endpoints._engine.journal import Journal
+from distilabel_endpoints.llms.outputs import output_of
+from distilabel_endpoints.progress import open_progress
+from distilabel_endpoints.records import Result
+from distilabel_endpoints.rows import Row, open_rows
+from distilabel_endpoints.runs.options import RunOptions
+from distilabel_endpoints.runs.planning import RowPlanner
 
 ROWS = size(10_000, 500)
 ROUNDS = size(3, 1)

@@ -24,7 +24,7 @@ import aiohttp
 from benchmarks.load import gathered
 from benchmarks.tables import Bar, print_bars, print_table, size
 from benchmarks.turns import in_turns
-from distilabel import InferenceEndpointsLLM, LocalEndpoint
+from distilabel_endpoints import InferenceEndpointsLLM, LocalEndpoint
 
 SLOTS = 4
 STEADY = (4, 16)

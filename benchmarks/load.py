@@ -117,7 +117,7 @@ def _ours(*, use_openai_client: bool) -> Client:
     """`generate` of `InferenceEndpointsLLM`: the whole engine."""
 
     def run(load: Load) -> Spent:
-        from distilabel import InferenceEndpointsLLM
+        from distilabel_endpoints import InferenceEndpointsLLM
 
         with InferenceEndpointsLLM(
             base_url=load.url, use_openai_client=use_openai_client, max_concurrency=load.at_once

@@ -177,7 +177,7 @@ def _settings(subject: Subject) -> str:
     unwanted = " or ".join(subject.without)
     arguments = [*_PYTEST, "-k", f"not ({unwanted})"] if unwanted else [*_PYTEST]
     return _SETTINGS.format(
-        modules=json.dumps([f"src/distilabel/{module}" for module in subject.modules]),
+        modules=json.dumps([f"src/distilabel_endpoints/{module}" for module in subject.modules]),
         arguments=json.dumps(arguments),
         tests=json.dumps(subject.tests),
     )

@@ -22,14 +22,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import distilabel
+import distilabel_endpoints
 from benchmarks.endpoint import served
 from benchmarks.tables import print_table, size
 from benchmarks.turns import in_turns
-from distilabel import InferenceEndpointsLLM
-from distilabel.local import LocalEndpoint
-from distilabel.progress import open_progress
-from distilabel.runs import ordering, runner
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints.local import LocalEndpoint
+from distilabel_endpoints.progress import open_progress
+from distilabel_endpoints.runs import ordering, runner
 
 Order = Callable[[Iterable[Any]], Iterator[Any]]
 ORDERS: dict[str, Order] = {"that of the input": iter, "ours": ordering.arranged}
@@ -61,7 +61,7 @@ def run(url: str, rows: list[dict[str, Any]], order: Order, **options: Any) -> f
     with tempfile.TemporaryDirectory() as folder, InferenceEndpointsLLM(base_url=url) as llm:
         started = time.monotonic()
         with sent_in(order):
-            done = distilabel.generate_dataset(
+            done = distilabel_endpoints.generate_dataset(
                 llm, rows, Path(folder) / "out.jsonl", progress=open_progress("quiet"), **options
             )
         assert done.summary.ok == len(rows)

@@ -21,8 +21,8 @@ import psutil
 
 from benchmarks.endpoint import served
 from benchmarks.tables import note, print_table, size
-from distilabel import InferenceEndpointsLLM
-from distilabel.ray import generate_ray
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints.ray import generate_ray
 
 ROWS = int(os.environ.get("BENCH_RAY_ROWS", size("20000", "1000")))
 ACTORS = (1, 2, 4)

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from benchmarks.endpoint import served
 from benchmarks.tables import QUICK, Bar, print_bars, print_table
-from distilabel._engine.journal import Journal, Pace, Reader
-from distilabel.rows.intake import hashed
+from distilabel_endpoints._engine.journal import Journal, Pace, Reader
+from distilabel_endpoints.rows.intake import hashed
 
 DEFAULT = "100,1000" if QUICK else "10000,1000000"
 ROWS = tuple(int(count) for count in os.environ.get("BENCH_ROWS", DEFAULT).split(","))
@@ -37,8 +37,8 @@ def timed(words: list[str]) -> tuple[float, float]:
     """Wall seconds and peak megabytes of a command."""
     code = (
         "import sys\n"
-        f"sys.argv = {['distilabel', *words]!r}\n"
-        "from distilabel.cli import main\n"
+        f"sys.argv = {['distilabel-endpoints', *words]!r}\n"
+        "from distilabel_endpoints.cli import main\n"
         "try:\n    main()\n"
         "except SystemExit as end:\n"
         "    assert not end.code, end.code\n"

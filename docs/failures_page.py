@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from distilabel._clients.failures import BODY_RULES, FAULTS, OTHER_RULES, RULES, Rule
-from distilabel._engine.retry import RetrySettings
-from distilabel.errors import run_error
-from distilabel.records import Failure, FailureKind
+from distilabel_endpoints._clients.failures import BODY_RULES, FAULTS, OTHER_RULES, RULES, Rule
+from distilabel_endpoints._engine.retry import RetrySettings
+from distilabel_endpoints.errors import run_error
+from distilabel_endpoints.records import Failure, FailureKind
 
 PAGE: Final = Path(__file__).with_name("failures.md")
 _BOUNDS: Final = RetrySettings()
@@ -79,8 +79,8 @@ def _head() -> Iterator[str]:
     yield ""
     yield "Only the engine retries; both client libraries are told not to. A failure is read from"
     yield "the wire, so both mean the same by it. It has a class, which decides, and a code, which"
-    yield 'says what it was: `output["errors"]`, the column `error` and `distilabel status` show'
-    yield "both, with the server's own words and how to mend it."
+    yield 'says what it was: `output["errors"]`, the column `error` and `distilabel-endpoints'
+    yield "status` show both, with the server's own words and how to mend it."
     yield ""
 
 

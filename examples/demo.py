@@ -20,7 +20,7 @@ SHOWN = ("rewrite-01", "extract-06", "code-01")
 
 def generate(output: Path) -> int:
     """Run the command line as a user would; its progress appears on this terminal."""
-    command = [sys.executable, "-m", "distilabel", "generate", str(PROMPTS)]
+    command = [sys.executable, "-m", "distilabel_endpoints", "generate", str(PROMPTS)]
     command += ["--output", str(output), "--local", "--temperature", "0", "--fresh"]
     with subprocess.Popen(command) as process:
         while True:

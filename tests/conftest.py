@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from distilabel.local import LocalEndpoint
+from distilabel_endpoints.local import LocalEndpoint
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from benchmarks.load import ROOT, spend
 from benchmarks.peers import PEERS
 from benchmarks.spent import Load, Spent, Stopwatch, answer, read_answer, read_load
 
-from distilabel.testing import Latency, SimulatedEndpoint
+from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,7 +118,7 @@ def test_peers_need_nothing_of_this_project() -> None:
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    assert not {"distilabel", "aiohttp", "psutil"} & set(json.loads(done.stdout))
+    assert not {"distilabel_endpoints", "aiohttp", "psutil"} & set(json.loads(done.stdout))
     for peer in PEERS.values():
         assert (ROOT / "benchmarks" / "peers" / f"{peer.module}.py").is_file()
 

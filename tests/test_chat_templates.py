@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from chat_tokenizer import CHATML, make_tokenizer, set_template
-from distilabel.chat_templates import RENDER_SECONDS, ChatRenderer, load_renderer
-from distilabel.errors import ConfigurationError, ConversationError, InstallationError
+from distilabel_endpoints.chat_templates import RENDER_SECONDS, ChatRenderer, load_renderer
+from distilabel_endpoints.errors import ConfigurationError, ConversationError, InstallationError
 
 HELLO = [{"role": "user", "content": "Hello"}]
 CANARY = [{"role": "user", "content": "CANARY secret"}]
@@ -313,7 +313,7 @@ def test_code_in_the_repository_is_never_run(folder: Path, tmp_path: Path) -> No
 def test_importing_is_free_and_loading_is_silent(folder: Path) -> None:
     """`transformers` is imported at the first load, and says nothing about missing frameworks."""
     code = (
-        "import sys; from distilabel.chat_templates import load_renderer as load; "
+        "import sys; from distilabel_endpoints.chat_templates import load_renderer as load; "
         "early = sorted({'transformers', 'jinja2', 'tokenizers'} & set(sys.modules)); "
         f"print(early, load({str(folder)!r}, None).render([{{'role': 'user', 'content': 'x'}}]))"
     )

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel.conversations import ROLES, validate_messages
-from distilabel.errors import ConversationError
+from distilabel_endpoints.conversations import ROLES, validate_messages
+from distilabel_endpoints.errors import ConversationError
 
 USER = {"role": "user", "content": "hi"}
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}

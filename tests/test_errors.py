@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from distilabel import errors
-from distilabel._clients.parameters import check_parameters
-from distilabel._clients.targets import check_base_url
-from distilabel.errors import (
+from distilabel_endpoints import errors
+from distilabel_endpoints._clients.parameters import check_parameters
+from distilabel_endpoints._clients.targets import check_base_url
+from distilabel_endpoints.errors import (
     ConfigurationError,
     DistilabelError,
     EndpointError,
@@ -28,8 +28,8 @@ from distilabel.errors import (
     UnavailableError,
     run_error,
 )
-from distilabel.llms.serialization import Serializable
-from distilabel.records import Failure, FailureKind
+from distilabel_endpoints.llms.serialization import Serializable
+from distilabel_endpoints.records import Failure, FailureKind
 
 FAILURE = Failure(kind=FailureKind.RUN, message="no", status=401, hint="Mend it.")
 CLASSES = {

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from distilabel.errors import SchemaError
-from distilabel.grammar import Grammar, GrammarFormat, check, parse_grammar
-from distilabel.grammar.schemas import is_closed
+from distilabel_endpoints.errors import SchemaError
+from distilabel_endpoints.grammar import Grammar, GrammarFormat, check, parse_grammar
+from distilabel_endpoints.grammar.schemas import is_closed
 
 PERSON: dict[str, Any] = {
     "type": "object",
@@ -367,7 +367,7 @@ def test_strict_mode_asks_for_closed_objects(schema: Any, closed: bool) -> None:
 def test_importing_costs_no_library() -> None:
     """`jsonschema`, `pydantic` and the validators load when they are needed."""
     code = (
-        "import sys, distilabel.grammar; "
+        "import sys, distilabel_endpoints.grammar; "
         "print(sorted({'jsonschema', 'pydantic_core', 'referencing'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

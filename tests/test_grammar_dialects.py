@@ -13,8 +13,8 @@ from huggingface_hub import AsyncInferenceClient
 from huggingface_hub.inference._common import RequestParameters
 from openai import AsyncOpenAI
 
-from distilabel.grammar import Grammar, GrammarFormat, constrain, parse_grammar
-from distilabel.records import Route, Server
+from distilabel_endpoints.grammar import Grammar, GrammarFormat, constrain, parse_grammar
+from distilabel_endpoints.records import Route, Server
 
 SCHEMA: dict[str, Any] = {
     "title": "A person!",

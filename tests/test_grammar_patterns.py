@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from distilabel.grammar.pattern_reader import read_pattern
-from distilabel.grammar.patterns import (
+from distilabel_endpoints.grammar.pattern_reader import read_pattern
+from distilabel_endpoints.grammar.patterns import (
     PatternError,
     choices_to_gbnf,
     choices_to_regex,

@@ -15,9 +15,9 @@ import pytest
 from huggingface_hub import AsyncInferenceClient
 from openai import AsyncOpenAI
 
-from distilabel.grammar import Grammar, check, constrain, parse_grammar
-from distilabel.local import LocalEndpoint
-from distilabel.records import Route, Server
+from distilabel_endpoints.grammar import Grammar, check, constrain, parse_grammar
+from distilabel_endpoints.local import LocalEndpoint
+from distilabel_endpoints.records import Route, Server
 
 PERSON = parse_grammar(
     {

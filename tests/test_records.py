@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel import records
-from distilabel.records import (
+from distilabel_endpoints import records
+from distilabel_endpoints.records import (
     MESSAGE_LIMIT,
     Answer,
     Completion,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel.records import Failure, FailureKind
-from distilabel.run_state import (
+from distilabel_endpoints.records import Failure, FailureKind
+from distilabel_endpoints.run_state import (
     FailureTally,
     Rates,
     RateWindow,

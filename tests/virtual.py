@@ -13,12 +13,12 @@ import aiohttp
 import async_solipsism
 import httpx2
 
-from distilabel._clients.hub import HubClient
-from distilabel._clients.openai import OpenAIClient
-from distilabel._clients.transport import open_session
-from distilabel.records import Client
-from distilabel.testing import LoopEndpoint, serve
-from distilabel.testing.settings import SettingsChanges
+from distilabel_endpoints._clients.hub import HubClient
+from distilabel_endpoints._clients.openai import OpenAIClient
+from distilabel_endpoints._clients.transport import open_session
+from distilabel_endpoints.records import Client
+from distilabel_endpoints.testing import LoopEndpoint, serve
+from distilabel_endpoints.testing.settings import SettingsChanges
 
 Result = TypeVar("Result")
 Library = Literal["hub", "openai"]

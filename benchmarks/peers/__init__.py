@@ -50,7 +50,7 @@ class Peer:
 _OFFLINE = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 # It gives a model of its own naming to whatever is behind a URL; TGI does not look at it.
 _TGI = ("--flavor", "tgi")
-_IMPORT = "from distilabel.models.llms import InferenceEndpointsLLM"
+_IMPORT = "from distilabel_endpoints.models.llms import InferenceEndpointsLLM"
 
 PEERS: Mapping[str, Peer] = {
     "litellm": Peer(

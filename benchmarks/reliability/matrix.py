@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Final, Literal
 
-from distilabel.testing import (
+from distilabel_endpoints.testing import (
     Action,
     Drip,
     Flood,

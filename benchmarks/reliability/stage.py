@@ -17,8 +17,15 @@ import trustme
 from benchmarks.environments import python_of
 from benchmarks.reliability.matrix import Case, cases
 from benchmarks.tables import size
-from distilabel.testing import Fault, LoopEndpoint, RequestRecord, Settings, Simulation, serve
-from distilabel.testing.app import listening
+from distilabel_endpoints.testing import (
+    Fault,
+    LoopEndpoint,
+    RequestRecord,
+    Settings,
+    Simulation,
+    serve,
+)
+from distilabel_endpoints.testing.app import listening
 
 __all__ = ["CONTENDERS", "Contender", "Finding", "Report", "measure"]
 

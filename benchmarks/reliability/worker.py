@@ -27,7 +27,7 @@ Open = Callable[[SimpleNamespace, str], Awaitable[Ask]]
 _STOCK_ERRORS = {
     "huggingface_hub.errors": ("HfHubHTTPError", "InferenceTimeoutError"),
     "openai": ("OpenAIError",),
-    "distilabel.errors": ("DistilabelError",),
+    "distilabel_endpoints.errors": ("DistilabelError",),
 }
 
 _LIBRARIES = ("huggingface_hub", "openai", "distilabel")
@@ -49,7 +49,7 @@ def messages(job: SimpleNamespace) -> list[dict[str, str]]:
 
 def ours(*, use_openai_client: bool) -> Open:
     async def open_ours(job: SimpleNamespace, url: str) -> Ask:
-        module = importlib.import_module("distilabel.llms.huggingface")
+        module = importlib.import_module("distilabel_endpoints.llms.huggingface")
         llm = module.InferenceEndpointsLLM(
             base_url=url,
             api_key=job.token,
@@ -99,7 +99,7 @@ async def stock_openai(job: SimpleNamespace, url: str) -> Ask:
 
 def upstream(name: str) -> Open:
     async def open_upstream(job: SimpleNamespace, url: str) -> Ask:
-        module = importlib.import_module("distilabel.models.llms")
+        module = importlib.import_module("distilabel_endpoints.models.llms")
         more = {"model": "tgi", "timeout": job.timeout} if name == "OpenAILLM" else {}
         place = f"{url}/v1" if more else url
         llm = getattr(module, name)(base_url=place, api_key=job.token, **more)

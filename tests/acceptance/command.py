@@ -22,7 +22,7 @@ def write_rows(path: Path, count: int) -> Path:
 
 def arguments(*words: object) -> list[str]:
     """The words of a command, for this interpreter."""
-    return [sys.executable, "-W", "error", "-m", "distilabel", *map(str, words)]
+    return [sys.executable, "-W", "error", "-m", "distilabel_endpoints", *map(str, words)]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -30,7 +30,7 @@ def environment(**more: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("HF_", "DISTILABEL_", "OPENAI_"))
+        if not name.startswith(("HF_", "DISTILABEL_ENDPOINTS_", "OPENAI_"))
     }
     return {**kept, "HF_HUB_DISABLE_TELEMETRY": "1", **more}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command import ids_of, rows_of, run, write_rows
 
-from distilabel.testing import Fault, Respond, SimulatedEndpoint
+from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 
@@ -159,7 +159,7 @@ def test_a_settings_file(simulated_endpoint: Make, rows: Path, tmp_path: Path) -
         f'base_url = "{endpoint.url}"\ntemperature = 0.1\nmax_new_tokens = 5\nseed = 1\n'
     )
     words = ["generate", rows, "-o", tmp_path / "out.jsonl", "--config", settings]
-    done = run(*words, "--seed", "3", DISTILABEL_GENERATE_MAX_NEW_TOKENS="6")
+    done = run(*words, "--seed", "3", DISTILABEL_ENDPOINTS_GENERATE_MAX_NEW_TOKENS="6")
     assert done.returncode == 0, done.stderr
     bodies = [record.body for record in endpoint.generations]
     assert {(body["temperature"], body["max_tokens"]) for body in bodies} == {(0.1, 6)}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from command import ids_of, rows_of, run, start, write_rows
 
-from distilabel.testing import Latency, SimulatedEndpoint
+from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 
@@ -90,7 +90,7 @@ def test_one_interrupt_drains(simulated_endpoint: Make, tmp_path: Path) -> None:
     assert process.returncode == 130, said
     assert not [record for record in endpoint.generations if record.aborted]
     unwrapped = re.sub(r"\s*\\\n\s*", " ", said)
-    assert re.search(r"distilabel generate \S+rows.jsonl -o \S+out.jsonl", unwrapped)
+    assert re.search(r"distilabel-endpoints generate \S+rows.jsonl -o \S+out.jsonl", unwrapped)
     sent = len(endpoint.generations)
     done = run("status", tmp_path / "out.jsonl").stdout
     assert f"{sent} ok, 0 failed of 60 rows" in done

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command import rows_of, run, write_rows
 
-from distilabel.testing import Fault, Rewrite, SimulatedEndpoint, Throttle, edits
+from distilabel_endpoints.testing import Fault, Rewrite, SimulatedEndpoint, Throttle, edits
 
 Make = Callable[..., SimulatedEndpoint]
 

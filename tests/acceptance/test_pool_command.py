@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command import ids_of, rows_of, run, start, write_rows
 
-from distilabel.testing import Fault, Latency, Respond, SimulatedEndpoint
+from distilabel_endpoints.testing import Fault, Latency, Respond, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 

@@ -11,8 +11,8 @@ from huggingface_hub import ChatCompletionStreamOutput
 from openai.types import Completion as TextChunk
 from openai.types.chat import ChatCompletionChunk
 
-from distilabel._clients.answers import collect_chat, collect_text
-from distilabel.records import Answer
+from distilabel_endpoints._clients.answers import collect_chat, collect_text
+from distilabel_endpoints.records import Answer
 
 Event = dict[str, Any]
 

@@ -10,14 +10,14 @@ import httpx2
 import pytest
 from stream_chunks import CHAT_LIBRARIES, chat_of, delta, text_of, usage
 
-from distilabel._clients.answers import (
+from distilabel_endpoints._clients.answers import (
     parse_chat,
     parse_generated,
     parse_text,
     replaced,
     with_headers,
 )
-from distilabel.records import Answer, Completion, Usage
+from distilabel_endpoints.records import Answer, Completion, Usage
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
 

@@ -12,15 +12,15 @@ import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from distilabel import InferenceEndpointsLLM
-from distilabel._clients.clocks import first_token_seconds
-from distilabel._clients.hub import HubClient
-from distilabel._clients.openai import OpenAIClient
-from distilabel._clients.transport import open_session
-from distilabel.config import ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, FIRST_TOKEN_TIMEOUT
-from distilabel.errors import ConfigurationError, TargetError
-from distilabel.records import Client, Failure, Request
-from distilabel.testing import SimulatedEndpoint
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints._clients.clocks import first_token_seconds
+from distilabel_endpoints._clients.hub import HubClient
+from distilabel_endpoints._clients.openai import OpenAIClient
+from distilabel_endpoints._clients.transport import open_session
+from distilabel_endpoints.config import ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, FIRST_TOKEN_TIMEOUT
+from distilabel_endpoints.errors import ConfigurationError, TargetError
+from distilabel_endpoints.records import Client, Failure, Request
+from distilabel_endpoints.testing import SimulatedEndpoint
 from virtual import TRUST, Library, VirtualConnector, run_virtually
 
 Make = Callable[..., SimulatedEndpoint]

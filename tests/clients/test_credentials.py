@@ -7,13 +7,13 @@ import warnings
 import pytest
 from pydantic import SecretStr
 
-from distilabel._clients.credentials import (
+from distilabel_endpoints._clients.credentials import (
     is_loopback,
     refuse_insecure_token,
     saved_token,
     token_for_url,
 )
-from distilabel.errors import ConfigurationError
+from distilabel_endpoints.errors import ConfigurationError
 
 GIVEN, FOUND = SecretStr("hf_given"), SecretStr("hf_found")
 

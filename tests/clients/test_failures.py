@@ -10,10 +10,10 @@ import pytest
 from huggingface_hub.errors import OverloadedError
 from openai import APIError
 
-from distilabel._clients.failures import RULES, classify, classify_status, retry_after
-from distilabel._clients.transport import Exchange, WireFault
-from distilabel.errors import run_error
-from distilabel.records import MESSAGE_LIMIT, Failure, FailureKind, Request
+from distilabel_endpoints._clients.failures import RULES, classify, classify_status, retry_after
+from distilabel_endpoints._clients.transport import Exchange, WireFault
+from distilabel_endpoints.errors import run_error
+from distilabel_endpoints.records import MESSAGE_LIMIT, Failure, FailureKind, Request
 
 THROTTLE, UNAVAILABLE = FailureKind.THROTTLE, FailureKind.UNAVAILABLE
 TRANSIENT, BAD_RESPONSE = FailureKind.TRANSIENT, FailureKind.BAD_RESPONSE

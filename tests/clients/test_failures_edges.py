@@ -10,9 +10,15 @@ import pytest
 from huggingface_hub.errors import OverloadedError, UnknownError
 from pydantic import SecretStr
 
-from distilabel._clients.failures import FAULTS, classify, classify_status, is_usable, retry_after
-from distilabel._clients.transport import Exchange, WireFault
-from distilabel.records import Answer, Completion, Failure, FailureKind, Request
+from distilabel_endpoints._clients.failures import (
+    FAULTS,
+    classify,
+    classify_status,
+    is_usable,
+    retry_after,
+)
+from distilabel_endpoints._clients.transport import Exchange, WireFault
+from distilabel_endpoints.records import Answer, Completion, Failure, FailureKind, Request
 
 PROMPT = "What is the capital of Peru?"
 ASKED = Request(ordinal=0, messages=[{"role": "user", "content": PROMPT}])

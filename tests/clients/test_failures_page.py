@@ -5,8 +5,8 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from distilabel._clients.failures import BODY_RULES, FAULTS, OTHER_RULES, RULES
-from distilabel.records import FailureKind
+from distilabel_endpoints._clients.failures import BODY_RULES, FAULTS, OTHER_RULES, RULES
+from distilabel_endpoints.records import FailureKind
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "failures.md").read_text(encoding="utf-8")

@@ -13,12 +13,12 @@ import aiohttp
 import httpx2
 import pytest
 
-from distilabel import InferenceEndpointsLLM
-from distilabel._clients.transport import Exchange
-from distilabel._engine.flight import Seat
-from distilabel._engine.retry import Tries
-from distilabel.records import Request
-from distilabel.testing import Fault, Respond, SimulatedEndpoint
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints._clients.transport import Exchange
+from distilabel_endpoints._engine.flight import Seat
+from distilabel_endpoints._engine.retry import Tries
+from distilabel_endpoints.records import Request
+from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 
 ROWS, AT_ONCE = 200, 4
 TIMERS = 110

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from distilabel._clients.parameters import (
+from distilabel_endpoints._clients.parameters import (
     PARAMETERS,
     accepted_parameters,
     check_parameters,
     compile_parameters,
 )
-from distilabel.config import MAX_NEW_TOKENS
-from distilabel.errors import ParameterError
-from distilabel.records import Route, Server
+from distilabel_endpoints.config import MAX_NEW_TOKENS
+from distilabel_endpoints.errors import ParameterError
+from distilabel_endpoints.records import Route, Server
 
 HUB_CHAT, HUB_TEXT = Route.HUB_CHAT, Route.HUB_TEXT
 OPENAI_CHAT, OPENAI_TEXT = Route.OPENAI_CHAT, Route.OPENAI_TEXT

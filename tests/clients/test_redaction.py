@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from distilabel._clients.failures import classify_status
-from distilabel._clients.redaction import redact
-from distilabel.records import FailureKind, Request
+from distilabel_endpoints._clients.failures import classify_status
+from distilabel_endpoints._clients.redaction import redact
+from distilabel_endpoints.records import FailureKind, Request
 
 CANARY = (
     "The nightingale said: \"Meet me\tunder the old bridge,\n'at noon'\" & <bring> naïve 東京 😀 "

@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import pytest
 
-from distilabel._clients.redaction import hide
-from distilabel._clients.transport import open_session
-from distilabel.records import MESSAGE_LIMIT, Failure, Request
-from distilabel.testing import Action, Fault, Respond, Rewrite, serve
+from distilabel_endpoints._clients.redaction import hide
+from distilabel_endpoints._clients.transport import open_session
+from distilabel_endpoints.records import MESSAGE_LIMIT, Failure, Request
+from distilabel_endpoints.testing import Action, Fault, Respond, Rewrite, serve
 from virtual import TRUST, Library, VirtualConnector, open_client, run_virtually
 
 TOKEN, KEY = "zq81+unknown/form=", "another.secret~of-a-header"

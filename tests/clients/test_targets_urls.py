@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel._clients.targets import Target, check_base_url, target_of_url
-from distilabel.errors import ConfigurationError
-from distilabel.records import Server
+from distilabel_endpoints._clients.targets import Target, check_base_url, target_of_url
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.records import Server
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from distilabel._clients.waiting import ReadyWait
+from distilabel_endpoints._clients.waiting import ReadyWait
 from virtual import run_virtually
 
 
@@ -25,7 +25,7 @@ def test_pauses_grow_and_states_are_said(caplog: pytest.LogCaptureFixture) -> No
         assert max(gaps) == pytest.approx(5.0)
         assert wait.waited == pytest.approx(100.0)
 
-    with caplog.at_level(logging.WARNING, "distilabel"):
+    with caplog.at_level(logging.WARNING, "distilabel_endpoints"):
         run_virtually(main())
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == "it is pending; waited 0 s of 100 s at most"

@@ -12,14 +12,14 @@ from typing import Any, get_args
 
 import pytest
 
-from distilabel.config import (
+from distilabel_endpoints.config import (
     CONNECT_TIMEOUT,
     FIRST_TOKEN_TIMEOUT,
     MAX_RESPONSE_BYTES,
     TOKEN_TIMEOUT,
 )
-from distilabel.records import Answer, Failure, Request
-from distilabel.testing import (
+from distilabel_endpoints.records import Answer, Failure, Request
+from distilabel_endpoints.testing import (
     Action,
     BreakStream,
     Drip,

@@ -19,10 +19,10 @@ from huggingface_hub import AsyncInferenceClient
 from huggingface_hub.inference._providers import get_provider_helper
 from openai import AsyncOpenAI
 
-from distilabel._clients.hub import _AnsweredError, _Sender
-from distilabel._clients.parameters import PARAMETERS, compile_parameters
-from distilabel._clients.transport import PLACEHOLDER
-from distilabel.records import Route, Server
+from distilabel_endpoints._clients.hub import _AnsweredError, _Sender
+from distilabel_endpoints._clients.parameters import PARAMETERS, compile_parameters
+from distilabel_endpoints._clients.transport import PLACEHOLDER
+from distilabel_endpoints.records import Route, Server
 
 OPENAI = AsyncOpenAI(api_key=PLACEHOLDER, base_url="http://127.0.0.1:9/v1")
 METHODS: dict[Route, Any] = {

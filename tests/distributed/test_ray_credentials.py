@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from distilabel import InferenceEndpointsLLM, errors
-from distilabel.errors import ConfigurationError, EndpointError, FingerprintError
-from distilabel.ray.credentials import Parcel, pack
-from distilabel.records import Failure, FailureKind
+from distilabel_endpoints import InferenceEndpointsLLM, errors
+from distilabel_endpoints.errors import ConfigurationError, EndpointError, FingerprintError
+from distilabel_endpoints.ray.credentials import Parcel, pack
+from distilabel_endpoints.records import Failure, FailureKind
 
 CANARY = "hf_canaryCANARYcanary"
 URL = "http://127.0.0.1:1"

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from distilabel import InferenceEndpointsLLM
-from distilabel.cli import commands
-from distilabel.errors import ConfigurationError
-from distilabel.ray.coordinator import Coordinator, Counts, Progress
-from distilabel.ray.following import Following
-from distilabel.ray.reporting import Reporter, Tally
-from distilabel.ray.shards import Standing
-from distilabel.ray.shares import SILENCE, Report, Share
-from distilabel.records import Completion, Failure, FailureKind, Result, Usage
-from distilabel.run_state import RunEnding
-from distilabel.testing import SimulatedEndpoint
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints.cli import commands
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.ray.coordinator import Coordinator, Counts, Progress
+from distilabel_endpoints.ray.following import Following
+from distilabel_endpoints.ray.reporting import Reporter, Tally
+from distilabel_endpoints.ray.shards import Standing
+from distilabel_endpoints.ray.shares import SILENCE, Report, Share
+from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
+from distilabel_endpoints.run_state import RunEnding
+from distilabel_endpoints.testing import SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 REFUSED = Failure(kind=FailureKind.ROW, status=400, message="row 7 is bad", text="secret text")

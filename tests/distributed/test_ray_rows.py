@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distilabel.errors import ConfigurationError, DamagedError, FingerprintError
-from distilabel.ray.marker import Marker, check_folder
-from distilabel.ray.shards import checkpoint_of, read_standing, remove_shards
-from distilabel.ray.source import (
+from distilabel_endpoints.errors import ConfigurationError, DamagedError, FingerprintError
+from distilabel_endpoints.ray.marker import Marker, check_folder
+from distilabel_endpoints.ray.shards import checkpoint_of, read_standing, remove_shards
+from distilabel_endpoints.ray.source import (
     PROBLEM,
     ROW_ID,
     RowFile,
@@ -21,7 +21,7 @@ from distilabel.ray.source import (
     ordinal_of,
     told_problem,
 )
-from distilabel.rows import BadRow, open_rows
+from distilabel_endpoints.rows import BadRow, open_rows
 
 
 def write_lines(path: Path, *lines: str) -> Path:
@@ -131,7 +131,7 @@ def test_a_damaged_marker_is_no_run(tmp_path: Path) -> None:
     """What cannot prove which run it belongs to is not gone on with."""
     marker, _ = marked(tmp_path, line(1), model="a")
     marker.write(tmp_path)
-    path = tmp_path / "_distilabel_run.json"
+    path = tmp_path / "_distilabel_endpoints.json"
     path.write_text(path.read_text(encoding="utf-8").replace("a", "b"), encoding="utf-8")
     with pytest.raises(DamagedError):
         Marker.read(tmp_path)

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from distilabel.ray.shares import LEASE, Ledger, Report, Share
+from distilabel_endpoints.ray.shares import LEASE, Ledger, Report, Share
 
 
 def report(demand: int = 1000, holding: int = 0, **pauses: float) -> Report:

@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-import distilabel
-from distilabel import InferenceEndpointsLLM
-from distilabel.errors import ConfigurationError, ParameterError
-from distilabel.progress import open_progress
-from distilabel.ray import generate_ray, read_rows, write_shards
-from distilabel.testing import Fault, Latency, SimulatedEndpoint, Throttle, Token
+import distilabel_endpoints
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints.errors import ConfigurationError, ParameterError
+from distilabel_endpoints.progress import open_progress
+from distilabel_endpoints.ray import generate_ray, read_rows, write_shards
+from distilabel_endpoints.testing import Fault, Latency, SimulatedEndpoint, Throttle, Token
 
 Make = Callable[..., SimulatedEndpoint]
 CANARY = "hf_canaryOfTheRaySession0123456789"
@@ -63,7 +63,7 @@ def test_the_same_as_one_process(
     with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=9) as llm:
         alone = tmp_path / "alone.parquet"
         quiet = open_progress("quiet")
-        distilabel.generate_dataset(llm, path, alone, progress=quiet, **asked)
+        distilabel_endpoints.generate_dataset(llm, path, alone, progress=quiet, **asked)
         endpoint.clear_log()
         ds = generate_ray(read_rows(str(path)), llm, rows_per_block=32, **asked)
         write_shards(ds, shards)

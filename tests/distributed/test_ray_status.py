@@ -16,16 +16,16 @@ from command import environment, run
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from distilabel._engine.journal import journal_path
-from distilabel._engine.journal.lock import hold
-from distilabel.commands import show_status
-from distilabel.errors import ConfigurationError, DamagedError, FingerprintError
-from distilabel.ray.marker import Marker, marker_path
-from distilabel.ray.shards import checkpoint_of
-from distilabel.ray.source import ROW_ID, look_through
-from distilabel.ray.status import read_status, refuse_export, told_failure
-from distilabel.records import Failure, FailureKind
-from distilabel.run_state import TokenCount
+from distilabel_endpoints._engine.journal import journal_path
+from distilabel_endpoints._engine.journal.lock import hold
+from distilabel_endpoints.commands import show_status
+from distilabel_endpoints.errors import ConfigurationError, DamagedError, FingerprintError
+from distilabel_endpoints.ray.marker import Marker, marker_path
+from distilabel_endpoints.ray.shards import checkpoint_of
+from distilabel_endpoints.ray.source import ROW_ID, look_through
+from distilabel_endpoints.ray.status import read_status, refuse_export, told_failure
+from distilabel_endpoints.records import Failure, FailureKind
+from distilabel_endpoints.run_state import TokenCount
 
 TOO_LONG = "row 400: 9000 tokens are too many (after 2 attempts) Hint: shorten it"
 FILTERED = "content: filtered"
@@ -180,7 +180,7 @@ def test_a_damaged_marker_is_an_error(output: Path, said: str) -> None:
     begin(output)
     marker_path(output).write_text(said, encoding="utf-8")
     for look in (read_status, refuse_export):
-        with pytest.raises(DamagedError, match=r"_distilabel_run\.json is damaged.*--fresh"):
+        with pytest.raises(DamagedError, match=r"_distilabel_endpoints\.json is damaged.*--fresh"):
             look(output)
 
 
@@ -192,7 +192,7 @@ def test_a_folder_without_a_run_is_an_error(tmp_path: Path, name: str) -> None:
         done = run(command, tmp_path / name)
         assert done.returncode == 1
         assert f"there is no run on {tmp_path / name}" in done.stderr
-        assert "_distilabel_run.json does not exist" in done.stderr
+        assert "_distilabel_endpoints.json does not exist" in done.stderr
 
 
 def test_export_says_where_the_rows_are(output: Path) -> None:
@@ -210,7 +210,9 @@ def test_status_without_ray(output: Path) -> None:
     """The command shows the same as for one process, with a Python that has no Ray."""
     begin(output)
     write_shard(output, 0, [None, TOO_LONG])
-    without_ray = "import sys; sys.modules['ray'] = None; from distilabel.cli import main; main()"
+    without_ray = (
+        "import sys; sys.modules['ray'] = None; from distilabel_endpoints.cli import main; main()"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", without_ray, "status", str(output)],
         check=False,

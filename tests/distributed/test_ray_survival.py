@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from command import run, start
 
-from distilabel import InferenceEndpointsLLM
-from distilabel.ray import generate_ray, read_rows, write_shards
-from distilabel.testing import Fault, Latency, Limits, Respond, SimulatedEndpoint, Token
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints.ray import generate_ray, read_rows, write_shards
+from distilabel_endpoints.testing import Fault, Latency, Limits, Respond, SimulatedEndpoint, Token
 
 Make = Callable[..., SimulatedEndpoint]
 

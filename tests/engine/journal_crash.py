@@ -23,8 +23,8 @@ from pathlib import Path
 
 from journals import SPEC, hash_of, stored, varied
 
-from distilabel._engine.journal import Journal, Pace, Repair
-from distilabel.errors import StorageError
+from distilabel_endpoints._engine.journal import Journal, Pace, Repair
+from distilabel_endpoints.errors import StorageError
 
 STORAGE_FAILED = 4
 ROWS = 60

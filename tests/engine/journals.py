@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from distilabel._engine.journal import Journal, Pace, Reader
-from distilabel.records import Completion, Failure, FailureKind, Result, Usage
+from distilabel_endpoints._engine.journal import Journal, Pace, Reader
+from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
 SPEC = {"model_id": "some/model", "temperature": 0.5}
 

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import async_solipsism
 
-from distilabel._engine.limiter import Limiter, LimiterSettings
-from distilabel._engine.pool import Member, Pool
-from distilabel._engine.retry import Ledger, RetryPolicy, RetrySettings
-from distilabel._engine.scheduler import Scheduler
-from distilabel.records import Answer, Completion, Failure, FailureKind, Request, Usage
+from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings
+from distilabel_endpoints._engine.pool import Member, Pool
+from distilabel_endpoints._engine.retry import Ledger, RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.scheduler import Scheduler
+from distilabel_endpoints.records import Answer, Completion, Failure, FailureKind, Request, Usage
 
 T = TypeVar("T")
 Script = Callable[[Request], Awaitable[Answer | Failure]]

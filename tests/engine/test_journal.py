@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from journals import BY_HAND, SPEC, failed, hash_of, ok, stored, write
 
-from distilabel._engine.journal import (
+from distilabel_endpoints._engine.journal import (
     Journal,
     Pace,
     Reader,
@@ -23,11 +23,11 @@ from distilabel._engine.journal import (
     check_space,
     journal_path,
 )
-from distilabel._engine.journal.header import FORMAT, Header
-from distilabel._engine.journal.opening import _replace
-from distilabel._engine.journal.record import Record, seal
-from distilabel.errors import DamagedError, FingerprintError, StorageError
-from distilabel.records import Completion, Failure, FailureKind, Result, Usage
+from distilabel_endpoints._engine.journal.header import FORMAT, Header
+from distilabel_endpoints._engine.journal.opening import _replace
+from distilabel_endpoints._engine.journal.record import Record, seal
+from distilabel_endpoints.errors import DamagedError, FingerprintError, StorageError
+from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
 
 @pytest.fixture
@@ -386,7 +386,7 @@ def test_run_from_a_folder(output: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     def version(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("distilabel._engine.journal.header.version", version)
+    monkeypatch.setattr("distilabel_endpoints._engine.journal.header.version", version)
     write(output, [])
     with Reader(output) as reader:
         assert reader.header.versions["distilabel-endpoints"] == "unknown"

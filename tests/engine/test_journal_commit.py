@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import pytest
 from journals import BY_HAND, hash_of, ok
 
-from distilabel._engine.journal.commit import Committer, Pace
-from distilabel._engine.journal.record import Record, seal
-from distilabel._engine.journal.store import Note
-from distilabel.errors import StorageError
+from distilabel_endpoints._engine.journal.commit import Committer, Pace
+from distilabel_endpoints._engine.journal.record import Record, seal
+from distilabel_endpoints._engine.journal.store import Note
+from distilabel_endpoints.errors import StorageError
 
 FOR_EVER = 20.0
 """Seconds after which a test gives up waiting."""

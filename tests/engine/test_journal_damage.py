@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from journals import BY_HAND, SPEC, failed, hash_of, ok, stored, varied, write
 
-from distilabel._engine.journal import Journal, Reader, Repair, journal_path
-from distilabel._engine.journal.pages import cells
-from distilabel._engine.journal.record import Record, intact, seal
-from distilabel.errors import DamagedError, StorageError
-from distilabel.records import Result
+from distilabel_endpoints._engine.journal import Journal, Reader, Repair, journal_path
+from distilabel_endpoints._engine.journal.pages import cells
+from distilabel_endpoints._engine.journal.record import Record, intact, seal
+from distilabel_endpoints.errors import DamagedError, StorageError
+from distilabel_endpoints.records import Result
 from fuzzing import examples
 
 PAGE = 4096

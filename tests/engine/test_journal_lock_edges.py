@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from distilabel._engine.journal import holder_of
-from distilabel._engine.journal.lock import Holder, hold, lock_path
-from distilabel.errors import LockedError, StorageError
+from distilabel_endpoints._engine.journal import holder_of
+from distilabel_endpoints._engine.journal.lock import Holder, hold, lock_path
+from distilabel_endpoints.errors import LockedError, StorageError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from journals import BY_HAND, SPEC, hash_of, ok, stored, varied, write
 
-from distilabel._engine.journal import Journal, Pace, Reader, Standing, journal_path
-from distilabel.errors import DamagedError, StorageError
+from distilabel_endpoints._engine.journal import Journal, Pace, Reader, Standing, journal_path
+from distilabel_endpoints.errors import DamagedError, StorageError
 
 
 @pytest.fixture

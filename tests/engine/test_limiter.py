@@ -7,9 +7,9 @@ import random
 import pytest
 from limiter_steps import make, take
 
-from distilabel._engine.limiter import Limiter, LimiterSettings, Permit
-from distilabel._engine.permits import DEFAULT_START, DEFAULT_START_WITH_CEILING
-from distilabel.errors import ConfigurationError
+from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings, Permit
+from distilabel_endpoints._engine.permits import DEFAULT_START, DEFAULT_START_WITH_CEILING
+from distilabel_endpoints.errors import ConfigurationError
 
 
 def succeed(limiter: Limiter, permit: Permit, now: float, tokens: int | None = 100) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 from scripted_client import ScriptedClient, answer, failure, run_virtual, scheduler_for
 
-from distilabel._engine.flight import Drain
-from distilabel._engine.scheduler import Scheduler
-from distilabel.errors import UnavailableError
-from distilabel.records import Answer, Failure, FailureKind, Request
+from distilabel_endpoints._engine.flight import Drain
+from distilabel_endpoints._engine.scheduler import Scheduler
+from distilabel_endpoints.errors import UnavailableError
+from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 
 BROKEN = failure(FailureKind.TRANSIENT, status=500, code="server_error")
 Outcomes = dict[int, Answer | Failure]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilabel._engine.payload import decode, encode
-from distilabel.records import Completion, Failure, FailureKind, Result, Usage
+from distilabel_endpoints._engine.payload import decode, encode
+from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 JSON_VALUES: st.SearchStrategy[Any] = st.recursive(

@@ -15,10 +15,10 @@ from scripted_client import (
     served,
 )
 
-from distilabel._engine.limiter import LimiterSettings
-from distilabel._engine.scheduler import Scheduler
-from distilabel.errors import AccessError, AuthenticationError, RunError, UnavailableError
-from distilabel.records import Answer, Failure, FailureKind, Request
+from distilabel_endpoints._engine.limiter import LimiterSettings
+from distilabel_endpoints._engine.scheduler import Scheduler
+from distilabel_endpoints.errors import AccessError, AuthenticationError, RunError, UnavailableError
+from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 
 
 def requests(count: int) -> list[Request]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distilabel._engine.retry import (
+from distilabel_endpoints._engine.retry import (
     Decision,
     Defer,
     GiveUp,
@@ -18,8 +18,8 @@ from distilabel._engine.retry import (
     Stop,
     Tries,
 )
-from distilabel.errors import run_error
-from distilabel.records import Failure, FailureKind
+from distilabel_endpoints.errors import run_error
+from distilabel_endpoints.records import Failure, FailureKind
 
 SETTINGS = RetrySettings()
 

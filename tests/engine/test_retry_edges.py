@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from distilabel._engine.retry import (
+from distilabel_endpoints._engine.retry import (
     Decision,
     Defer,
     GiveUp,
@@ -18,7 +18,7 @@ from distilabel._engine.retry import (
     Stop,
     Tries,
 )
-from distilabel.records import Failure, FailureKind
+from distilabel_endpoints.records import Failure, FailureKind
 
 NOT_AGAIN = Failure(
     kind=FailureKind.THROTTLE, status=429, code="rate_limited", message="m", retryable=False

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from scripted_client import ScriptedClient, answer, failure, run_virtual, scheduler_for
 
-from distilabel._engine.flight import Drain
-from distilabel.errors import AuthenticationError, RunError, UnavailableError
-from distilabel.records import Answer, Failure, FailureKind, Request
+from distilabel_endpoints._engine.flight import Drain
+from distilabel_endpoints.errors import AuthenticationError, RunError, UnavailableError
+from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 
 
 def requests(count: int) -> list[Request]:

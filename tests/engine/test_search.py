@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from distilabel._engine.search import Phase, Search
+from distilabel_endpoints._engine.search import Phase, Search
 
 
 class Fed:

@@ -8,8 +8,8 @@ import random
 import pytest
 from scripted_client import ScriptedClient, answer, run_virtual, scheduler_for
 
-from distilabel._engine.limiter import Limiter, LimiterSettings
-from distilabel.records import Answer, Failure, Request
+from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings
+from distilabel_endpoints.records import Answer, Failure, Request
 
 
 def requests(count: int) -> list[Request]:

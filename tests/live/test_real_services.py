@@ -1,7 +1,8 @@
 """The real Hugging Face services: run with a token, `HF_TOKEN=... pytest -m live`.
 
-`DISTILABEL_LIVE_MODEL` names the serverless model (a small one by default), and
-`DISTILABEL_LIVE_ENDPOINT` (`namespace/name`) a dedicated endpoint, which is woken if it sleeps.
+`DISTILABEL_ENDPOINTS_LIVE_MODEL` names the serverless model (a small one by default), and
+`DISTILABEL_ENDPOINTS_LIVE_ENDPOINT` (`namespace/name`) a dedicated endpoint, which is woken if
+it sleeps.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import os
 
 import pytest
 
-from distilabel.errors import AuthenticationError, ModelNotFoundError
-from distilabel.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.errors import AuthenticationError, ModelNotFoundError
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 
 pytestmark = [
     pytest.mark.live,
@@ -20,8 +21,8 @@ pytestmark = [
 ]
 
 HELLO = [{"role": "user", "content": "Say hello in one word."}]
-MODEL = os.environ.get("DISTILABEL_LIVE_MODEL", "meta-llama/Llama-3.1-8B-Instruct")
-ENDPOINT = os.environ.get("DISTILABEL_LIVE_ENDPOINT", "")
+MODEL = os.environ.get("DISTILABEL_ENDPOINTS_LIVE_MODEL", "meta-llama/Llama-3.1-8B-Instruct")
+ENDPOINT = os.environ.get("DISTILABEL_ENDPOINTS_LIVE_ENDPOINT", "")
 
 
 @pytest.mark.parametrize("client", [False, True])
@@ -45,7 +46,9 @@ def test_a_wrong_token() -> None:
         InferenceEndpointsLLM(model_id=MODEL, api_key="hf_" + "x" * 34).load()
 
 
-@pytest.mark.skipif(not ENDPOINT, reason="names a dedicated endpoint in DISTILABEL_LIVE_ENDPOINT")
+@pytest.mark.skipif(
+    not ENDPOINT, reason="names a dedicated endpoint in DISTILABEL_ENDPOINTS_LIVE_ENDPOINT"
+)
 @pytest.mark.parametrize("client", [False, True])
 def test_dedicated_endpoint(client: bool) -> None:
     """A dedicated endpoint is woken, waited for, and answers."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from distilabel.testing import Deployment, SimulatedEndpoint, Token
+from distilabel_endpoints.testing import Deployment, SimulatedEndpoint, Token
 
 Start = Callable[..., SimulatedEndpoint]
 GOOD, POOR = "hf_good", "hf_poor"
@@ -37,11 +37,11 @@ def tokens_sent(endpoint: SimulatedEndpoint) -> set[str | None]:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was said at WARNING through the logger `distilabel`."""
+    """What was said at WARNING through the logger `distilabel_endpoints`."""
     return [
         record.getMessage()
         for record in caplog.records
-        if record.name == "distilabel" and record.levelno == logging.WARNING
+        if record.name == "distilabel_endpoints" and record.levelno == logging.WARNING
     ]
 
 

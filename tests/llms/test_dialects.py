@@ -18,9 +18,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from chat_tokenizer import make_tokenizer
-from distilabel.errors import ConfigurationError, ParameterError, RunError
-from distilabel.llms.huggingface import InferenceEndpointsLLM
-from distilabel.testing import Asked, Limits, RequestRecord, SimulatedEndpoint
+from distilabel_endpoints.errors import ConfigurationError, ParameterError, RunError
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.testing import Asked, Limits, RequestRecord, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 FLAVORS = ("tgi", "vllm", "sglang", "llamacpp", "openai")

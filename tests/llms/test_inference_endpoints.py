@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from distilabel.errors import ConversationError, GenerationError, ParameterError, RunError
-from distilabel.llms.huggingface import InferenceEndpointsLLM
-from distilabel.records import FailureKind
-from distilabel.testing import Fault, Latency, Respond, SimulatedEndpoint
+from distilabel_endpoints.errors import ConversationError, GenerationError, ParameterError, RunError
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.records import FailureKind
+from distilabel_endpoints.testing import Fault, Latency, Respond, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 HELLO = [{"role": "user", "content": "Hello world!"}]
@@ -333,8 +333,10 @@ def test_round_trips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "distilabel",
+        "distilabel_endpoints",
+        "distilabel_endpoints.llms",
         "distilabel.llms",
+        "distilabel.llms.huggingface",
         "distilabel.models",
         "distilabel.models.llms",
         "distilabel.models.llms.huggingface",

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from distilabel.testing import SimulatedEndpoint
+from distilabel_endpoints.testing import SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 
 PRELUDE = """
 import asyncio, gc, os, sys, threading
-from distilabel.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 URL = sys.argv[1]
 HELLO = [{"role": "user", "content": "Hello world!"}]
 """
@@ -93,14 +93,14 @@ print(threading.active_count())
 
 def test_an_interrupted_generate_cancels_its_requests(simulated_endpoint: Make) -> None:
     """Ctrl-C in a blocked `generate` leaves nothing in flight; the object goes on to work."""
-    from distilabel.testing import Latency
+    from distilabel_endpoints.testing import Latency
 
     endpoint = simulated_endpoint(latency=Latency(0.5))
     out = run_script(
         endpoint.url,
         """
 import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # may have been ignored
 llm = InferenceEndpointsLLM(base_url=URL, max_concurrency=4)
 llm.load()
 threading.Timer(1.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
@@ -116,7 +116,7 @@ print(len(llm.generate([HELLO])))
 
 def test_a_cancelled_agenerate_cancels_its_request(simulated_endpoint: Make) -> None:
     """Cancelling the caller's task cancels the attempt on the engine's loop."""
-    from distilabel.testing import Latency
+    from distilabel_endpoints.testing import Latency
 
     endpoint = simulated_endpoint(latency=Latency(30))
     out = run_script(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from distilabel import InferenceEndpointsLLM
-from distilabel.errors import ConfigurationError, CreditError, ParameterError
-from distilabel.testing import Fault, Respond, SimulatedEndpoint
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints.errors import ConfigurationError, CreditError, ParameterError
+from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 CANARY = "hf_CANARYcanaryCANARY"

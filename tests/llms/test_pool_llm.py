@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from distilabel.errors import AuthenticationError, ConfigurationError, UnavailableError
-from distilabel.llms.huggingface import InferenceEndpointsLLM
-from distilabel.records import Server
-from distilabel.testing import Latency, SimulatedEndpoint, Token
+from distilabel_endpoints.errors import AuthenticationError, ConfigurationError, UnavailableError
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.records import Server
+from distilabel_endpoints.testing import Latency, SimulatedEndpoint, Token
 
 Make = Callable[..., SimulatedEndpoint]
 HELLO: Any = [{"role": "user", "content": "Hello world!"}]

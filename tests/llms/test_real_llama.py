@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from chat_tokenizer import make_tokenizer
-from distilabel.llms.huggingface import InferenceEndpointsLLM
-from distilabel.local import LocalEndpoint
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.local import LocalEndpoint
 
 FRANCE: list[dict[str, Any]] = [
     {"role": "system", "content": "You are a helpful assistant."},

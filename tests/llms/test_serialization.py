@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
-from distilabel.errors import ConfigurationError
-from distilabel.llms.serialization import Serializable, load_class
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.llms.serialization import Serializable, load_class
 
 
 class Sample(Serializable):
@@ -124,20 +124,20 @@ def test_a_wrong_value_is_said_by_pydantic() -> None:
         {"module": __name__, "name": "Child"},
         {"module": "os", "name": "system"},
         {"module": "pydantic", "name": "BaseModel"},
-        {"module": "distilabel.errors", "name": "ConfigurationError"},
-        {"module": "distilabel.llms.serialization", "name": "json"},
-        {"module": "distilabel.llms.serialization", "name": "Missing"},
-        {"module": "distilabel.llms.serialization", "name": "Serializable.dump"},
-        {"module": "distilabel.nowhere", "name": "X"},
-        {"module": "distilabel..llms", "name": "X"},
-        {"module": "distilabelevil", "name": "X"},
-        {"module": "distilabel.\x00", "name": "X"},
+        {"module": "distilabel_endpoints.errors", "name": "ConfigurationError"},
+        {"module": "distilabel_endpoints.llms.serialization", "name": "json"},
+        {"module": "distilabel_endpoints.llms.serialization", "name": "Missing"},
+        {"module": "distilabel_endpoints.llms.serialization", "name": "Serializable.dump"},
+        {"module": "distilabel_endpoints.nowhere", "name": "X"},
+        {"module": "distilabel_endpoints..llms", "name": "X"},
+        {"module": "distilabel_endpointsevil", "name": "X"},
+        {"module": "distilabel_endpoints.\x00", "name": "X"},
         {"module": "", "name": ""},
         {"module": 1, "name": "X"},
-        {"module": "distilabel"},
+        {"module": "distilabel_endpoints"},
         {},
         [],
-        "distilabel.llms.serialization.Serializable",
+        "distilabel_endpoints.llms.serialization.Serializable",
         5,
     ],
 )
@@ -147,13 +147,13 @@ def test_no_other_class_is_loaded(info: Any) -> None:
     with pytest.raises(ConfigurationError, match="type_info"):
         Sample.from_dict({"name": "a", "type_info": info})
     assert {
-        name for name in set(sys.modules) - before if not name.startswith("distilabel")
+        name for name in set(sys.modules) - before if not name.startswith("distilabel_endpoints")
     } == set()
 
 
 def test_a_class_of_the_package_must_be_one_that_was_asked() -> None:
     """A dump of something else is not taken for this."""
-    info = {"module": "distilabel.llms.serialization", "name": "Serializable"}
+    info = {"module": "distilabel_endpoints.llms.serialization", "name": "Serializable"}
     assert load_class(info) is Serializable
     with pytest.raises(ConfigurationError, match="names Serializable, not Sample"):
         Sample.from_dict({"type_info": info})

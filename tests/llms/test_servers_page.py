@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from distilabel.records import Route, Server
+from distilabel_endpoints.records import Route, Server
 
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\| `([a-z]+-)?((?:hub|openai)_(?:chat|text))` \| (.*) \|$", re.MULTILINE)

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import constants
 from target_samples import GOOD, HELLO, POOR, TOKENS, Start, deployed, said, tokens_sent
 
-from distilabel.errors import (
+from distilabel_endpoints.errors import (
     AccessError,
     AuthenticationError,
     ConfigurationError,
@@ -19,9 +19,9 @@ from distilabel.errors import (
     ModelNotFoundError,
     UnavailableError,
 )
-from distilabel.llms.huggingface import InferenceEndpointsLLM
-from distilabel.records import Server
-from distilabel.testing import (
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.records import Server
+from distilabel_endpoints.testing import (
     Deployment,
     Fault,
     Hang,
@@ -200,7 +200,7 @@ def test_a_hub_that_is_none(fault: Respond, message: str, hub: SimulatedEndpoint
 
 def test_a_hub_that_hangs(hub: SimulatedEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its library would wait forever."""
-    monkeypatch.setattr("distilabel._clients.hub_targets.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("distilabel_endpoints._clients.hub_targets.ANSWER_SECONDS", 0.3)
     hub.add_faults(Fault(Hang(), path="*"))
     with pytest.raises(UnavailableError, match="Hugging Face cannot be reached: no answer in"):
         InferenceEndpointsLLM(model_id="org/open", api_key=GOOD).load()

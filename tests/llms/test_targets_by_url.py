@@ -17,17 +17,17 @@ from target_samples import (
     tokens_sent,
 )
 
-from distilabel.errors import (
+from distilabel_endpoints.errors import (
     AccessError,
     AuthenticationError,
     ConfigurationError,
     TargetError,
     UnavailableError,
 )
-from distilabel.llms.huggingface import InferenceEndpointsLLM
-from distilabel.records import Route, Server
-from distilabel.testing import Fault, Limits, Respond, Rewrite, SimulatedEndpoint
-from distilabel.testing.settings import FLAVORS, FlavorName
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.records import Route, Server
+from distilabel_endpoints.testing import Fault, Limits, Respond, Rewrite, SimulatedEndpoint
+from distilabel_endpoints.testing.settings import FLAVORS, FlavorName
 
 PAGE = "<!doctype html><title>Sign in</title><p>Welcome"
 

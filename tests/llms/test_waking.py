@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from target_samples import GOOD, HELLO, TOKENS, Start
 
-from distilabel.errors import UnavailableError
-from distilabel.llms.huggingface import InferenceEndpointsLLM
-from distilabel.testing import Deployment, Fault, Pause, SimulatedEndpoint
+from distilabel_endpoints.errors import UnavailableError
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.testing import Deployment, Fault, Pause, SimulatedEndpoint
 
 RESUME = "/control/v2/endpoint/ada/mine/resume"
 

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from openai import AsyncOpenAI
 
-from distilabel.local import LocalEndpoint
+from distilabel_endpoints.local import LocalEndpoint
 
 CONVERSATION = [
     {"role": "system", "content": "You are a helpful assistant."},

@@ -18,9 +18,9 @@ import imitation
 import psutil
 import pytest
 
-from distilabel.errors import ConfigurationError, InstallationError, UnavailableError
-from distilabel.local import LocalEndpoint, find_default_model
-from distilabel.local import endpoint as module
+from distilabel_endpoints.errors import ConfigurationError, InstallationError, UnavailableError
+from distilabel_endpoints.local import LocalEndpoint, find_default_model
+from distilabel_endpoints.local import endpoint as module
 
 
 def children() -> set[int]:
@@ -134,7 +134,10 @@ def run_script(script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-START = "from distilabel.local import LocalEndpoint; endpoint = LocalEndpoint(threads=1).start(); "
+START = (
+    "from distilabel_endpoints.local import LocalEndpoint; "
+    "endpoint = LocalEndpoint(threads=1).start(); "
+)
 
 
 def test_leaving_without_closing_is_clean_and_quiet() -> None:
@@ -201,7 +204,7 @@ def test_its_threads_do_not_spin_for_long(local_endpoint: LocalEndpoint) -> None
 
 def test_verbose_lets_its_log_through() -> None:
     """What llama.cpp says appears on stderr, and only there."""
-    script = "from distilabel.local import LocalEndpoint\n"
+    script = "from distilabel_endpoints.local import LocalEndpoint\n"
     ended = run_script(script + "with LocalEndpoint(threads=1, verbose=True): pass")
     assert ended.returncode == 0
     assert "model loaded" in ended.stderr

@@ -12,14 +12,14 @@ from typing import ClassVar
 import pytest
 from huggingface_hub import constants
 
-from distilabel.errors import (
+from distilabel_endpoints.errors import (
     ConfigurationError,
     InstallationError,
     StorageError,
     UnavailableError,
 )
-from distilabel.local import find_default_model, find_model
-from distilabel.local.gguf import name_of
+from distilabel_endpoints.local import find_default_model, find_model
+from distilabel_endpoints.local.gguf import name_of
 
 ADDRESS = "hf://owner/small-GGUF/small.gguf"
 

@@ -14,14 +14,17 @@ import imitation
 import psutil
 import pytest
 
-from distilabel.errors import UnavailableError
-from distilabel.local import LocalEndpoint, serve
+from distilabel_endpoints.errors import UnavailableError
+from distilabel_endpoints.local import LocalEndpoint, serve
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_program_with_0(number: signal.Signals) -> None:
     """The URL is on stdout once it answers; a signal then ends both processes without a word."""
-    command = "import sys; from distilabel.local import serve; sys.exit(serve(port=0, threads=1))"
+    command = (
+        "import sys; from distilabel_endpoints.local import serve; "
+        "sys.exit(serve(port=0, threads=1))"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from distilabel.records import FailureKind
-from distilabel.run_state import (
+from distilabel_endpoints.records import FailureKind
+from distilabel_endpoints.run_state import (
     FailureGroup,
     Rates,
     RunEnding,
@@ -102,7 +102,7 @@ FINISHED = RunSummary(
 )
 
 COMMAND = (
-    "distilabel",
+    "distilabel-endpoints",
     "generate",
     "prompts.jsonl",
     "-o",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel.progress.figures import count, duration, rate, rows, share, short_count
-from distilabel.progress.lines import cells, clip, line, plain, wrap
+from distilabel_endpoints.progress.figures import count, duration, rate, rows, share, short_count
+from distilabel_endpoints.progress.lines import cells, clip, line, plain, wrap
 
 
 @pytest.mark.parametrize(

@@ -23,19 +23,19 @@ import pytest
 from run_states import FINISHED, RUNNING, SNAPSHOTS, SUMMARIES
 from run_terminal import FakeTerminal, screen_of
 
-from distilabel.errors import ConfigurationError
-from distilabel.progress import Progress, ProgressMode, open_progress
-from distilabel.progress.events import event_line, finished_event, progress_event
-from distilabel.progress.outlet import Outlet
-from distilabel.progress.sinks import (
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.progress import Progress, ProgressMode, open_progress
+from distilabel_endpoints.progress.events import event_line, finished_event, progress_event
+from distilabel_endpoints.progress.outlet import Outlet
+from distilabel_endpoints.progress.sinks import (
     JsonProgress,
     LineProgress,
     PlainProgress,
     QuietProgress,
 )
-from distilabel.progress.terminal import TerminalProgress
-from distilabel.records import FailureKind
-from distilabel.run_state import RunPhase, RunSnapshot, RunSummary, Waiting
+from distilabel_endpoints.progress.terminal import TerminalProgress
+from distilabel_endpoints.records import FailureKind
+from distilabel_endpoints.run_state import RunPhase, RunSnapshot, RunSummary, Waiting
 
 DOCS = Path(__file__).parents[2] / "docs" / "events.md"
 
@@ -358,7 +358,7 @@ def test_a_reader_that_leaves_does_not_change_the_exit_code() -> None:
     """`--json | head -1` ends as the run does: Python's own last flush must not fail."""
     program = (
         "import sys\n"
-        "from distilabel.progress import open_progress\n"
+        "from distilabel_endpoints.progress import open_progress\n"
         "progress = open_progress('json')\n"
         "sys.stdin.readline()\n"
         "for _ in range(3): progress.message('x')\n"
@@ -479,7 +479,7 @@ def test_rich_is_not_imported_before_it_is_needed() -> None:
     """Neither the package nor a log or JSON display costs its import."""
     program = (
         "import sys, io\n"
-        "from distilabel.progress import open_progress\n"
+        "from distilabel_endpoints.progress import open_progress\n"
         "for mode in ('auto', 'plain', 'json', 'quiet'):\n"
         "    open_progress(mode, stream=io.StringIO())\n"
         "sys.exit(any(name.split('.')[0] == 'rich' for name in sys.modules))\n"

@@ -1,6 +1,7 @@
 """The live block, the report and the log lines, as files under `tests/snapshots`.
 
-`DISTILABEL_WRITE_SNAPSHOTS=1` writes them anew; look at the difference before it is committed.
+`DISTILABEL_ENDPOINTS_WRITE_SNAPSHOTS=1` writes them anew; look at the
+difference before it is committed.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from pathlib import Path
 import pytest
 from run_states import COMMAND, FINISHED, RUNNING, SNAPSHOTS, SUMMARIES
 
-from distilabel.progress import open_progress
-from distilabel.progress.block import block
-from distilabel.progress.lines import Line, Style, cells, plain
-from distilabel.progress.report import command_lines, report
-from distilabel.records import FailureKind
-from distilabel.run_state import FailureGroup, RunPhase, Waiting
+from distilabel_endpoints.progress import open_progress
+from distilabel_endpoints.progress.block import block
+from distilabel_endpoints.progress.lines import Line, Style, cells, plain
+from distilabel_endpoints.progress.report import command_lines, report
+from distilabel_endpoints.records import FailureKind
+from distilabel_endpoints.run_state import FailureGroup, RunPhase, Waiting
 
 FILES = Path(__file__).parent.parent / "snapshots"
 WIDTHS = (80, 140)
@@ -29,7 +30,7 @@ WIDTHS = (80, 140)
 def expect(name: str, text: str) -> None:
     """Compare with the file of that name, or write it."""
     path = FILES / f"{name}.txt"
-    if os.environ.get("DISTILABEL_WRITE_SNAPSHOTS"):
+    if os.environ.get("DISTILABEL_ENDPOINTS_WRITE_SNAPSHOTS"):
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
 

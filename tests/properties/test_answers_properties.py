@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from openai.types import Completion as TextChunk
 from openai.types.chat import ChatCompletionChunk
 
-from distilabel._clients.answers import (
+from distilabel_endpoints._clients.answers import (
     collect_chat,
     collect_text,
     parse_chat,
     parse_generated,
     parse_text,
 )
-from distilabel._clients.failures import UNREADABLE
-from distilabel._engine.payload import decode, encode
-from distilabel.records import Answer, Result
+from distilabel_endpoints._clients.failures import UNREADABLE
+from distilabel_endpoints._engine.payload import decode, encode
+from distilabel_endpoints.records import Answer, Result
 from fuzzing import examples
 
 TEXT = st.text(max_size=12)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilabel._clients.failures import classify, retry_after
-from distilabel._clients.transport import Exchange, WireFault
-from distilabel.records import MESSAGE_LIMIT, Failure, FailureKind, Request
+from distilabel_endpoints._clients.failures import classify, retry_after
+from distilabel_endpoints._clients.transport import Exchange, WireFault
+from distilabel_endpoints.records import MESSAGE_LIMIT, Failure, FailureKind, Request
 from fuzzing import examples
 
 TURNS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

@@ -10,10 +10,15 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from distilabel.grammar import Grammar, check, parse_grammar
-from distilabel.grammar.jsontext import read_json
-from distilabel.grammar.pattern_reader import read_pattern
-from distilabel.grammar.patterns import PatternError, choices_to_gbnf, choices_to_regex, matcher
+from distilabel_endpoints.grammar import Grammar, check, parse_grammar
+from distilabel_endpoints.grammar.jsontext import read_json
+from distilabel_endpoints.grammar.pattern_reader import read_pattern
+from distilabel_endpoints.grammar.patterns import (
+    PatternError,
+    choices_to_gbnf,
+    choices_to_regex,
+    matcher,
+)
 
 NAMES = st.text("abcxyz-_ é", min_size=1, max_size=5)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)

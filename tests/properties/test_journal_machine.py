@@ -18,9 +18,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from distilabel._engine.journal import Journal, Pace, Reader, Repair, Standing
-from distilabel.errors import FingerprintError, LockedError
-from distilabel.records import Completion, Failure, FailureKind, Result, Usage
+from distilabel_endpoints._engine.journal import Journal, Pace, Reader, Repair, Standing
+from distilabel_endpoints.errors import FingerprintError, LockedError
+from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
 SPEC = {"model_id": "m", "seed": 0}
 BY_HAND = Pace(group=10**9, delay=3600)

@@ -10,14 +10,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilabel._clients.parameters import (
+from distilabel_endpoints._clients.parameters import (
     Compiled,
     accepted_parameters,
     check_parameters,
     compile_parameters,
 )
-from distilabel.errors import ParameterError
-from distilabel.records import Route, Server
+from distilabel_endpoints.errors import ParameterError
+from distilabel_endpoints.records import Route, Server
 
 TOOL = {"type": "function", "function": {"name": "f"}}
 VALID: dict[str, st.SearchStrategy[Any]] = {

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilabel._engine.limiter import Limiter, LimiterSettings
-from distilabel._engine.pool import Grant, Member, Pool
-from distilabel._engine.retry import Ledger, RetryPolicy, RetrySettings
-from distilabel.records import Answer, Completion, Failure, FailureKind, Request, Usage
+from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings
+from distilabel_endpoints._engine.pool import Grant, Member, Pool
+from distilabel_endpoints._engine.retry import Ledger, RetryPolicy, RetrySettings
+from distilabel_endpoints.records import Answer, Completion, Failure, FailureKind, Request, Usage
 
 ANSWER = Answer(completions=(Completion(text="yes"),), usage=Usage(10, 90))
 KINDS = (

@@ -11,8 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from distilabel._engine.retry import Defer, GiveUp, Retry, RetryPolicy, RetrySettings, Stop, Tries
-from distilabel.records import Failure, FailureKind
+from distilabel_endpoints._engine.retry import (
+    Defer,
+    GiveUp,
+    Retry,
+    RetryPolicy,
+    RetrySettings,
+    Stop,
+    Tries,
+)
+from distilabel_endpoints.records import Failure, FailureKind
 
 FREE = {FailureKind.THROTTLE, FailureKind.UNAVAILABLE, FailureKind.RUN, FailureKind.ROW}
 FAILURES = st.builds(

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distilabel.errors import InputError
-from distilabel.records import Completion, Result
-from distilabel.rows import BadRow, OutputColumns, Row, RowSource, open_rows, open_writer
-from distilabel.rows.delimited import escape_formula, unescape_formula
-from distilabel.rows.framing import Oversize, frame_array, frame_lines
+from distilabel_endpoints.errors import InputError
+from distilabel_endpoints.records import Completion, Result
+from distilabel_endpoints.rows import BadRow, OutputColumns, Row, RowSource, open_rows, open_writer
+from distilabel_endpoints.rows.delimited import escape_formula, unescape_formula
+from distilabel_endpoints.rows.framing import Oversize, frame_array, frame_lines
 from fuzzing import examples
 
 OURS = OutputColumns("model", prefix="our_")

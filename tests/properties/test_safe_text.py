@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel.progress import safe_text
-from distilabel.progress.outlet import Outlet
-from distilabel.progress.terminal import TerminalProgress
-from distilabel.run_state import RunPhase, RunSnapshot, Waiting
+from distilabel_endpoints.progress import safe_text
+from distilabel_endpoints.progress.outlet import Outlet
+from distilabel_endpoints.progress.terminal import TerminalProgress
+from distilabel_endpoints.run_state import RunPhase, RunSnapshot, Waiting
 
 CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
 BIDI = list("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

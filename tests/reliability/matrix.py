@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from distilabel.testing import (
+from distilabel_endpoints.testing import (
     Action,
     BreakStream,
     Drip,
@@ -31,7 +31,7 @@ from distilabel.testing import (
     Truncate,
     edits,
 )
-from distilabel.testing.settings import SettingsChanges
+from distilabel_endpoints.testing.settings import SettingsChanges
 
 __all__ = ["CASES", "ELSEWHERE", "ROWS", "Case"]
 

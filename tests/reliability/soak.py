@@ -19,9 +19,9 @@ from typing import Any
 
 import psutil
 
-from distilabel import InferenceEndpointsLLM, generate_dataset
-from distilabel.progress import open_progress
-from distilabel.testing import (
+from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
+from distilabel_endpoints.progress import open_progress
+from distilabel_endpoints.testing import (
     BreakStream,
     Drip,
     Fault,

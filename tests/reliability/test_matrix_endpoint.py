@@ -14,14 +14,14 @@ import pytest
 from matrix import CASES, Case
 from virtual_engine import Stage, open_stage
 
-import distilabel
-from distilabel import cli
-from distilabel._engine.journal import Reader
-from distilabel.errors import RunError
-from distilabel.llms.outputs import Output
-from distilabel.progress import open_progress
-from distilabel.records import Failure, Result
-from distilabel.runs import read_status
+import distilabel_endpoints
+from distilabel_endpoints import cli
+from distilabel_endpoints._engine.journal import Reader
+from distilabel_endpoints.errors import RunError
+from distilabel_endpoints.llms.outputs import Output
+from distilabel_endpoints.progress import open_progress
+from distilabel_endpoints.records import Failure, Result
+from distilabel_endpoints.runs import read_status
 from virtual import Library
 
 LIBRARIES = get_args(Library)
@@ -103,7 +103,7 @@ def test_a_run_leaves_what_the_matrix_says(
     output = tmp_path / "out.jsonl"
     with open_stage(monkeypatch, library, dict(case.fields), **case.server) as stage:
         try:
-            done = distilabel.generate_dataset(
+            done = distilabel_endpoints.generate_dataset(
                 stage.llm, rows, output, progress=open_progress("quiet")
             )
             code = done.summary.exit_code

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-SOURCE = TESTS.parent / "src" / "distilabel"
+SOURCE = TESTS.parent / "src" / "distilabel_endpoints"
 
 RELIABILITY = {
     "R1": "Killed at any moment, any number of times: no row lost, none twice.",

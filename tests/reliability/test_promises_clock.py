@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from command import run, start, write_rows
 
-from distilabel.testing import Fault, Latency, Reset, Respond, SimulatedEndpoint, Throttle
+from distilabel_endpoints.testing import Fault, Latency, Reset, Respond, SimulatedEndpoint, Throttle
 
 Make = Callable[..., SimulatedEndpoint]
 

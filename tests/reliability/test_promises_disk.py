@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from command import environment, ids_of, rows_of, run, write_rows
 
-from distilabel._engine.journal import Reader
-from distilabel.errors import StorageError
-from distilabel.testing import Latency, SimulatedEndpoint
+from distilabel_endpoints._engine.journal import Reader
+from distilabel_endpoints.errors import StorageError
+from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 
@@ -26,7 +26,7 @@ import ctypes, sys
 disk = ctypes.CDLL(None)
 disk.disk_faults_arm(*map(int, sys.argv[1:5]))
 del sys.argv[1:5]
-from distilabel.cli import main
+from distilabel_endpoints.cli import main
 try:
     main()
 finally:

@@ -25,7 +25,7 @@ def memory_of_run(folder: Path, count: int, warm: int) -> tuple[int, int]:
     with rows.open("w", encoding="utf-8") as file:
         file.writelines(f'{{"id": {n}, "prompt": "Question {n}?"}}\n' for n in range(count))
     serving = subprocess.Popen(
-        [sys.executable, "-m", "distilabel.testing"],
+        [sys.executable, "-m", "distilabel_endpoints.testing"],
         stdout=subprocess.PIPE,
         text=True,
         env=environment(),

@@ -19,11 +19,11 @@ import pytest
 from anyio.from_thread import BlockingPortalProvider
 from async_solipsism.selector import Selector
 
-from distilabel import InferenceEndpointsLLM
-from distilabel._clients import transport
-from distilabel._engine import portal
-from distilabel.testing import LoopEndpoint, serve
-from distilabel.testing.settings import SettingsChanges
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints._clients import transport
+from distilabel_endpoints._engine import portal
+from distilabel_endpoints.testing import LoopEndpoint, serve
+from distilabel_endpoints.testing.settings import SettingsChanges
 from virtual import TRUST, Library, VirtualConnector
 
 __all__ = ["Stage", "open_stage"]

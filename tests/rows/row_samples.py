@@ -1,4 +1,4 @@
-"""Rows, results and files for the tests of `distilabel.rows`."""
+"""Rows, results and files for the tests of `distilabel_endpoints.rows`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from distilabel.records import Completion, Failure, FailureKind, Result, Usage
-from distilabel.rows import (
+from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
+from distilabel_endpoints.rows import (
     BadRow,
     OutputColumns,
     Row,

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from row_samples import bad, good, jsonl
 
-from distilabel.errors import ConfigurationError, InputError, InstallationError
-from distilabel.rows import BadReason, open_rows
-from distilabel.rows.arrow import rows_per_batch
-from distilabel.rows.hub import HubAddress, hub_address, open_hub
-from distilabel.rows.intake import ReadOptions
+from distilabel_endpoints.errors import ConfigurationError, InputError, InstallationError
+from distilabel_endpoints.rows import BadReason, open_rows
+from distilabel_endpoints.rows.arrow import rows_per_batch
+from distilabel_endpoints.rows.hub import HubAddress, hub_address, open_hub
+from distilabel_endpoints.rows.intake import ReadOptions
 
 datasets.disable_progress_bars()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from row_samples import bad, good
 
-from distilabel.errors import InputError
-from distilabel.rows import BadReason, open_rows
-from distilabel.rows.delimited import escape_formula, unescape_formula
+from distilabel_endpoints.errors import InputError
+from distilabel_endpoints.rows import BadReason, open_rows
+from distilabel_endpoints.rows.delimited import escape_formula, unescape_formula
 
 
 def table(path: Path, content: bytes | str) -> Path:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from row_samples import Trickle, bad, good
 
-from distilabel.errors import InputError
-from distilabel.rows import BadReason, open_rows
-from distilabel.rows.framing import Oversize, frame_array
+from distilabel_endpoints.errors import InputError
+from distilabel_endpoints.rows import BadReason, open_rows
+from distilabel_endpoints.rows.framing import Oversize, frame_array
 
 TRICKY: list[Any] = [
     {"prompt": 'quote " comma , bracket ] brace } backslash \\'},

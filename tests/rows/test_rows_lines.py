@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 from row_samples import bad, good, jsonl
 
-from distilabel.errors import InputError, StorageError
-from distilabel.rows import BadReason, BadRow, Row, open_rows
-from distilabel.rows.framing import Oversize, frame_lines
+from distilabel_endpoints.errors import InputError, StorageError
+from distilabel_endpoints.rows import BadReason, BadRow, Row, open_rows
+from distilabel_endpoints.rows.framing import Oversize, frame_lines
 
 
 def lines_of(path: Path, content: bytes) -> Path:

@@ -11,8 +11,8 @@ import pytest
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from distilabel.records import Completion, Result
-from distilabel.rows import OutputColumns, open_rows, open_writer
+from distilabel_endpoints.records import Completion, Result
+from distilabel_endpoints.rows import OutputColumns, open_rows, open_writer
 
 folder, inward, outward = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 columns = OutputColumns("model")

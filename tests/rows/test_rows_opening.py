@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from row_samples import bad, good, jsonl
 
-from distilabel.errors import ConfigurationError, StorageError
-from distilabel.rows import BadReason, Row, open_rows
+from distilabel_endpoints.errors import ConfigurationError, StorageError
+from distilabel_endpoints.rows import BadReason, Row, open_rows
 
 
 def test_folder_order_and_selection(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_spool_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_importing_loads_nothing_heavy() -> None:
     """pyarrow, datasets, jinja2 and NumPy are loaded where they are needed, not on import."""
     script = (
-        "import sys, distilabel.rows; "
+        "import sys, distilabel_endpoints.rows; "
         "print({'pyarrow', 'datasets', 'jinja2', 'numpy', 'pandas'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pytest
 from row_samples import MODEL, answered, good, jsonl, refused, write_all
 
-from distilabel.errors import ConfigurationError, InputError, StorageError
-from distilabel.records import Completion, Failure, FailureKind, Result, Usage
-from distilabel.rows import (
+from distilabel_endpoints.errors import ConfigurationError, InputError, StorageError
+from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
+from distilabel_endpoints.rows import (
     BadReason,
     BadRow,
     OutputColumns,
@@ -29,7 +29,7 @@ from distilabel.rows import (
     open_rows,
     open_writer,
 )
-from distilabel.rows.output import column_names
+from distilabel_endpoints.rows.output import column_names
 
 OURS = {
     "generation": "answer",

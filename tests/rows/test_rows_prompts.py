@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from distilabel.errors import ConfigurationError, ConversationError
-from distilabel.rows import ConversationSpec, PreparedRow, Row, open_rows
+from distilabel_endpoints.errors import ConfigurationError, ConversationError
+from distilabel_endpoints.rows import ConversationSpec, PreparedRow, Row, open_rows
 
 HI = [{"role": "user", "content": "hi"}]
 

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from row_samples import MODEL, answered, bad, good, jsonl, write_all
 
-from distilabel.errors import ConfigurationError, InputError
-from distilabel.records import Completion, Result
-from distilabel.rows import (
+from distilabel_endpoints.errors import ConfigurationError, InputError
+from distilabel_endpoints.records import Completion, Result
+from distilabel_endpoints.rows import (
     OutputColumns,
     Row,
     check_output,
@@ -27,7 +27,7 @@ from distilabel.rows import (
     tables,
     to_dataset,
 )
-from distilabel.rows.shapes import Shape
+from distilabel_endpoints.rows.shapes import Shape
 
 datasets.disable_progress_bars()
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-import distilabel
-from distilabel import InferenceEndpointsLLM
-from distilabel.progress import open_progress
-from distilabel.run_state import RunSummary
-from distilabel.runs import runner
-from distilabel.runs import scan as scanning
-from distilabel.testing import Fault, Respond, SimulatedEndpoint
+import distilabel_endpoints
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints.progress import open_progress
+from distilabel_endpoints.run_state import RunSummary
+from distilabel_endpoints.runs import runner
+from distilabel_endpoints.runs import scan as scanning
+from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 ROWS = 12
@@ -36,7 +36,7 @@ class Bench:
         self.input.write_text("\n".join(lines))
 
     def run(self, **more: Any) -> RunSummary:
-        return distilabel.generate_dataset(
+        return distilabel_endpoints.generate_dataset(
             self.llm, self.input, self.output, progress=open_progress("quiet"), **more
         ).summary
 

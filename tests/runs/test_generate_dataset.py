@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import distilabel
-from distilabel import InferenceEndpointsLLM
-from distilabel.errors import (
+import distilabel_endpoints
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints.errors import (
     ConfigurationError,
     CreditError,
     FingerprintError,
@@ -21,11 +21,11 @@ from distilabel.errors import (
     LockedError,
     ParameterError,
 )
-from distilabel.progress import open_progress
-from distilabel.rows import Row, open_rows
-from distilabel.runs.dataset import FinishedRun
-from distilabel.runs.scan import Ids
-from distilabel.testing import Fault, Respond, SimulatedEndpoint
+from distilabel_endpoints.progress import open_progress
+from distilabel_endpoints.rows import Row, open_rows
+from distilabel_endpoints.runs.dataset import FinishedRun
+from distilabel_endpoints.runs.scan import Ids
+from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 
@@ -46,7 +46,9 @@ def prompts(count: int, **more: Any) -> list[dict[str, Any]]:
 
 
 def generate(llm: InferenceEndpointsLLM, given: Any, output: Path, **more: Any) -> FinishedRun:
-    return distilabel.generate_dataset(llm, given, output, progress=open_progress("quiet"), **more)
+    return distilabel_endpoints.generate_dataset(
+        llm, given, output, progress=open_progress("quiet"), **more
+    )
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -115,7 +117,7 @@ def test_rows_that_come_once_are_not_replaced_under_a_writer(
     llm: InferenceEndpointsLLM, tmp_path: Path
 ) -> None:
     """While another writes this output, its kept rows stay as they are."""
-    from distilabel._engine.journal import Journal
+    from distilabel_endpoints._engine.journal import Journal
 
     output = tmp_path / "out.jsonl"
     kept = tmp_path / "out.jsonl.input.jsonl"

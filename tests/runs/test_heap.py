@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from distilabel import InferenceEndpointsLLM, generate_dataset
-from distilabel.progress import open_progress
-from distilabel.runs.heap import Heap, malloc_trim
-from distilabel.testing import SimulatedEndpoint
+from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
+from distilabel_endpoints.progress import open_progress
+from distilabel_endpoints.runs.heap import Heap, malloc_trim
+from distilabel_endpoints.testing import SimulatedEndpoint
 
 MEBIBYTE = 1024 * 1024
 PIECES = 60_000

@@ -10,13 +10,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-import distilabel
-from distilabel import InferenceEndpointsLLM
-from distilabel._engine.generations import RowPlan
-from distilabel.progress import open_progress
-from distilabel.records import Request
-from distilabel.runs.ordering import arranged
-from distilabel.testing import SimulatedEndpoint
+import distilabel_endpoints
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints._engine.generations import RowPlan
+from distilabel_endpoints.progress import open_progress
+from distilabel_endpoints.records import Request
+from distilabel_endpoints.runs.ordering import arranged
+from distilabel_endpoints.testing import SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 
@@ -116,7 +116,7 @@ def test_a_run_sends_in_this_order_and_writes_in_its_own(
     texts = [document("ab"[n % 2], str(n)) for n in range(6)]
     output = tmp_path / "out.jsonl"
     with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=1) as llm:
-        distilabel.generate_dataset(
+        distilabel_endpoints.generate_dataset(
             llm, [{"prompt": text} for text in texts], output, progress=open_progress("quiet")
         )
     sent = [record.body["messages"][0]["content"] for record in endpoint.generations]

@@ -13,14 +13,13 @@ import pytest
 import yaml
 from hub_uploads import REPOSITORY, UploadHub, upload_hub
 
-import distilabel
-from distilabel import InferenceEndpointsLLM
-from distilabel.errors import AccessError, ConfigurationError
-from distilabel.progress import open_progress
-from distilabel.run_state import RunEnding, RunSummary, TokenCount
-from distilabel.runs.dataset import FinishedRun
-from distilabel.runs.publishing import About, dataset_card
-from distilabel.testing import SimulatedEndpoint
+from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
+from distilabel_endpoints.errors import AccessError, ConfigurationError
+from distilabel_endpoints.progress import open_progress
+from distilabel_endpoints.run_state import RunEnding, RunSummary, TokenCount
+from distilabel_endpoints.runs.dataset import FinishedRun
+from distilabel_endpoints.runs.publishing import About, dataset_card
+from distilabel_endpoints.testing import SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 CANARY = "hf_CANARYcanaryCANARY"
@@ -37,7 +36,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[UploadHub]:
 
 def generate(endpoint: SimulatedEndpoint, output: Path, **more: Any) -> FinishedRun:
     with InferenceEndpointsLLM(base_url=endpoint.url, api_key="sk-endpoint") as llm:
-        return distilabel.generate_dataset(
+        return generate_dataset(
             llm, ROWS, output, push_to_hub=REPOSITORY, progress=open_progress("quiet"), **more
         )
 
@@ -133,10 +132,10 @@ def test_a_push_that_cannot_be_is_known_before_the_start(
     with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
         monkeypatch.setattr("huggingface_hub.get_token", lambda: CANARY)
         with pytest.raises(ConfigurationError, match="OWNER/NAME"):
-            distilabel.generate_dataset(llm, ROWS, tmp_path / "o.jsonl", push_to_hub="a b/c/d")
+            generate_dataset(llm, ROWS, tmp_path / "o.jsonl", push_to_hub="a b/c/d")
         monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
         with pytest.raises(ConfigurationError, match="HF_TOKEN"):
-            distilabel.generate_dataset(llm, ROWS, tmp_path / "o.jsonl", push_to_hub="a/b")
+            generate_dataset(llm, ROWS, tmp_path / "o.jsonl", push_to_hub="a/b")
     assert endpoint.generations == ()
     assert list(tmp_path.iterdir()) == []
 
@@ -149,7 +148,7 @@ def test_the_flag(simulated_endpoint: Make, hub: UploadHub, tmp_path: Path) -> N
     words = ["generate", rows, "-o", tmp_path / "out.jsonl", "--base-url", endpoint.url]
     words += ["--push-to-hub", REPOSITORY, "--column-prefix", "ai_"]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "distilabel", *map(str, words)],
+        [sys.executable, "-W", "error", "-m", "distilabel_endpoints", *map(str, words)],
         check=False,
         capture_output=True,
         text=True,

@@ -16,14 +16,14 @@ from typing import get_args
 import pytest
 from canaries import CUT, ECHO, PROMPT, TOKEN, everything_of
 
-from distilabel._clients.transport import open_session
-from distilabel._engine.limiter import Limiter, LimiterSettings
-from distilabel._engine.pool import Pool
-from distilabel._engine.retry import RetryPolicy, RetrySettings
-from distilabel._engine.scheduler import Scheduler
-from distilabel.errors import GenerationError, RunError
-from distilabel.records import Answer, Failure, Request
-from distilabel.testing import (
+from distilabel_endpoints._clients.transport import open_session
+from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings
+from distilabel_endpoints._engine.pool import Pool
+from distilabel_endpoints._engine.retry import RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.scheduler import Scheduler
+from distilabel_endpoints.errors import GenerationError, RunError
+from distilabel_endpoints.records import Answer, Failure, Request
+from distilabel_endpoints.testing import (
     Action,
     BreakStream,
     Drip,
@@ -97,7 +97,15 @@ def listening() -> Iterator[Listening]:
     import huggingface_hub.utils.logging  # noqa: F401 - sets its own level when imported
 
     handler, root = Listening(), logging.getLogger()
-    names = ("httpx2", "httpcore2", "aiohttp", "openai", "huggingface_hub", "asyncio", "distilabel")
+    names = (
+        "httpx2",
+        "httpcore2",
+        "aiohttp",
+        "openai",
+        "huggingface_hub",
+        "asyncio",
+        "distilabel_endpoints",
+    )
     loggers = [root, *map(logging.getLogger, names)]
     before = [(logger, logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
@@ -178,7 +186,7 @@ def test_no_fault_brings_a_canary_out(
     for logger, level, text in listening.heard:
         assert TOKEN not in text, logger
         # What a client library writes at DEBUG is the request, which is what DEBUG is for.
-        foreign = logger.split(".")[0] != "distilabel" and level <= logging.DEBUG
+        foreign = logger.split(".")[0] != "distilabel_endpoints" and level <= logging.DEBUG
         assert foreign or CUT not in text, logger
 
 

@@ -14,15 +14,15 @@ import pytest
 from canaries import CUT, ECHO, PROMPT, TOKEN, everything_of
 from command import environment
 
-from distilabel import InferenceEndpointsLLM
-from distilabel.errors import RunError
-from distilabel.testing import Action, Fault, Reset, Respond, SimulatedEndpoint
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints.errors import RunError
+from distilabel_endpoints.testing import Action, Fault, Reset, Respond, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 
 LOUD = (
     "import logging, sys; logging.basicConfig(level=logging.DEBUG);"
-    "from distilabel.cli import main; sys.exit(main())"
+    "from distilabel_endpoints.cli import main; sys.exit(main())"
 )
 MISHAPS: dict[str, Action] = {
     "alpha": Respond(400, ECHO),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command import arguments, environment, run
 
-from distilabel.testing import Latency, SimulatedEndpoint
+from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 

@@ -13,10 +13,10 @@ import pytest
 import yarl
 from canaries import PROMPT, TOKEN
 
-from distilabel import InferenceEndpointsLLM
-from distilabel._clients.targets import target_of_url
-from distilabel.errors import RunError
-from distilabel.testing import Fault, Respond, SimulatedEndpoint
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints._clients.targets import target_of_url
+from distilabel_endpoints.errors import RunError
+from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import distilabel
+import distilabel_endpoints
 
-SOURCE = Path(distilabel.__file__).parent
+SOURCE = Path(distilabel_endpoints.__file__).parent
 UNPICKLERS = {
     "cloudpickle", "dill", "joblib", "jsonpickle", "marshal", "pickle", "shelve", "_pickle",
 }  # fmt: skip

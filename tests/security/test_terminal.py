@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from command import arguments, environment
 
-from distilabel.testing import Fault, Respond, SimulatedEndpoint
+from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 

@@ -15,9 +15,9 @@ import trustme
 from canaries import PROMPT, TOKEN
 from pydantic import SecretStr
 
-from distilabel import InferenceEndpointsLLM
-from distilabel.errors import TargetError
-from distilabel.testing import SimulatedEndpoint
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints.errors import TargetError
+from distilabel_endpoints.testing import SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 

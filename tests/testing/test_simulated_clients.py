@@ -17,7 +17,7 @@ import pytest
 from huggingface_hub import AsyncInferenceClient
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, InferenceTimeoutError
 
-from distilabel.testing import (
+from distilabel_endpoints.testing import (
     Action,
     BreakStream,
     Drip,

@@ -20,8 +20,8 @@ import trustme
 from aiohttp.test_utils import TestClient, TestServer
 from virtual_client import run_virtually, virtual_endpoint
 
-from distilabel.errors import ConfigurationError
-from distilabel.testing import (
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.testing import (
     Fault,
     Hang,
     HubModel,

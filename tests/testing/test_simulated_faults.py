@@ -13,7 +13,7 @@ import openai
 import pytest
 from virtual_client import Talker, now, run_virtually, virtual_endpoint
 
-from distilabel.testing import (
+from distilabel_endpoints.testing import (
     BreakStream,
     Drip,
     Fault,

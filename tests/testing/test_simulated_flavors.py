@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from virtual_client import run_virtually, virtual_endpoint
 
-from distilabel.testing import Limits, Token
-from distilabel.testing.flavors import error_reply, not_ready
-from distilabel.testing.settings import FLAVORS, FlavorName
+from distilabel_endpoints.testing import Limits, Token
+from distilabel_endpoints.testing.flavors import error_reply, not_ready
+from distilabel_endpoints.testing.settings import FLAVORS, FlavorName
 
 MARKS: dict[str, set[str]] = {
     "/info": {"tgi"},

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.inference._providers._common import _fetch_inference_provider_mapping
 from virtual_client import now, run_virtually, virtual_endpoint
 
-from distilabel.testing import (
+from distilabel_endpoints.testing import (
     Deployment,
     Fault,
     HubModel,
@@ -28,7 +28,7 @@ from distilabel.testing import (
     SpendCredits,
     Token,
 )
-from distilabel.testing.settings import STATES, StateName
+from distilabel_endpoints.testing.settings import STATES, StateName
 
 Start = Callable[..., SimulatedEndpoint]
 GOOD, POOR = "hf_good", "hf_poor"

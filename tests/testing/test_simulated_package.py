@@ -15,24 +15,29 @@ from pathlib import Path
 
 import pytest
 
-import distilabel.testing
-from distilabel.testing import Settings, SimulatedEndpoint
-from distilabel.testing.faults import __all__ as fault_names
-from distilabel.testing.settings import SettingsChanges
+import distilabel_endpoints.testing
+from distilabel_endpoints.testing import Settings, SimulatedEndpoint
+from distilabel_endpoints.testing.faults import __all__ as fault_names
+from distilabel_endpoints.testing.settings import SettingsChanges
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("aiohttp", "distilabel.testing.endpoint", "distilabel.testing.settings", "huggingface_hub")
+HEAVY = (
+    "aiohttp",
+    "distilabel_endpoints.testing.endpoint",
+    "distilabel_endpoints.testing.settings",
+    "huggingface_hub",
+)
 
 
 def test_every_name_is_there_and_no_other() -> None:
     """`__all__` is complete and importable; unknown names are attribute errors."""
-    names = distilabel.testing.__all__
+    names = distilabel_endpoints.testing.__all__
     assert len(names) == len(set(names))
-    assert set(dir(distilabel.testing)) == set(names)
+    assert set(dir(distilabel_endpoints.testing)) == set(names)
     for name in names:
-        assert getattr(distilabel.testing, name) is not None
+        assert getattr(distilabel_endpoints.testing, name) is not None
     with pytest.raises(AttributeError, match="nothing"):
-        distilabel.testing.nothing  # noqa: B018
+        distilabel_endpoints.testing.nothing  # noqa: B018
     assert set(fault_names) - set(names) == {"BreakKind"}
 
 
@@ -50,7 +55,9 @@ def loaded(code: str) -> set[str]:
     return set(re.findall(r"'([\w.]+)'", run.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("module", ["distilabel.testing", "distilabel.testing.plugin"])
+@pytest.mark.parametrize(
+    "module", ["distilabel_endpoints.testing", "distilabel_endpoints.testing.plugin"]
+)
 def test_importing_costs_nothing(module: str) -> None:
     """Neither the package nor the plugin loads anything of the endpoint."""
     assert loaded(f"import {module}") == set()
@@ -58,12 +65,14 @@ def test_importing_costs_nothing(module: str) -> None:
 
 def test_the_endpoint_needs_no_client_library() -> None:
     """The server alone does not load huggingface_hub."""
-    assert "huggingface_hub" not in loaded("from distilabel.testing import SimulatedEndpoint")
+    assert "huggingface_hub" not in loaded(
+        "from distilabel_endpoints.testing import SimulatedEndpoint"
+    )
 
 
 def run_suites(*suites: Path) -> subprocess.CompletedProcess[str]:
     """Run pytest on suites of their own, with our plugin and no other."""
-    plugin = ["-p", "distilabel.testing.plugin", "-p", "no:cacheprovider"]
+    plugin = ["-p", "distilabel_endpoints.testing.plugin", "-p", "no:cacheprovider"]
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *plugin, *map(str, suites)],
         capture_output=True,
@@ -77,7 +86,7 @@ def run_suites(*suites: Path) -> subprocess.CompletedProcess[str]:
 def test_the_plugin_is_registered() -> None:
     """pytest finds it by its entry point."""
     found = {point.value for point in entry_points(group="pytest11")}
-    assert "distilabel.testing.plugin" in found
+    assert "distilabel_endpoints.testing.plugin" in found
 
 
 def test_the_fixtures_close_what_they_started(tmp_path: Path) -> None:
@@ -105,7 +114,7 @@ def test_the_fixtures_close_what_they_started(tmp_path: Path) -> None:
 def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
     """The command running, and the URL it said."""
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "distilabel.testing", *arguments],
+        [sys.executable, "-W", "error", "-m", "distilabel_endpoints.testing", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -167,11 +176,11 @@ def test_the_documentations_tests_pass(tmp_path: Path) -> None:
 def test_the_documentation_names_every_public_name() -> None:
     """docs/testing.md mentions all of `__all__`."""
     text = (ROOT / "docs/testing.md").read_text()
-    missing = [name for name in distilabel.testing.__all__ if name not in text]
+    missing = [name for name in distilabel_endpoints.testing.__all__ if name not in text]
     assert missing == []
 
 
 def test_the_class_documents_its_use() -> None:
     """The docstring of the package holds an example."""
-    assert "SimulatedEndpoint(" in (distilabel.testing.__doc__ or "")
+    assert "SimulatedEndpoint(" in (distilabel_endpoints.testing.__doc__ or "")
     assert SimulatedEndpoint.__doc__

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual_client import now, run_virtually, virtual_endpoint
 
-from distilabel.errors import ConfigurationError
-from distilabel.testing import (
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.testing import (
     SERVERS,
     Latency,
     Lengths,
@@ -22,8 +22,8 @@ from distilabel.testing import (
     Throughput,
     greedy_bound,
 )
-from distilabel.testing.limits import Bucket, Door
-from distilabel.testing.service import SharedServer
+from distilabel_endpoints.testing.limits import Bucket, Door
+from distilabel_endpoints.testing.service import SharedServer
 
 CONSTANT = Lengths(10, spread="constant")
 

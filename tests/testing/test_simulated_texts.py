@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from distilabel.testing import Asked, Lengths, Settings
-from distilabel.testing.asked import content_text, request_key
-from distilabel.testing.texts.answers import Text, count_tokens, logprob, write
-from distilabel.testing.texts.gbnf import gbnf_sample
-from distilabel.testing.texts.grammars import (
+from distilabel_endpoints.testing import Asked, Lengths, Settings
+from distilabel_endpoints.testing.asked import content_text, request_key
+from distilabel_endpoints.testing.texts.answers import Text, count_tokens, logprob, write
+from distilabel_endpoints.testing.texts.gbnf import gbnf_sample
+from distilabel_endpoints.testing.texts.grammars import (
     Choice,
     Gbnf,
     JsonObject,
@@ -26,8 +26,8 @@ from distilabel.testing.texts.grammars import (
     UnreadableGrammarError,
     satisfy,
 )
-from distilabel.testing.texts.regexes import regex_sample
-from distilabel.testing.texts.schemas import schema_instance
+from distilabel_endpoints.testing.texts.regexes import regex_sample
+from distilabel_endpoints.testing.texts.schemas import schema_instance
 
 SETTINGS = Settings()
 

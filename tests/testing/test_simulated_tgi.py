@@ -14,7 +14,7 @@ from huggingface_hub import AsyncInferenceClient
 from huggingface_hub.errors import OverloadedError, ValidationError
 from virtual_client import run_virtually, virtual_endpoint
 
-from distilabel.testing import Fault, Lengths, Limits, Respond, SimulatedEndpoint
+from distilabel_endpoints.testing import Fault, Lengths, Limits, Respond, SimulatedEndpoint
 
 Start = Callable[..., SimulatedEndpoint]
 PROMPT = "Tell me a story"

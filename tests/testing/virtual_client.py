@@ -9,8 +9,8 @@ from typing import Any, Unpack
 
 import aiohttp
 
-from distilabel.testing import LoopEndpoint, serve
-from distilabel.testing.settings import SettingsChanges
+from distilabel_endpoints.testing import LoopEndpoint, serve
+from distilabel_endpoints.testing.settings import SettingsChanges
 from virtual import VirtualConnector, run_virtually
 
 JsonObject = dict[str, Any]

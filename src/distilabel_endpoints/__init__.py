@@ -1,0 +1,49 @@
+"""InferenceEndpointsLLM, and the engine that turns conversations into completions.
+
+Importing this package loads nothing but the standard library; names are resolved at first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+    from distilabel_endpoints.llms.outputs import Output
+    from distilabel_endpoints.local import LocalEndpoint
+    from distilabel_endpoints.run_state import RunSnapshot, RunSummary
+    from distilabel_endpoints.runs import generate_dataset
+
+__all__ = [
+    "InferenceEndpointsLLM",
+    "LocalEndpoint",
+    "Output",
+    "RunSnapshot",
+    "RunSummary",
+    "__version__",
+    "generate_dataset",
+]
+
+_HOMES = {
+    "InferenceEndpointsLLM": "distilabel_endpoints.llms.huggingface",
+    "LocalEndpoint": "distilabel_endpoints.local",
+    "Output": "distilabel_endpoints.llms.outputs",
+    "RunSnapshot": "distilabel_endpoints.run_state",
+    "RunSummary": "distilabel_endpoints.run_state",
+    "generate_dataset": "distilabel_endpoints.runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("distilabel-endpoints")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,36 @@
+"""What to talk to, as the user named it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from distilabel_endpoints.config import ATTEMPT_TIMEOUT, WAIT_READY
+
+__all__ = ["Naming"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """What to talk to as the user named it, and with which credentials."""
+
+    model_id: str | None = None
+    endpoint_name: str | None = None
+    endpoint_namespace: str | None = None
+    base_url: str | None = None
+    served_model: str | None = None
+    provider: str | None = None
+    bill_to: str | None = None
+    given_token: SecretStr | None = None
+    """Given for this object."""
+    found_token: SecretStr | None = None
+    """Found in the environment when the object was made."""
+    headers: tuple[tuple[str, SecretStr], ...] = field(default=(), repr=False)
+    wait_ready: float = WAIT_READY
+    timeout: float = ATTEMPT_TIMEOUT
+    """Seconds for one attempt."""
+    ca_file: str | None = None
+    """Certificates to trust beside the system's, in PEM."""
+    wake: bool = False
+    """Resume the endpoint when it is found paused in the middle of a run."""

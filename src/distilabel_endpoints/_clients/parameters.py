@@ -1,0 +1,371 @@
+"""Generation parameters: one table from our names to each route's keyword arguments.
+
+Rules
+- Nothing is dropped in silence: a parameter the route or the server cannot take is an error that
+  names the routes that can.
+- Values are checked here, before any request; an unknown name is an error with the nearest one.
+- In a column, `name` is a keyword of the client's method and `+name` a key of `extra_body`.
+- What asks for nothing is not sent: see `_OFF`, `do_sample` and `_respect_tgi_bounds`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from distilabel_endpoints._clients.bounds import (
+    Check,
+    biases,
+    extra,
+    instance_of,
+    integer,
+    number,
+    stops,
+    tools,
+)
+from distilabel_endpoints.config import MAX_NEW_TOKENS
+from distilabel_endpoints.errors import ParameterError
+from distilabel_endpoints.grammar.as_written import as_written
+from distilabel_endpoints.records import Route, Server
+
+__all__ = [
+    "PARAMETERS",
+    "Compiled",
+    "Parameter",
+    "accepted_parameters",
+    "check_parameters",
+    "compile_parameters",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One row of the table: what it must be, and where it goes on each route."""
+
+    check: Check
+    hub_chat: str | None = None
+    hub_text: str | None = None
+    openai_chat: str | None = None
+    openai_text: str | None = None
+    refused_by: frozenset[Server] = frozenset()
+    """Servers whose chat or completions API does not take it, on top of the routes above."""
+    names: Mapping[Server, str] = field(default_factory=dict)
+    """Servers that call it something else in the body."""
+
+    def column(self, route: Route) -> str | None:
+        match route:
+            case Route.HUB_CHAT:
+                return self.hub_chat
+            case Route.HUB_TEXT:
+                return self.hub_text
+            case Route.OPENAI_CHAT:
+                return self.openai_chat
+            case Route.OPENAI_TEXT:
+                return self.openai_text
+
+
+def _everywhere(check: Check, name: str, hub_text: str | None = None) -> Parameter:
+    return Parameter(
+        check=check,
+        hub_chat=name,
+        hub_text=hub_text or name,
+        openai_chat=name,
+        openai_text=name,
+    )
+
+
+def _in_body(check: Check, name: str, *refused_by: Server, **names: str) -> Parameter:
+    return Parameter(
+        check=check,
+        hub_chat=f"+{name}",
+        hub_text=name,
+        openai_chat=f"+{name}",
+        openai_text=f"+{name}",
+        refused_by=frozenset(refused_by),
+        names={Server(server): renamed for server, renamed in names.items()},
+    )
+
+
+PARAMETERS: Final[Mapping[str, Parameter]] = {
+    "max_new_tokens": _everywhere(integer(1), "max_tokens", "max_new_tokens"),
+    "temperature": _everywhere(number(0), "temperature"),
+    "top_p": _everywhere(number(0, 1, open_low=True), "top_p"),
+    "top_k": _in_body(integer(1), "top_k", Server.TGI, Server.OPENAI),
+    "typical_p": _in_body(
+        number(0, 1, open_low=True),
+        "typical_p",
+        Server.TGI,
+        Server.OPENAI,
+        Server.VLLM,
+        Server.SGLANG,
+    ),
+    "repetition_penalty": _in_body(
+        number(0, open_low=True),
+        "repetition_penalty",
+        Server.TGI,
+        Server.OPENAI,
+        llamacpp="repeat_penalty",
+    ),
+    "frequency_penalty": _everywhere(number(-2, 2), "frequency_penalty"),
+    "presence_penalty": Parameter(
+        check=number(-2, 2),
+        hub_chat="presence_penalty",
+        openai_chat="presence_penalty",
+        openai_text="presence_penalty",
+    ),
+    "stop_sequences": _everywhere(stops, "stop"),
+    "seed": _everywhere(integer(0), "seed"),
+    "do_sample": Parameter(
+        check=instance_of(bool, "True or False"),
+        hub_chat="",
+        hub_text="do_sample",
+        openai_chat="",
+        openai_text="",
+    ),
+    "return_full_text": Parameter(
+        check=instance_of(bool, "True or False"), hub_text="return_full_text", openai_text="echo"
+    ),
+    "watermark": Parameter(check=instance_of(bool, "True or False"), hub_text="watermark"),
+    "logprobs": Parameter(
+        check=instance_of(bool, "True or False"),
+        hub_chat="logprobs",
+        hub_text="details",
+        openai_chat="logprobs",
+        openai_text="",
+    ),
+    "top_logprobs": Parameter(
+        check=integer(0, 20),
+        hub_chat="top_logprobs",
+        hub_text="top_n_tokens",
+        openai_chat="top_logprobs",
+        openai_text="",
+    ),
+    "logit_bias": Parameter(
+        check=biases,
+        hub_chat="logit_bias",
+        openai_chat="logit_bias",
+        openai_text="logit_bias",
+        refused_by=frozenset({Server.TGI}),
+    ),
+    "tools": Parameter(check=tools, hub_chat="tools", openai_chat="tools"),
+    "tool_choice": Parameter(
+        check=instance_of((str, Mapping), "a string or a mapping"),
+        hub_chat="tool_choice",
+        openai_chat="tool_choice",
+    ),
+    "tool_prompt": Parameter(
+        check=instance_of(str, "a string"),
+        hub_chat="tool_prompt",
+        openai_chat="+tool_prompt",
+        refused_by=frozenset(
+            {Server.OPENAI, Server.VLLM, Server.SGLANG, Server.LLAMACPP, Server.ROUTER}
+        ),
+    ),
+    "response_format": Parameter(
+        check=instance_of(Mapping, "a mapping"),
+        hub_chat="+response_format",
+        openai_chat="response_format",
+    ),
+    "extra_body": Parameter(check=extra, hub_chat="+", openai_chat="+", openai_text="+"),
+}
+"""Every parameter of `generate`. An empty column: expressed through other keywords, see below."""
+
+_OFF: Final[Mapping[str, tuple[Any, ...]]] = {
+    "return_full_text": (False,),
+    "watermark": (False,),
+    "logprobs": (False,),
+    "stop_sequences": ([], ()),
+    "logit_bias": ({},),
+    "extra_body": ({},),
+}
+"""Values that ask for what every route does anyway; there is nothing to send."""
+
+_NOT_COMPLETED: Final = frozenset(
+    {"logprobs", "presence_penalty", "return_full_text", "top_logprobs"}
+)
+"""What TGI's completions API, a wrapper around its own route, accepts and ignores."""
+
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    "best_of": "num_generations",
+    "grammar": "structured_output",
+    "guided_choice": "structured_output",
+    "guided_json": "structured_output",
+    "guided_regex": "structured_output",
+    "max_completion_tokens": "max_new_tokens",
+    "max_length": "max_new_tokens",
+    "max_tokens": "max_new_tokens",
+    "n": "num_generations",
+    "num_return_sequences": "num_generations",
+    "stop": "stop_sequences",
+    "top_n_tokens": "top_logprobs",
+}
+"""What other libraries call what has a name here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """Parameters ready for one route, shared by all rows of a call."""
+
+    options: Mapping[str, Any]
+    """Keyword arguments of the client's method, without prompt, model, `n` and `seed`."""
+    max_new_tokens: int
+    seed: int | None
+    tools: list[Mapping[str, Any]] | None
+    """For the chat template, where the prompt is rendered here."""
+
+
+def check_parameters(given: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
+    """Check names and values; give back those that were set, in the table's order.
+
+    Raises:
+        ParameterError: an unknown name (with the nearest one), or a value out of bounds.
+    """
+    for name in given:
+        if name not in PARAMETERS:
+            nearest = difflib.get_close_matches(name, PARAMETERS, 1, 0.5)
+            meant = _ELSEWHERE.get(name) or (nearest[0] if nearest else None)
+            hint = f" Did you mean '{meant}'?" if meant else ""
+            raise ParameterError(
+                f"{where}unknown generation parameter '{name}'.{hint} "
+                f"Known: {', '.join(sorted(PARAMETERS))}."
+            )
+    kept = {name: given[name] for name in PARAMETERS if given.get(name) is not None}
+    for name, value in kept.items():
+        if (wanted := PARAMETERS[name].check(value)) is not None:
+            raise ParameterError(f"{where}'{name}' must be {wanted}; got {value!r:.80}.")
+    _check_together(kept, where)
+    return kept
+
+
+def _check_together(given: Mapping[str, Any], where: str) -> None:
+    temperature, sample = given.get("temperature"), given.get("do_sample")
+    if sample is True and temperature == 0:
+        raise ParameterError(f"{where}'do_sample'=True contradicts 'temperature'=0.")
+    if given.get("top_logprobs") is not None and not given.get("logprobs"):
+        raise ParameterError(f"{where}'top_logprobs' needs 'logprobs'=True.")
+
+
+def accepted_parameters(route: Route, server: Server) -> tuple[str, ...]:
+    """The names of the parameters that `server` takes on `route`."""
+    return tuple(name for name in PARAMETERS if _is_accepted(name, route, server))
+
+
+def _is_accepted(name: str, route: Route, server: Server) -> bool:
+    try:
+        _column(name, route, server)
+    except ParameterError:
+        return False
+    return True
+
+
+def compile_parameters(given: Mapping[str, Any], route: Route, server: Server) -> Compiled:
+    """Check parameters and turn them into the keyword arguments of `route`.
+
+    Raises:
+        ParameterError: one is wrong, or the route or the server cannot take it; the message then
+            names what can.
+    """
+    given = check_parameters(given)
+    given = {name: value for name, value in given.items() if value not in _OFF.get(name, ())}
+    options: dict[str, Any] = {}
+    body: dict[str, Any] = {}
+    for name, value in {"max_new_tokens": MAX_NEW_TOKENS, **given}.items():
+        column = _column(name, route, server)
+        if column == "+":
+            body |= _not_twice(value, {**given, **options, **body})
+        elif column.startswith("+"):
+            body[PARAMETERS[name].names.get(server, column[1:])] = value
+        elif column and name != "seed":
+            options[column] = value
+    _express(options, given, route, server)
+    if route is Route.HUB_CHAT and server is not Server.TGI and "response_format" in body:
+        body["response_format"] = as_written(body["response_format"])
+    if body:
+        options["extra_body"] = body
+    return Compiled(
+        options=options,
+        max_new_tokens=given.get("max_new_tokens", MAX_NEW_TOKENS),
+        seed=given.get("seed"),
+        tools=list(given["tools"]) if given.get("tools") else None,
+    )
+
+
+def _not_twice(extra_body: Mapping[str, Any], said: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name in extra_body:
+        if name in said:
+            raise ParameterError(
+                f"'extra_body' holds '{name}', which a parameter beside it says too. Keep one."
+            )
+    return extra_body
+
+
+def _column(name: str, route: Route, server: Server) -> str:
+    parameter = PARAMETERS[name]
+    column = parameter.column(route)
+    if name == "tools" and column is None:
+        return ""  # rendered into the prompt by the chat template
+    if column is None:
+        able = [other.value for other in Route if parameter.column(other) is not None]
+        raise ParameterError(
+            f"'{name}' cannot be sent on the path {route.value}. It can on: {', '.join(able)}. "
+            f"({_WAYS})"
+        )
+    ignored = route is Route.OPENAI_TEXT and server is Server.TGI and name in _NOT_COMPLETED
+    if ignored or (server in parameter.refused_by and route is not Route.HUB_TEXT):
+        out = ", or set tokenizer_id and leave use_openai_client out" if parameter.hub_text else ""
+        raise ParameterError(
+            f"'{name}' is not understood by {server.value} on the path {route.value}. "
+            f"Leave it out{out if server is Server.TGI else ''}."
+        )
+    return column
+
+
+_WAYS: Final = (
+    "hub_* is the default client, openai_* is use_openai_client=True; "
+    "*_text is with tokenizer_id, *_chat without"
+)
+
+
+def _express(
+    options: dict[str, Any], given: Mapping[str, Any], route: Route, server: Server
+) -> None:
+    """Parameters that a route says in other words."""
+    if "stop" in options:
+        stops = options["stop"]
+        options["stop"] = [stops] if isinstance(stops, str) else [*stops]
+    if given.get("do_sample") is False and route is not Route.HUB_TEXT:
+        if given.get("temperature"):
+            raise ParameterError(
+                "'do_sample'=False contradicts 'temperature'>0: on this path greedy decoding is "
+                "temperature=0. Leave one of them out."
+            )
+        options["temperature"] = 0
+    if route is Route.OPENAI_TEXT and given.get("logprobs"):
+        options["logprobs"] = given.get("top_logprobs", 0)
+    if route is Route.HUB_TEXT:
+        options["details"] = True  # finish reason and token counts come with the details
+        _say_greedy_or_not(options)
+    if route is Route.HUB_TEXT or server is Server.TGI:
+        _respect_tgi_bounds(options)
+
+
+def _say_greedy_or_not(options: dict[str, Any]) -> None:
+    """TGI's own route has no temperature of 0, takes one of exactly 1 for none at all, and samples
+    as soon as there is a top_k, top_p or typical_p."""
+    if options.get("temperature") == 0:
+        del options["temperature"]
+        options["do_sample"] = False
+    elif "temperature" in options:
+        options.setdefault("do_sample", True)
+    if options.get("do_sample") is False and "temperature" not in options:
+        for name in ("top_k", "top_p", "typical_p"):
+            options.pop(name, None)
+
+
+def _respect_tgi_bounds(options: dict[str, Any]) -> None:
+    """TGI wants top_p and typical_p below 1, and means the same by leaving them out."""
+    for name in ("top_p", "typical_p"):
+        if options.get(name) == 1:
+            del options[name]

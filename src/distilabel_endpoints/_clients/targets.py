@@ -1,0 +1,124 @@
+"""Which URL to talk to: what a `base_url` may be, and the roots that are under it.
+
+`Target` is what the rest of the package knows of an endpoint. Nothing here asks the network.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import SecretStr
+
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.records import Server
+
+__all__ = ["Target", "check_base_url", "target_of_url"]
+
+_ROUTES: Final = re.compile(r"/(chat/completions|completions|generate(_stream)?)$|(?<=/v1)/models$")
+_TGI_ROUTE: Final = re.compile(r"/generate(_stream)?$")
+_VERSION: Final = re.compile(r"/v\d+\w*$")
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What we talk to.
+
+    `root` is where TGI's own route is, `api` the root of the OpenAI API under it.
+    """
+
+    root: str
+    api: str
+    server: Server = Server.UNKNOWN
+    model: str | None = None
+    """The name the server wants in the body."""
+    repository: str | None = None
+    """The Hub repository behind a dedicated endpoint."""
+    models: tuple[str, ...] = field(default=(), repr=False)
+    token: SecretStr | None = field(default=None, repr=False)
+    """What to send it."""
+
+    @property
+    def chat_url(self) -> str:
+        """The full URL of the chat route."""
+        return f"{self.api}/chat/completions"
+
+
+def check_base_url(url: str) -> SplitResult:
+    """A URL that can be talked to.
+
+    Raises:
+        ConfigurationError: not http(s), no host or not a readable one, credentials or a query in
+            it, or a service that is gone.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError(
+            f"base_url {_shown(url)!r} is not a URL. Look at its port and its brackets."
+        ) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise ConfigurationError(
+            f"base_url {_shown(url)!r} is not an http(s) URL. "
+            "Give it as in https://host:port or http://localhost:8080/v1."
+        )
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError(
+            f"base_url {_shown(url)!r} has credentials in it. Pass them as api_key."
+        )
+    _check_host(parts.hostname)
+    if re.search(r"[\s\x00-\x1f]", url.strip()):
+        raise ConfigurationError(f"base_url {_shown(url)!r} has a space or a line break in it.")
+    if parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"base_url {_shown(url)!r} has a query or a fragment after it, which the paths under "
+            "it would lose. Leave it out; what the server needs can go in headers."
+        )
+    return parts
+
+
+def _check_host(host: str) -> None:
+    if not (_NAME.fullmatch(host) or _ADDRESS.fullmatch(host)):
+        raise ConfigurationError(
+            f"base_url has the host {host[:100]!r}, which is not a readable name or address. "
+            "Write a name in other letters than ASCII as its xn-- form."
+        )
+    if host.rstrip(".") == "api-inference.huggingface.co":
+        raise ConfigurationError(
+            "base_url points at api-inference.huggingface.co, which is retired. "
+            "Give model_id instead of base_url: it is served by the Inference Providers' router."
+        )
+
+
+def _shown(url: str) -> str:
+    """A URL as an error may show it: no credentials, no query."""
+    bare = re.sub(r"^(\w+://)?.*@", r"\1", url.strip(), flags=re.DOTALL)
+    return re.split(r"[?#]", bare)[0][:200]
+
+
+def target_of_url(url: str) -> Target:
+    """Root and API root of a URL, given with or without path, `/v1`, route or trailing slash.
+
+    A URL of a chat or completions route says where the API is; under any other, it is at `/v1`.
+    """
+    parts = check_base_url(url)
+    path = re.sub(r"/{2,}", "/", parts.path).rstrip("/")
+    base = _ROUTES.sub("", path)
+    origin = _origin(parts)
+    has_api = base != path and not _TGI_ROUTE.search(path)
+    root = origin + _VERSION.sub("", base)
+    api = origin + (base if has_api or _VERSION.search(base) else f"{base}/v1")
+    return Target(root=root, api=api)
+
+
+def _origin(parts: SplitResult) -> str:
+    """One spelling per origin: lower case, no port where it is the scheme's own."""
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    port = parts.port if parts.port != {"http": 80, "https": 443}[parts.scheme] else None
+    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")

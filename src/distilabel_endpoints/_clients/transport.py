@@ -1,0 +1,340 @@
+"""The one HTTP client that both client libraries send through.
+
+Rules
+- The token joins the headers below httpx2, at the aiohttp session: no request object, client
+  object or exception of a client library ever holds it.
+- Requests leave for one origin only; redirects are never followed; TLS is always verified.
+- A response is capped in decoded bytes, so a small body cannot inflate without bound.
+- What happened on the wire is written to the caller's `Exchange`, which is what gets classified:
+  the libraries' own exceptions differ, the wire does not.
+- The pool has no limit of its own: how many requests are in flight is the limiter's decision.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from typing import Any, Final, Self
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx2
+from httpx_aiohttp.httpx2 import AiohttpTransport
+from pydantic import SecretStr
+
+from distilabel_endpoints._clients.legible import Legible
+from distilabel_endpoints.config import CONNECT_TIMEOUT, KEEPALIVE_SECONDS, MAX_RESPONSE_BYTES
+
+__all__ = [
+    "PLACEHOLDER",
+    "Connector",
+    "Exchange",
+    "WireFault",
+    "current_exchange",
+    "open_session",
+]
+
+PLACEHOLDER = "hf_set-when-sent"
+"""What the client libraries hold in the place of a token."""
+
+_WHOLE: Final = ("application/json", "text/html")
+"""Content types that are no stream, whatever was asked for."""
+
+_SHORTEST: Final = 8
+
+Connector = Callable[[ssl.SSLContext], aiohttp.BaseConnector]
+"""Makes a pool of connections that trusts what the context does, on the loop that will use it."""
+
+
+class WireFault(StrEnum):
+    """What went wrong below a complete HTTP response."""
+
+    REFUSED = "refused"
+    DNS = "dns"
+    TLS = "tls"
+    CONNECT_TIMEOUT = "connect_timeout"
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105 - a token of text
+    TOKEN_TIMEOUT = "token_timeout"  # noqa: S105
+    RESET = "reset"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    ENCODING = "encoding"
+    ORIGIN = "origin"
+    PROTOCOL = "protocol"
+
+
+class WireError(httpx2.TransportError):
+    """Tells a client library that the exchange failed; the `Exchange` says why."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What one attempt did on the wire, filled in by the transport as it happens.
+
+    As a context manager it is the one that the running task's requests are noted in.
+    """
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    response: httpx2.Response | None = None
+    fault: WireFault | None = None
+    detail: str = ""
+    repaired: bool = False
+    """Whether U+FFFD stands where the body was no UTF-8."""
+    secrets: tuple[SecretStr, ...] = ()
+    """What was sent and must not be shown."""
+    _outer: Token[Exchange] = field(init=False, repr=False)
+
+    def body(self) -> bytes | None:
+        """The decoded body, if it was read to its end."""
+        if self.response is None:
+            return None
+        try:
+            return self.response.content
+        except httpx2.ResponseNotRead:
+            return None
+
+    def __enter__(self) -> Self:
+        """What is sent from here on is noted in this exchange."""
+        self._outer = current_exchange.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Lets go of the response, too: a connection keeps the context in which it was opened, and
+        so the first of its exchanges, for as long as it is open."""
+        current_exchange.reset(self._outer)
+        self.response = None
+
+
+current_exchange: ContextVar[Exchange] = ContextVar("current_exchange")
+
+
+def open_session(
+    url: str,
+    token: str | None,
+    headers: Mapping[str, str],
+    *,
+    trust: ssl.SSLContext | None = None,
+    connector: Connector | None = None,
+) -> httpx2.AsyncClient:
+    """An httpx2 client for one origin. Call it, use it and close it on one event loop.
+
+    Args:
+        url: any URL of the origin.
+        token: sent as `Authorization: Bearer`, or nothing.
+        headers: sent with every request; they replace the client libraries' own.
+        trust: certificates to trust; default: the system's, as httpx2 finds them.
+        connector: makes the pool of connections; default: TCP without a limit.
+    """
+    context = trust or httpx2.create_ssl_context()
+    pool = partial(connector or _open_connector, context)
+    transport = _OneOriginTransport(httpx2.URL(url), token, headers, context, pool)
+    timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
+    return httpx2.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False)
+
+
+class _OneOriginTransport(httpx2.AsyncBaseTransport):
+    def __init__(
+        self,
+        url: httpx2.URL,
+        token: str | None,
+        headers: Mapping[str, str],
+        trust: ssl.SSLContext,
+        pool: Callable[[], aiohttp.BaseConnector],
+    ) -> None:
+        self._origin = _origin(url)
+        self._token = SecretStr(token or "")
+        replaced = {"authorization", "accept-encoding", *headers}
+        # Shorter ones are no secrets, and hiding them would garble what a server says.
+        given = [token or "", *headers.values()]
+        self._secrets = tuple(SecretStr(value) for value in given if len(value) >= _SHORTEST)
+        self._replaced = {name.lower().encode() for name in replaced}
+        session_headers = {"Accept-Encoding": "identity", **headers}
+        if token:
+            session_headers["Authorization"] = f"Bearer {token}"
+        self._inner = AiohttpTransport(
+            verify=trust,
+            client=lambda: _open_aiohttp(session_headers, pool(), _proxy_for(url)),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        exchange = current_exchange.get()
+        exchange.secrets = self._secrets
+        if _origin(request.url) != self._origin:
+            exchange.fault, exchange.detail = WireFault.ORIGIN, _shown(request.url)
+            raise WireError("a request for another host was stopped")
+        kept = [pair for pair in request.headers.raw if pair[0].lower() not in self._replaced]
+        request.headers = httpx2.Headers(kept)
+        # Timeouts are the engine's: one clock for the attempt, not one per read.
+        # `pool` is the time to get a connection in all: the name's resolution is in it.
+        request.extensions["timeout"] = {"connect": CONNECT_TIMEOUT, "pool": CONNECT_TIMEOUT}
+        try:
+            response = await self._inner.handle_async_request(request)
+        except Exception as error:  # noqa: BLE001 - a border: whatever aiohttp raises
+            raise _note(exchange, error, WireFault.RESET) from None
+        _hide(self._token, response.headers)
+        exchange.status, exchange.headers = response.status_code, response.headers
+        exchange.response = response
+        response.stream = _CappedStream(response, exchange)
+        # Who asked for a stream reads only events, and what else came says what happened.
+        if response.status_code >= 400:
+            with suppress(WireError):
+                await _read_whole(response)
+        elif response.headers.get("content-type", "").lower().startswith(_WHOLE):
+            await _read_whole(response)
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _CappedStream(httpx2.AsyncByteStream):
+    """The body, decoded here and cut off where it outgrows the cap."""
+
+    def __init__(self, response: httpx2.Response, exchange: Exchange) -> None:
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        self._stream = response.stream
+        self._exchange = exchange
+        self._encoding = response.headers.pop("content-encoding", "identity").strip().lower()
+        # The length is the encoded one, and aiohttp has checked it already.
+        response.headers.pop("content-length", None)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = MAX_RESPONSE_BYTES
+        decode, legible = self._decoder(), Legible()
+        try:
+            async for chunk in self._stream:
+                decoded = decode(chunk, left + 1) if decode else chunk
+                left -= len(decoded)
+                if left < 0:
+                    raise self._fail(WireFault.TOO_LARGE, f"over {MAX_RESPONSE_BYTES} bytes")
+                text = legible.feed(decoded)
+                self._exchange.repaired |= legible.repaired
+                yield text
+            rest = legible.feed(b"", last=True)
+            self._exchange.repaired |= legible.repaired
+            yield rest
+        except (aiohttp.ClientError, httpx2.TransportError, OSError, TimeoutError) as error:
+            raise _note(self._exchange, error, WireFault.TRUNCATED) from None
+        except zlib.error as error:
+            raise self._fail(WireFault.ENCODING, str(error)) from None
+
+    def _decoder(self) -> Any:
+        if self._encoding in {"", "identity"}:
+            return None
+        if self._encoding in {"gzip", "x-gzip", "deflate"}:
+            # 32 + 15: gzip or zlib wrapper, told apart by the header.
+            return zlib.decompressobj(47).decompress
+        raise self._fail(WireFault.ENCODING, f"{self._encoding!r}, which was not asked for")
+
+    def _fail(self, fault: WireFault, detail: str) -> WireError:
+        self._exchange.fault, self._exchange.detail = fault, detail
+        return WireError(f"{fault}: {detail}")
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _hide(token: SecretStr, headers: httpx2.Headers) -> None:
+    """Client libraries log what a server answers, and some servers answer with what they got."""
+    if secret := token.get_secret_value():
+        for name, value in headers.items():
+            if secret in value:
+                headers[name] = value.replace(secret, "[secret]")
+
+
+async def _read_whole(response: httpx2.Response) -> None:
+    """Read the body now. Whoever sent the request cannot close what was not handed to it."""
+    try:
+        await response.aread()
+    except BaseException:
+        await response.aclose()
+        raise
+
+
+def _note(exchange: Exchange, error: Exception, otherwise: WireFault) -> WireError:
+    """Write what `error` means into the exchange; the first fault noted stays."""
+    if isinstance(error, WireError):
+        return error
+    if exchange.fault is None:
+        exchange.fault, exchange.detail = _fault_of(error, otherwise)
+    return WireError(f"{exchange.fault}: {exchange.detail}")
+
+
+def _fault_of(error: BaseException, otherwise: WireFault) -> tuple[WireFault, str]:
+    cause: BaseException | None = error
+    while cause is not None:
+        match cause:
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+                return WireFault.TLS, str(cause)
+            case ssl.SSLError():
+                return WireFault.TLS, str(cause)
+            case aiohttp.ClientConnectorDNSError() | socket.gaierror():
+                return WireFault.DNS, _dns_detail(cause)
+            case aiohttp.ConnectionTimeoutError():
+                return WireFault.CONNECT_TIMEOUT, str(cause)
+            case aiohttp.ClientConnectorError():
+                reason = os.strerror(cause.os_error.errno) if cause.os_error.errno else "failed"
+                return WireFault.REFUSED, f"{cause.host}:{cause.port}: {reason}"
+            case aiohttp.ClientPayloadError():
+                return WireFault.TRUNCATED, "the body ended early"
+            case aiohttp.ServerDisconnectedError():
+                return otherwise, "the server closed the connection"
+            case aiohttp.ClientResponseError():
+                return WireFault.PROTOCOL, f"not HTTP: {cause.message}"
+        cause = cause.__cause__
+    return otherwise, str(error) or type(error).__name__
+
+
+def _dns_detail(error: BaseException) -> str:
+    host = error.host if isinstance(error, aiohttp.ClientConnectorDNSError) else "the host"
+    return f"{host} does not resolve"
+
+
+def _open_connector(context: ssl.SSLContext) -> aiohttp.BaseConnector:
+    return aiohttp.TCPConnector(
+        limit=0, ssl=context, keepalive_timeout=KEEPALIVE_SECONDS, socket_factory=_kept_alive
+    )
+
+
+def _open_aiohttp(
+    headers: Mapping[str, str], connector: aiohttp.BaseConnector, proxy: str | None
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector, headers=headers, proxy=proxy, cookie_jar=aiohttp.DummyCookieJar()
+    )
+
+
+def _kept_alive(address: Any) -> socket.socket:
+    """A socket that notices a peer that vanished: load balancers drop idle flows silently."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 30)
+    return made
+
+
+def _proxy_for(url: httpx2.URL) -> str | None:
+    """The proxy that the environment names for this one host, decided once."""
+    if proxy_bypass(url.host) or url.host in {"127.0.0.1", "localhost", "::1"}:
+        return None
+    return getproxies().get(url.scheme)
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int]:
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
+    return url.scheme, url.host, port
+
+
+def _shown(url: httpx2.URL) -> str:
+    return f"{url.scheme}://{url.host}"

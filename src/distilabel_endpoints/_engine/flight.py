@@ -1,0 +1,123 @@
+"""The rows of one `drive` that were pulled and are not done, and how they leave early.
+
+A row has a seat from when it is pulled to when it is delivered. The tasks that send for it know
+their seat, so that a drain can tell rows with an attempt in flight, which may finish, from those
+that only wait, which leave at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from distilabel_endpoints.errors import RunError
+
+__all__ = ["Drain", "Flight", "LeftError", "Seat", "current_seat", "take_seat"]
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """One row under way."""
+
+    task: asyncio.Task[None] | None = None
+    in_flight: int = 0
+    leaving: bool = False
+
+
+class LeftError(Exception):
+    """A row was told to leave before its next attempt."""
+
+
+# The row whose request is being sent; tasks that a row starts inherit it.
+_seat: ContextVar[Seat] = ContextVar("_seat")
+
+
+def take_seat(seat: Seat) -> None:
+    """The running task, and those it starts, work for this row."""
+    _seat.set(seat)
+
+
+def current_seat() -> Seat:
+    """The row that the running task works for; a request of its own has one to itself."""
+    return _seat.get(None) or Seat()
+
+
+class Flight:
+    """One `drive`: the rows that were pulled and are not done."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, dismiss: Callable[[AbstractSet[Seat]], None]
+    ) -> None:
+        self._loop = loop
+        self._dismiss = dismiss
+        self._seats: set[Seat] = set()
+        self._room: asyncio.Future[None] | None = None
+        self._draining = False
+        self.stopped: RunError | None = None
+        self.is_fed = False
+        """Whether the last of its rows has been begun."""
+
+    @property
+    def over(self) -> bool:
+        """No further row is to be begun."""
+        return self._draining or self.stopped is not None
+
+    async def enter(self, most: Callable[[], int]) -> Seat:
+        while len(self._seats) >= most() and not self.over:
+            self._room = self._loop.create_future()
+            await self._room
+        seat = Seat()
+        self._seats.add(seat)
+        return seat
+
+    def leave(self, seat: Seat) -> None:
+        self._seats.discard(seat)
+        # Its task has a context that has the seat: a circle, and everything the row touched in it.
+        seat.task = None
+        self.make_room()
+
+    def make_room(self) -> None:
+        """Look again whether another row may enter."""
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def drain(self, grace: float) -> None:
+        """Rows without an attempt in flight leave now, the others after it or after `grace`."""
+        self._draining = True
+        for seat in self._seats:
+            seat.leaving = True
+            if not seat.in_flight and seat.task is not None:
+                seat.task.cancel()
+        self._dismiss(self._seats)
+        self.make_room()
+        self._loop.call_later(grace, self._abandon)
+
+    def _abandon(self) -> None:
+        for seat in self._seats:
+            if seat.task is not None:
+                seat.task.cancel()
+
+
+class Drain:
+    """A way to end one `drive` early, from any thread: nothing new, and an end to what is under
+    way. Rows that did not finish are not delivered."""
+
+    def __init__(self) -> None:
+        self._flight: Flight | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._grace: float | None = None
+
+    def attach(self, flight: Flight) -> None:
+        """Called by `drive`, on its loop."""
+        self._flight, self._loop = flight, asyncio.get_running_loop()
+        if self._grace is not None:
+            flight.drain(self._grace)
+
+    def begin(self, grace: float) -> None:
+        """Send nothing new; what is in flight has `grace` seconds to finish."""
+        self._grace = grace
+        if self._flight is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._flight.drain, grace)

@@ -1,0 +1,205 @@
+"""One row: as many completions as were asked for, each one checked.
+
+Rules
+- A server that gives several choices is asked once, so the prompt is paid once; where fewer come
+  back than asked for, that is remembered and the rest is fetched one by one.
+- An answer that does not fit its grammar is asked for again as often as allowed, then it is a
+  failure with the text kept.
+- An answer that was cut off may be asked for once more, longer. That never takes away what there
+  is: where it fails, the answer stays as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from distilabel_endpoints._engine.scheduler import Scheduler
+from distilabel_endpoints.records import (
+    Answer,
+    Completion,
+    Failure,
+    FailureKind,
+    Request,
+    Result,
+    Usage,
+)
+
+__all__ = ["RowPlan", "answer_row"]
+
+_NO_CHOICES: Final = re.compile(
+    r"(?<![\w'])'?n'?(?![\w'])|best_of|num_return|multiple (choices|completions)", re.IGNORECASE
+)
+# Seeds stay below this: the smallest range among the servers is a signed 32-bit integer.
+_SEEDS: Final = 2**31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowPlan:
+    """What one row asks for."""
+
+    request: Request
+    wanted: int = 1
+    """How many completions."""
+    check: Callable[[str], str | None] | None = field(default=None, repr=False)
+    """Why a text is not acceptable, or `None` when it is."""
+    check_retries: int = 0
+    """Further tries for an answer that was not acceptable."""
+    takes_cut_off: bool = True
+    """Whether an answer that was cut off at its longest is one."""
+    longer: Request | None = field(default=None, repr=False)
+    """What is asked instead, once, for answers that were cut off; `None`: they stay."""
+
+
+@dataclass(slots=True)
+class _Row:
+    plan: RowPlan
+    request: Request
+    completions: list[Completion | None]
+    failures: list[Failure | None]
+    usages: list[Usage] = field(default_factory=list)
+    cut_off: set[int] = field(default_factory=set)
+    attempts: int = 0
+    is_growing: bool = False
+
+    def file(self, slot: int, completion: Completion | None, failure: Failure | None) -> None:
+        """How generation `slot` stands now."""
+        if self.is_growing and failure is not None and self.completions[slot] is not None:
+            return
+        self.completions[slot] = None if failure else completion
+        self.failures[slot] = failure
+
+
+async def answer_row(scheduler: Scheduler, plan: RowPlan) -> Result:
+    """Every completion the plan asks for, or the failure in its place.
+
+    Raises:
+        RunError: no row can be answered.
+    """
+    row = _Row(plan, plan.request, [None] * plan.wanted, [None] * plan.wanted)
+    await _fetch(scheduler, row, list(range(plan.wanted)))
+    if plan.longer is not None and row.cut_off:
+        row.request, row.is_growing = plan.longer, True
+        await _fetch(scheduler, row, sorted(row.cut_off))
+        row.is_growing = False
+    for _ in range(plan.check_retries):
+        again = [i for i, failure in enumerate(row.failures) if _is_off_grammar(failure)]
+        if not again:
+            break
+        await _fetch(scheduler, row, again, shift=True)
+    return Result(
+        ordinal=plan.request.ordinal,
+        completions=tuple(row.completions),
+        failures=tuple(row.failures),
+        usages=tuple(row.usages),
+        attempts=row.attempts,
+    )
+
+
+async def _fetch(scheduler: Scheduler, row: _Row, slots: list[int], *, shift: bool = False) -> None:
+    """Fill the slots: all in one request where the server can, the rest one by one."""
+    limit = scheduler.choices_limit
+    if len(slots) > 1 and limit != 1:
+        slots = await _fetch_together(scheduler, row, slots, shift=shift)
+    if len(slots) == 1:
+        await _fetch_one(scheduler, row, slots[0], shift=shift)
+    elif slots:
+        # Not a task group: the run's end must not cancel a sibling that is in flight.
+        fetches = (_fetch_one(scheduler, row, slot, shift=shift) for slot in slots)
+        for error in await asyncio.gather(*fetches, return_exceptions=True):
+            if error is not None:
+                raise error
+
+
+async def _fetch_together(
+    scheduler: Scheduler, row: _Row, slots: list[int], *, shift: bool
+) -> list[int]:
+    """One request for all slots. Gives back the slots that are still open."""
+    request = _request_for(row, slots[0], len(slots), shift=shift)
+    outcome = await scheduler.complete(request)
+    row.attempts += 1
+    if isinstance(outcome, Failure):
+        if outcome.kind is FailureKind.ROW and _NO_CHOICES.search(outcome.message):
+            scheduler.choices_limit = 1
+            return slots
+        for slot in slots:
+            row.file(slot, None, outcome)
+        return []
+    if len(outcome.completions) < len(slots):
+        scheduler.choices_limit = len(outcome.completions)
+    _place(row, slots, outcome)
+    return slots[len(outcome.completions) :]
+
+
+async def _fetch_one(scheduler: Scheduler, row: _Row, slot: int, *, shift: bool) -> None:
+    outcome = await scheduler.complete(_request_for(row, slot, 1, shift=shift))
+    row.attempts += 1
+    if isinstance(outcome, Failure):
+        row.file(slot, None, outcome)
+    else:
+        _place(row, [slot], outcome)
+
+
+def _request_for(row: _Row, slot: int, n: int, *, shift: bool) -> Request:
+    """The row's request for `n` completions, the first of which is generation `slot`.
+
+    Each generation has a seed of its own. A further try moves on, as the same seed would only
+    bring the same text.
+    """
+    seed = row.request.seed
+    if seed is not None:
+        seed = (seed + slot + (row.attempts * 7919 if shift else 0)) % _SEEDS
+    return replace(row.request, n=n, seed=seed)
+
+
+def _place(row: _Row, slots: list[int], answer: Answer) -> None:
+    row.usages.append(answer.usage)
+    for slot, completion in zip(slots, answer.completions, strict=False):
+        if completion.finish_reason == "length":
+            row.cut_off.add(slot)
+        row.file(slot, completion, _objection(row.plan, completion))
+
+
+def _objection(plan: RowPlan, completion: Completion) -> Failure | None:
+    """Why a completion that came back is not what was asked for."""
+    if completion.finish_reason == "content_filter":
+        return Failure(
+            kind=FailureKind.CONTENT,
+            code="content_filter",
+            message="the server's content filter stopped the answer",
+            text=completion.text,
+        )
+    if completion.finish_reason == "length" and not plan.takes_cut_off:
+        return Failure(
+            kind=FailureKind.CONTENT,
+            code="length",
+            message="the answer was cut off at max_new_tokens, and on_length is 'fail'",
+            hint=(
+                "Raise max_new_tokens, take what there is with on_length='keep', or have such "
+                "answers asked for again with on_length='grow:2x'."
+            ),
+            text=completion.text,
+        )
+    if plan.check is None or completion.tool_calls is not None:
+        return None
+    reason = plan.check(completion.text or "")
+    if reason is None:
+        return None
+    return Failure(
+        kind=FailureKind.CONTENT,
+        code="off_schema",
+        message=f"the answer does not fit structured_output: {reason}",
+        hint=(
+            "It was cut off at max_new_tokens; raise that."
+            if completion.finish_reason == "length"
+            else None
+        ),
+        text=completion.text,
+    )
+
+
+def _is_off_grammar(failure: Failure | None) -> bool:
+    return failure is not None and failure.code == "off_schema"

@@ -1,0 +1,390 @@
+"""Requests in, outcomes out: the only place that sends.
+
+Rules
+- A permit spans one attempt, never a wait; permits out = permits in, whatever happens.
+- Which endpoint takes an attempt is the `pool`'s choice; a request that one failed goes to another.
+- Only here is anything retried. A waiting request is a future in a queue or a heap.
+- Rows are pulled at most a window ahead of what is done.
+- The first failure that condemns the run stops new attempts; those in flight are waited for.
+- A refusal that may be everybody's is held back until another row's success or refusal settles
+  whose it is, so that no row is filed for a failure of the whole run.
+- One instance belongs to one event loop. Nothing here blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from distilabel_endpoints._engine.deferral import Deferral
+from distilabel_endpoints._engine.flight import (
+    Drain,
+    Flight,
+    LeftError,
+    Seat,
+    current_seat,
+    take_seat,
+)
+from distilabel_endpoints._engine.limiter import LimiterStatistics
+from distilabel_endpoints._engine.line import TICK, Line
+from distilabel_endpoints._engine.pool import Grant, Member, Pool
+from distilabel_endpoints._engine.retry import Defer, GiveUp, Retry, Stop, Tries
+from distilabel_endpoints.errors import RunError, run_error
+from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
+
+__all__ = ["EngineStatistics", "Scheduler", "each"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Enough rows in play for the systemic rule to see a run's worth of refusals before it files one.
+_LEAST_WINDOW = 32
+# A pause that a person should be told of, in seconds.
+_NOTICED = 3.0
+_AWAY = {
+    "starting": "the endpoint is starting",
+    "paused": "the endpoint is paused",
+    "refused": "nothing listens there",
+    "dns": "the host's name does not resolve",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatistics:
+    """What the engine is doing, at one instant."""
+
+    limiter: LimiterStatistics
+    """All endpoints together."""
+    endpoints: Mapping[str, LimiterStatistics]
+    """Each endpoint of a pool, by its URL; empty where there is only one."""
+    waiting: int
+    """Requests that wait for a permit."""
+    delayed: int
+    """Requests that wait out a backoff, or for a sign of life."""
+    succeeded: int
+    retries: Mapping[FailureKind, int]
+    """Attempts that were repeated, by what went wrong."""
+    waiting_for: str | None
+    """What the endpoint makes every request wait for, in a few words."""
+    pause_left: float | None
+    """Seconds until that is over, where it is known."""
+    last_failure: Failure | None
+    """The newest failure that made a request wait."""
+
+
+class Scheduler:
+    """One per target: everything sent to it, from whatever thread or loop, goes through here.
+
+    Args:
+        pool: the endpoints, and when which of them may be sent an attempt. The clients are owned:
+            `aclose` closes them.
+        attempt_timeout: seconds for one attempt.
+    """
+
+    def __init__(self, pool: Pool, *, attempt_timeout: float) -> None:
+        self._pool = pool
+        self._timeout = attempt_timeout
+        self.loop = asyncio.get_running_loop()
+        """The loop everything here belongs to."""
+        self._now = self.loop.time
+        self._line = Line(self.loop, pool)
+        self.share = self._line.share
+        """Keeps to what other processes leave of the endpoints; see `Line.share`."""
+        self._delayed: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._suspects: list[tuple[Member, asyncio.Future[None]]] = []
+        self._deferral = Deferral(self.loop, self._make_room)
+        self._flights: set[Flight] = set()
+        self._sequence = 0
+        self._active = 0
+        self._delay_timer: asyncio.TimerHandle | None = None
+        self._stopped: Failure | None = None
+        self._last_failure: Failure | None = None
+        self.choices_limit: int | None = None
+        """The most completions one request was seen to bring, once the server fell short."""
+
+    async def drive(
+        self,
+        rows: AsyncIterable[T] | Iterable[T],
+        work: Callable[[T], Awaitable[R]],
+        deliver: Callable[[R], None],
+        drain: Drain | None = None,
+    ) -> None:
+        """Do `work` for every row, as many at once as the limit feeds, and deliver each result.
+
+        Args:
+            rows: pulled at most `window` ahead of what is delivered.
+            work: sends through `complete`.
+            deliver: called once a row, as it finishes, in no particular order.
+            drain: ends the drive early.
+
+        Raises:
+            RunError: no row can be answered; what was in flight has been delivered.
+        """
+        flight = Flight(self.loop, self._line.dismiss)
+        if drain is not None:
+            drain.attach(flight)
+
+        async def one(row: T, seat: Seat) -> None:
+            take_seat(seat)
+            try:
+                deliver(await work(row))
+            except RunError as error:
+                flight.stopped = flight.stopped or error
+            except LeftError:
+                pass  # left undone on purpose
+            except asyncio.CancelledError:
+                if not seat.leaving:
+                    raise
+            finally:
+                flight.leave(seat)
+
+        self._flights.add(flight)
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for row in each(rows):
+                    seat = await flight.enter(lambda: self.window)
+                    if flight.over:
+                        break
+                    seat.task = group.create_task(one(row, seat))
+                flight.is_fed = True
+        finally:
+            self._flights.discard(flight)
+        if flight.stopped is not None:
+            raise flight.stopped
+
+    async def complete(self, request: Request) -> Answer | Failure:
+        """Send `request` until it is answered or has failed for good.
+
+        Raises:
+            RunError: no request can be answered; this one has not failed.
+        """
+        tries = Tries(request.ordinal)
+        self._active += 1
+        try:
+            return await self._complete(request, tries)
+        finally:
+            self._active -= 1
+            self._deferral.ended(tries)
+            self._settle_suspects()
+            if not self._active:
+                self._stopped = None
+                self._pool.policy.rested()
+
+    async def _complete(self, request: Request, tries: Tries) -> Answer | Failure:
+        shunned: Member | None = None
+        while True:
+            member, outcome, elapsed = await self._attempt(request, shunned)
+            self._deferral.ended(tries)
+            if isinstance(outcome, Answer):
+                self._deferral.answered(self._now() - elapsed)
+                self._line.pump()
+                return outcome
+            decision = self._verdict(member, outcome, tries, elapsed)
+            if isinstance(decision, GiveUp):
+                if decision.suspect:
+                    await self._suspect(member)
+                return decision.failure
+            self._last_failure = outcome
+            if outcome.kind is FailureKind.RUN and isinstance(decision, Retry):
+                # Asked about once more: meanwhile no other row needs to hear the same.
+                member.limiter.pause(self._now() + decision.delay)
+            shunned = self._pool.other_than(member)
+            if decision.stream or decision.lenient:
+                stream, lenient = decision.stream, decision.lenient
+                request = replace(
+                    request, stream=request.stream or stream, lenient=request.lenient or lenient
+                )
+            if isinstance(decision, Defer):
+                self._refuse(current_seat())
+                await self._deferral.wait(tries)
+            elif decision.delay > 0:
+                await self._delay(decision.delay)
+
+    def _verdict(
+        self, member: Member, outcome: Failure, tries: Tries, elapsed: float
+    ) -> Retry | Defer | GiveUp:
+        """What follows a failure. The freed permit is handed on where the run goes on."""
+        decision = member.policy.decide(
+            outcome, tries, now=self._now(), elapsed=elapsed, left=self._left
+        )
+        if isinstance(decision, Stop):
+            failure = self._pool.blame(member, decision.failure)
+            self._stop(failure)
+            raise run_error(failure)
+        if member.policy.spares_none:
+            self._deferral.let_go()
+        self._line.pump()
+        return decision
+
+    async def _attempt(
+        self, request: Request, shunned: Member | None
+    ) -> tuple[Member, Answer | Failure, float]:
+        """One try. The caller hands the freed permit on, once it knows whether the run goes on."""
+        seat = current_seat()
+        self._refuse(seat)
+        grant = await self._line.acquire(request.max_new_tokens or 0, seat, shunned)
+        member = grant.member
+        started = self._now()
+        outcome: Answer | Failure
+        seat.in_flight += 1
+        try:
+            async with asyncio.timeout(self._timeout):
+                outcome = await member.client.complete(member.request(request))
+        except TimeoutError:
+            outcome = _timed_out(self._timeout)
+        except BaseException:
+            self._pool.cancel(grant, self._now())
+            self._line.pump()
+            raise
+        finally:
+            seat.in_flight -= 1
+        now = self._now()
+        return member, self._record(grant, outcome, now, now - started), now - started
+
+    def _record(
+        self, grant: Grant, outcome: Answer | Failure, now: float, elapsed: float
+    ) -> Answer | Failure:
+        outcome = self._pool.record(grant, outcome, now, elapsed)
+        if isinstance(outcome, Answer):
+            self._clear_suspects(grant.member)
+        return outcome
+
+    def _refuse(self, seat: Seat) -> None:
+        """Nothing more is begun for a run that has ended, or a row that is to leave."""
+        if self._stopped is not None:
+            raise run_error(self._stopped)
+        if seat.leaving:
+            raise LeftError
+
+    @property
+    def _left(self) -> int | None:
+        """How many requests are under way, if no more are to come."""
+        return self._active if all(flight.is_fed for flight in self._flights) else None
+
+    def _make_room(self) -> None:
+        """While retries wait for a sign of life, other rows may show whether there is one."""
+        for flight in self._flights:
+            flight.make_room()
+
+    async def _delay(self, seconds: float) -> None:
+        self._refuse(current_seat())
+        future: asyncio.Future[None] = self.loop.create_future()
+        self._sequence += 1
+        heapq.heappush(self._delayed, (self._now() + seconds, self._sequence, future))
+        self._wake_delayed()
+        await future
+
+    def _wake_delayed(self) -> None:
+        now = self._now()
+        while self._delayed and (self._delayed[0][0] <= now + TICK or self._delayed[0][2].done()):
+            future = heapq.heappop(self._delayed)[2]
+            if not future.done():
+                future.set_result(None)
+        if self._delay_timer is not None:
+            self._delay_timer.cancel()
+            self._delay_timer = None
+        if self._delayed:
+            self._delay_timer = self.loop.call_at(self._delayed[0][0], self._wake_delayed)
+
+    async def _suspect(self, member: Member) -> None:
+        """Hold a refusal back until it is clear that it is this row's own."""
+        self._refuse(current_seat())
+        future: asyncio.Future[None] = self.loop.create_future()
+        self._suspects.append((member, future))
+        self._settle_suspects()
+        await future
+
+    def _settle_suspects(self) -> None:
+        """With nothing else under way, no further evidence will come."""
+        if self._suspects and len(self._suspects) >= self._active:
+            self._clear_suspects(None)
+
+    def _clear_suspects(self, member: Member | None) -> None:
+        """What another endpoint answers says nothing about the refusals of this one."""
+        suspects, self._suspects = self._suspects, []
+        for suspect in suspects:
+            if member is not None and suspect[0] is not member:
+                self._suspects.append(suspect)
+            elif not suspect[1].done():
+                suspect[1].set_result(None)
+
+    def _stop(self, failure: Failure) -> None:
+        """Everything that waits is told; what is in flight runs to its end."""
+        self._stopped = failure
+        self._line.dissolve(lambda: run_error(failure))
+        waiting = [
+            *(future for _, _, future in self._delayed),
+            *(future for _, future in self._suspects),
+            *self._deferral.clear(),
+        ]
+        self._delayed.clear()
+        self._suspects.clear()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(run_error(failure))
+
+    @property
+    def window(self) -> int:
+        """How many rows `drive` has pulled and not delivered, at most, as of now."""
+        window = max(_LEAST_WINDOW, self._pool.window)
+        return window + min(len(self._deferral), window)
+
+    def statistics(self) -> EngineStatistics:
+        """A snapshot; cheap enough to take several times a second."""
+        now = self._now()
+        limiter, endpoints = self._pool.statistics(now)
+        pause = (limiter.gate_until or 0.0) - now
+        return EngineStatistics(
+            limiter=limiter,
+            endpoints=endpoints if len(endpoints) > 1 else {},
+            waiting=len(self._line),
+            delayed=len(self._delayed) + len(self._deferral),
+            succeeded=self._pool.policy.successes,
+            retries=dict(self._pool.policy.retries),
+            last_failure=self._last_failure,
+            waiting_for=_waiting_for(
+                limiter, self._last_failure, pause, failing=self._pool.policy.is_failing
+            ),
+            pause_left=pause if pause > _NOTICED else None,
+        )
+
+    async def aclose(self) -> None:
+        """Close the clients. Nothing may be under way."""
+        self._line.close()
+        if self._delay_timer is not None:
+            self._delay_timer.cancel()
+        for member in self._pool.members:
+            await member.client.aclose()
+
+
+async def each(rows: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
+    """Any iterable as an async one."""
+    if isinstance(rows, AsyncIterable):
+        async for row in rows:
+            yield row
+    else:
+        for row in rows:
+            yield row
+
+
+def _waiting_for(
+    limiter: LimiterStatistics, failure: Failure | None, pause: float, *, failing: bool
+) -> str | None:
+    """What every request waits for just now, where it is more than a moment."""
+    if limiter.breaker != "closed":
+        return _AWAY.get((failure and failure.code) or "", "the endpoint does not answer")
+    if pause > _NOTICED:
+        return "the server asks for a pause"
+    return "the server fails every request" if failing else None
+
+
+def _timed_out(seconds: float) -> Failure:
+    return Failure(
+        kind=FailureKind.TRANSIENT,
+        code="timeout",
+        message=f"no complete answer within {seconds:.0f} s",
+        hint="Raise timeout, lower max_new_tokens, or set max_concurrency.",
+    )

@@ -1,0 +1,220 @@
+"""What the commands do, as plain functions of their settings; the flags are `cli.py`'s."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.progress import open_progress, safe_text
+from distilabel_endpoints.rows import RowSource, open_rows
+from distilabel_endpoints.run_state import RunEnding
+from distilabel_endpoints.runs import RunOptions, RunStatus
+from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
+from distilabel_endpoints.runs.runner import Run
+from distilabel_endpoints.runs.spool import spool_stream
+
+__all__ = ["GenerateSettings", "export", "generate", "show_status"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateSettings:
+    """`distilabel-endpoints generate`, resolved: flags over environment over file over defaults."""
+
+    input: str
+    output: Path
+    target: Mapping[str, Any]
+    """Attributes of the LLM that were given."""
+    local: str | None
+    """The embedded endpoint's model; empty for the default one."""
+    parameters: Mapping[str, Any]
+    schema: Path | None
+    rows: Mapping[str, Any]
+    """Attributes of `RunOptions` that were given."""
+    fresh: bool
+    json: bool
+    quiet: bool
+    dry_run: bool
+    push_to_hub: str | None
+    """The dataset repository that gets the output."""
+    resume_command: tuple[str, ...]
+    ray: str | None = None
+    """The address of a Ray cluster that sends; empty for one on this machine."""
+    ray_actors: int | None = None
+
+
+def generate(settings: GenerateSettings) -> int:
+    """Run it; gives back the exit code."""
+    if settings.ray is not None or settings.ray_actors is not None:
+        return _generate_ray(settings)
+    mode = _mode(settings)
+    with _llm(settings) as llm:
+        options = RunOptions(parameters=settings.parameters, **_row_options(settings.rows))
+        if settings.push_to_hub is not None:
+            check_repository(settings.push_to_hub)
+        source = _source(settings)
+        if settings.dry_run:
+            from distilabel_endpoints.runs.preview import preview
+
+            plan = preview(llm, source, settings.output, options)
+            sys.stdout.write(safe_text(plan, newlines=True))
+            return 0
+        run = Run(
+            llm=llm,
+            source=source,
+            output=settings.output,
+            options=options,
+            progress=open_progress(mode),
+            fresh=settings.fresh,
+            describe=settings.input,
+            resume_command=settings.resume_command,
+        )
+        summary, _ = run.execute()
+        if settings.push_to_hub is not None and summary.ending is RunEnding.FINISHED:
+            about = about_run(llm, options, summary)
+            url = push_output(settings.push_to_hub, settings.output, about)
+            sys.stderr.write(f"pushed to {safe_text(url)}\n")
+        return summary.exit_code
+
+
+def _mode(settings: GenerateSettings) -> str:
+    return "json" if settings.json else "quiet" if settings.quiet else "auto"
+
+
+def _generate_ray(settings: GenerateSettings) -> int:
+    """The same over Ray; gives back the exit code."""
+    from distilabel_endpoints.ray.job import RayRun, refuse_unusable
+    from distilabel_endpoints.ray.marker import check_folder
+
+    refuse_unusable(
+        {
+            "--ray-actors": settings.ray is None,
+            "--local": settings.local is not None,
+            "--dry-run": settings.dry_run,
+            "--push-to-hub": settings.push_to_hub is not None,
+            "--on-bad-row stop": settings.rows.get("on_bad_row") == "stop",
+            "- as INPUT": settings.input == "-",
+        }
+    )
+    check_folder(settings.output)
+    with _llm(settings) as llm:
+        run = RayRun(
+            llm=llm,
+            input=settings.input,
+            output=settings.output,
+            options=RunOptions(parameters=settings.parameters, **_row_options(settings.rows)),
+            progress=open_progress(_mode(settings)),
+            address=settings.ray or None,
+            **({"actors": settings.ray_actors} if settings.ray_actors else {}),
+            fresh=settings.fresh,
+            resume_command=settings.resume_command,
+        )
+        return run.execute().exit_code
+
+
+def _row_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    options = {name: value for name, value in given.items() if value is not None}
+    template = options.get("template")
+    if template is not None and "{" not in template:
+        options["template"] = _text_of(Path(template), "template")
+    return options
+
+
+def _text_of(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--{what}: {path} cannot be read: {error}") from None
+
+
+def _source(settings: GenerateSettings) -> RowSource:
+    if settings.input == "-":
+        return spool_stream(sys.stdin.buffer, settings.output)
+    return open_rows(settings.input)
+
+
+@contextmanager
+def _llm(settings: GenerateSettings) -> Iterator[InferenceEndpointsLLM]:
+    """The LLM, with the embedded endpoint under it where that was asked for."""
+    given = {name: value for name, value in settings.target.items() if value is not None}
+    if settings.schema is not None:
+        given["structured_output"] = {"format": "json", "schema": _schema(settings.schema)}
+    if settings.local is None:
+        with _checked(given) as llm:
+            yield llm
+        return
+    from distilabel_endpoints.local import LocalEndpoint
+
+    with LocalEndpoint(settings.local or None) as endpoint:
+        given |= {"base_url": endpoint.base_url, "model_display_name": endpoint.model_name}
+        with _checked(given) as llm:
+            yield llm
+
+
+def _checked(given: Mapping[str, Any]) -> InferenceEndpointsLLM:
+    from pydantic import ValidationError
+
+    try:
+        return InferenceEndpointsLLM(**given)
+    except ValidationError as error:
+        said = "; ".join(str(problem["msg"]) for problem in error.errors())
+        raise ConfigurationError(said.replace("Value error, ", "")) from None
+
+
+def _schema(path: Path) -> Any:
+    try:
+        return json.loads(_text_of(path, "schema"))
+    except ValueError as error:
+        raise ConfigurationError(f"--schema: {path} is not JSON: {error}") from None
+
+
+def _over_ray(output: Path) -> bool:
+    """Whether `output` is a folder, as runs over Ray write it; one may not be there yet."""
+    return output.is_dir() or not output.suffix
+
+
+def _read_status(output: Path) -> RunStatus:
+    if _over_ray(output):
+        from distilabel_endpoints.ray.status import read_status as read_folder
+
+        return read_folder(output)
+    from distilabel_endpoints.runs import read_status
+
+    return read_status(output)
+
+
+def export(output: Path, source: str | None) -> int:
+    """Write what is finished so far to `output`; gives back how many rows that is."""
+    if _over_ray(output):
+        from distilabel_endpoints.ray.status import refuse_export
+
+        refuse_export(output)
+    from distilabel_endpoints.runs import export_run
+
+    return export_run(output, source).rows
+
+
+def show_status(output: Path, *, as_json: bool) -> str:
+    """How the run stands that writes `output`, for a person or a program."""
+    found = _read_status(output)
+    if as_json:
+        return json.dumps({**asdict(found), "pending": found.pending}, ensure_ascii=False)
+    total = "?" if found.total is None else f"{found.total:,}"
+    skipped = f", {found.skipped:,} skipped" if found.skipped else ""
+    lines = [
+        f"{found.output}: {found.ok:,} ok, {found.failed:,} failed{skipped} of {total} rows",
+        f"tokens: {found.tokens.input_tokens:,} in, {found.tokens.output_tokens:,} out",
+    ]
+    if found.attempts is not None:
+        lines.append(f"attempts: {found.attempts:,}")
+    lines.append(f"running: {found.running or 'no'}")
+    for group in found.failures:
+        said = safe_text(group.message)
+        lines.append(f"failed: {group.count:,} x {said} (row {group.example_ordinal}, for one)")
+    return "\n".join(lines)

@@ -1,0 +1,91 @@
+"""Defaults, each named once, and settings read from a file. Docs and signatures quote these."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any, Final
+
+from distilabel_endpoints.errors import ConfigurationError
+
+__all__ = [
+    "ATTEMPT_TIMEOUT",
+    "CONNECT_TIMEOUT",
+    "FIRST_TOKEN_TIMEOUT",
+    "KEEPALIVE_SECONDS",
+    "MAX_NEW_TOKENS",
+    "MAX_PAUSE",
+    "MAX_RESPONSE_BYTES",
+    "TOKEN_TIMEOUT",
+    "WAIT_READY",
+    "read_settings",
+]
+
+MAX_NEW_TOKENS: Final = 128
+"""Tokens generated at most, where the caller does not say."""
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for a name to be resolved and a TCP and TLS connection to be made."""
+
+ATTEMPT_TIMEOUT: Final = 600.0
+"""Seconds for one attempt, from its first byte sent to its last byte read. Bounds all others."""
+
+FIRST_TOKEN_TIMEOUT: Final = 300.0
+"""Seconds from sending a request to the first token of its stream, queues included.
+
+With an attempt's timeout above 600 s it is half of that: who waits longer may queue longer."""
+
+TOKEN_TIMEOUT: Final = 60.0
+"""Seconds from one token of a stream to the next."""
+
+WAIT_READY: Final = 900.0
+"""Seconds to wait for an endpoint that is starting or away."""
+
+MAX_PAUSE: Final = 1800.0
+"""The longest pause that a server may ask for, in seconds; a longer one ends the run."""
+
+KEEPALIVE_SECONDS: Final = 15.0
+"""Seconds an idle connection is kept; shorter than the idle time of common servers."""
+
+MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of one decoded response at most."""
+
+
+def read_settings(path: Path, known: AbstractSet[str]) -> dict[str, Any]:
+    """The settings in a TOML or YAML file, under the names of the flags (`max_new_tokens`).
+
+    Raises:
+        ConfigurationError: it cannot be read, or has a name that is no setting (with the nearest).
+    """
+    found = _parse_settings(path)
+    settings = {str(name).replace("-", "_"): value for name, value in found.items()}
+    for name in settings:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, 1, 0.5)
+            hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+            raise ConfigurationError(f"{path}: unknown setting '{name}'.{hint}")
+    return settings
+
+
+def _parse_settings(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix.lower() == ".toml":
+            return tomllib.loads(text)
+        found = _parse_yaml(text)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{path} must hold settings by name, as in `temperature: 0.7`.")
+    return found
+
+
+def _parse_yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None

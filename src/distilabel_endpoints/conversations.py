@@ -1,0 +1,163 @@
+"""Check that a value is a conversation that can be sent, and say which part of it is not.
+
+A conversation is a list of messages, each a mapping with a `role` and a `content`, as the chat
+APIs have it. System messages come first. Content is text, or a list of parts (`text`, `image_url`,
+`input_audio`); an assistant's message with `tool_calls` may have none. Other keys of a message are
+passed on. Nothing is copied or changed, and no message's text enters an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from distilabel_endpoints.errors import ConversationError
+from distilabel_endpoints.records import Conversation
+
+__all__ = ["ROLES", "validate_messages"]
+
+ROLES: Final = ("system", "developer", "user", "assistant", "tool")
+_LEADING: Final = frozenset({"system", "developer"})
+_KNOWN: Final = frozenset(ROLES)
+_LONGEST_PLACE: Final = 4000
+
+
+def validate_messages(messages: Any) -> Conversation:
+    """The same object, known to be a conversation.
+
+    Raises:
+        ConversationError: It is not one. The message names the place: `messages[2].content`.
+            Its `reason` is `input_surrogate` for text that UTF-8 cannot encode, else `input`.
+    """
+    if not isinstance(messages, list):
+        raise ConversationError(f"messages must be a list of messages, not {_name(messages)}")
+    if not messages:
+        raise ConversationError("messages must hold at least one message")
+    leading = True
+    for index, message in enumerate(messages):
+        if type(message) is not dict and not isinstance(message, Mapping):
+            raise ConversationError(f"messages[{index}] must be a mapping, not {_name(message)}")
+        role = message.get("role")
+        if not isinstance(role, str) or role not in _KNOWN:
+            raise ConversationError(
+                f"messages[{index}].role must be one of {', '.join(ROLES)}, not {_shown(role)}"
+            )
+        if role not in _LEADING:
+            leading = False
+        elif not leading:
+            raise ConversationError(
+                f"messages[{index}].role must not be {role}: those messages come first"
+            )
+        content = message.get("content")
+        if isinstance(content, str) and len(message) == 2 and role != "tool":
+            # The common message: a role and its text, and nothing else.
+            if not content.isascii():
+                _check_encodable(content, f"messages[{index}].content")
+        else:
+            _check_message(message, role, content, f"messages[{index}]")
+    return cast("Conversation", messages)
+
+
+def _check_message(message: Mapping[str, Any], role: str, content: Any, place: str) -> None:
+    calls = message.get("tool_calls")
+    if calls is not None:
+        if role != "assistant":
+            raise ConversationError(f"{place}.tool_calls belongs to an assistant's message only")
+        _check_calls(calls, f"{place}.tool_calls")
+    if isinstance(content, list):
+        _check_parts(content, f"{place}.content")
+    elif content is None:
+        if not calls:
+            raise ConversationError(
+                f"{place}.content must be text or a list of parts, not "
+                + ("null" if "content" in message else "missing")
+            )
+    elif not isinstance(content, str):
+        raise ConversationError(
+            f"{place}.content must be text or a list of parts, not {_name(content)}"
+        )
+    if role == "tool":
+        call = message.get("tool_call_id")
+        if not isinstance(call, str) or not call:
+            raise ConversationError(f"{place}.tool_call_id must name the call that is answered")
+    _check_text(message, place)
+
+
+def _check_calls(calls: Any, place: str) -> None:
+    if not isinstance(calls, list) or not calls:
+        raise ConversationError(f"{place} must be a list with at least one call")
+    for index, call in enumerate(calls):
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise ConversationError(f"{place}[{index}].function.name must be text")
+
+
+_PART_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "image_url": ("url",),
+    "input_audio": ("data", "format"),
+}
+
+
+def _check_parts(parts: list[Any], place: str) -> None:
+    if not parts:
+        raise ConversationError(f"{place} must hold at least one part")
+    for index, part in enumerate(parts):
+        at = f"{place}[{index}]"
+        if not isinstance(part, Mapping):
+            raise ConversationError(f"{at} must be a mapping, not {_name(part)}")
+        kind = part.get("type")
+        if kind == "text":
+            if not isinstance(part.get("text"), str):
+                raise ConversationError(f"{at}.text must be text, not {_name(part.get('text'))}")
+            continue
+        fields = _PART_FIELDS.get(kind) if isinstance(kind, str) else None
+        if fields is None:
+            raise ConversationError(
+                f"{at}.type must be one of text, {', '.join(_PART_FIELDS)}, not {_shown(kind)}"
+            )
+        inner = part.get(str(kind))
+        for field in fields:
+            if not isinstance(inner, Mapping) or not isinstance(inner.get(field), str):
+                raise ConversationError(f"{at}.{kind}.{field} must be text")
+
+
+def _check_text(value: Any, place: str) -> None:
+    """Refuse text that UTF-8 cannot encode, anywhere below `value`."""
+    pending: list[tuple[str, Any]] = [(place, value)]
+    while pending:
+        place, value = pending.pop()
+        if len(place) > _LONGEST_PLACE:
+            raise ConversationError(f"{place[:80]}... is nested too deeply")
+        if isinstance(value, str):
+            if not value.isascii():
+                _check_encodable(value, place)
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                if not isinstance(key, str):
+                    raise ConversationError(f"{place} has a key that is not text")
+                _check_encodable(key, f"a key of {place}")
+                shown = key if key.isidentifier() else f"{key[:40]!a}"
+                pending.append((f"{place}.{shown}", inner))
+        elif isinstance(value, list | tuple):
+            pending += [(f"{place}[{index}]", inner) for index, inner in enumerate(value)]
+
+
+def _check_encodable(text: str, place: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        refusal = ConversationError(
+            f"{place} holds a lone surrogate at character {error.start}, which UTF-8 cannot encode"
+        )
+        refusal.reason = "input_surrogate"
+        raise refusal from None
+
+
+def _name(value: Any) -> str:
+    return "null" if value is None else type(value).__name__
+
+
+def _shown(value: Any) -> str:
+    """A short name as it is; anything else only by its type, for it may be a prompt."""
+    short = isinstance(value, str) and len(value) <= 20 and value.isidentifier()
+    return f"{value!a}" if short else _name(value)

@@ -1,0 +1,220 @@
+"""Every exception this package raises.
+
+    DistilabelError
+    ├── InputError (ValueError)          what the caller gave is wrong; nothing was sent
+    │   ├── ConfigurationError           an attribute, flag or file key, alone or in combination
+    │   │   └── FingerprintError         the output was begun with other settings
+    │   ├── ParameterError               a generation parameter
+    │   ├── ConversationError            a row's messages
+    │   └── SchemaError                  a structured output's schema
+    ├── InstallationError (ImportError)  something is missing beside us, or must not be there
+    ├── EndpointError                    what the endpoint answered; carries a `Failure`
+    │   ├── GenerationError              one row's failure: found beside its `None`, never raised
+    │   └── RunError                     ends a run; carries the outputs finished so far
+    │       ├── AuthenticationError      401: the token is missing, wrong or revoked
+    │       ├── CreditError              402: the account has no credit left
+    │       ├── AccessError              403: the token may not do this
+    │       ├── ModelNotFoundError       404: no such model, endpoint or path
+    │       ├── TargetError              the URL is not what it should be: TLS, redirect, web page
+    │       └── UnavailableError         nothing answered for as long as we were told to wait
+    └── StorageError (OSError)           this machine's disk: full, gone, failing
+        ├── LockedError                  another process writes the same output
+        └── DamagedError                 what is stored cannot be read, or trusted to be this run's
+
+Messages say what, where and how to mend it, and never hold a secret or a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from distilabel_endpoints.records import Failure, FailureKind
+
+__all__ = [
+    "AccessError",
+    "AuthenticationError",
+    "ConfigurationError",
+    "ConversationError",
+    "CreditError",
+    "DamagedError",
+    "DistilabelError",
+    "EndpointError",
+    "FingerprintError",
+    "GenerationError",
+    "InputError",
+    "InstallationError",
+    "LockedError",
+    "ModelNotFoundError",
+    "ParameterError",
+    "RunError",
+    "SchemaError",
+    "StorageError",
+    "TargetError",
+    "UnavailableError",
+    "run_error",
+]
+
+
+class DistilabelError(Exception):
+    """The base of all our exceptions; `except DistilabelError` catches exactly ours."""
+
+
+class InputError(DistilabelError, ValueError):
+    """What the caller gave is wrong. Nothing was sent."""
+
+
+class ConfigurationError(InputError):
+    """An attribute, flag or configuration key is wrong, alone or beside another."""
+
+
+class FingerprintError(ConfigurationError):
+    """The output was begun with other settings, so its results cannot be gone on with.
+
+    `differences` maps each setting that differs to its old and its new value, as JSON text.
+    """
+
+    def __init__(self, output: str, differences: Mapping[str, tuple[str, str]]) -> None:
+        super().__init__(output, differences)
+        self.output = output
+        self.differences = dict(differences)
+
+    def __str__(self) -> str:
+        lines = [
+            f"  {field}: {_shortened(old)} -> {_shortened(new)}"
+            for field, (old, new) in self.differences.items()
+        ]
+        return "\n".join(
+            [
+                f"{self.output} was begun with other settings:",
+                *lines,
+                "Give the old settings to go on, --fresh to start over, or another output.",
+            ]
+        )
+
+
+class ParameterError(InputError):
+    """A generation parameter is unknown, has a wrong value, or cannot be sent on this path."""
+
+
+class ConversationError(InputError):
+    """A row's messages are not a conversation that can be sent."""
+
+    reason: str = "input"
+    """`input`, or `input_surrogate` for text that UTF-8 cannot encode."""
+
+
+class SchemaError(InputError):
+    """A structured output's schema is not one that can be used."""
+
+
+class InstallationError(DistilabelError, ImportError):
+    """A needed package is missing, or one that must not be there is installed."""
+
+
+class EndpointError(DistilabelError):
+    """What the endpoint did. `failure` holds kind, status, message and hint."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+    def __str__(self) -> str:
+        return self.failure.describe()
+
+
+class GenerationError(EndpointError):
+    """One row's failure. It stands in `errors` beside the `None` in `generations`."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GenerationError) and other.failure == self.failure
+
+    def __hash__(self) -> int:
+        return hash(self.failure)
+
+
+class RunError(EndpointError):
+    """The run cannot go on. `outputs` holds what was finished, in input order.
+
+    Rows that were not finished are `None` in `outputs`.
+    """
+
+    def __init__(self, failure: Failure, outputs: list[Any] | None = None) -> None:
+        super().__init__(failure)
+        self.outputs = outputs if outputs is not None else []
+
+
+class AuthenticationError(RunError):
+    """401: the token is missing, wrong, expired or revoked."""
+
+
+class CreditError(RunError):
+    """402: the account that pays has no credit left."""
+
+
+class AccessError(RunError):
+    """403: the token is valid and may not do this (a gated model, a missing permission)."""
+
+
+class ModelNotFoundError(RunError):
+    """404: no such model, endpoint or path."""
+
+
+class TargetError(RunError):
+    """The URL is not what it should be: a TLS failure, a redirect, a web page."""
+
+
+class UnavailableError(RunError):
+    """Nothing answered, or the endpoint was not ready, for as long as we were told to wait."""
+
+
+class StorageError(DistilabelError, OSError):
+    """This machine's disk failed: full, gone or broken. What was committed is safe."""
+
+
+class LockedError(StorageError):
+    """Another process is writing the same output."""
+
+
+class DamagedError(StorageError):
+    """What is stored cannot be read, or cannot be trusted to be this run's."""
+
+
+_BY_CODE: Final[Mapping[str, type[RunError]]] = MappingProxyType(
+    {
+        "forbidden": AccessError,
+        "gated": AccessError,
+        "insecure": TargetError,
+        "no_credit": CreditError,
+        "no_inference_right": AccessError,
+        "no_token": AuthenticationError,
+        "not_found": ModelNotFoundError,
+        "not_served": ModelNotFoundError,
+        "redirect": TargetError,
+        "tls": TargetError,
+        "unauthorized": AuthenticationError,
+        "unavailable": UnavailableError,
+        "web_page": TargetError,
+    }
+)
+_BY_STATUS: Final[Mapping[int, type[RunError]]] = MappingProxyType(
+    {
+        401: AuthenticationError,
+        402: CreditError,
+        403: AccessError,
+        404: ModelNotFoundError,
+    }
+)
+
+
+def _shortened(value: str, most: int = 60) -> str:
+    return value if len(value) <= most else f"{value[: most - 1]}…"
+
+
+def run_error(failure: Failure, outputs: list[Any] | None = None) -> RunError:
+    """The most specific `RunError` for a failure that ends a run."""
+    kind = _BY_CODE.get(failure.code or "") or _BY_STATUS.get(failure.status or 0)
+    if kind is None:
+        kind = UnavailableError if failure.kind is FailureKind.UNAVAILABLE else RunError
+    return kind(failure, outputs)

@@ -1,0 +1,189 @@
+"""One call of `generate` and its kin: what is the same for all rows, and one row's plan.
+
+Everything a caller can get wrong is checked here, before any request goes out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+from distilabel_endpoints._clients.parameters import Compiled, compile_parameters
+from distilabel_endpoints._engine.generations import RowPlan
+from distilabel_endpoints.chat_templates import ChatRenderer
+from distilabel_endpoints.conversations import validate_messages
+from distilabel_endpoints.errors import (
+    ConfigurationError,
+    ConversationError,
+    InputError,
+    ParameterError,
+)
+from distilabel_endpoints.grammar import Grammar, check, constrain, parse_grammar
+from distilabel_endpoints.llms.base import Input
+from distilabel_endpoints.records import Conversation, Request, Route, Server
+
+__all__ = ["LONG_ANSWER", "Call", "growth"]
+
+LONG_ANSWER: Final = 2048
+"""With `stream="auto"`, answers that may be longer than this many tokens are read as a stream:
+gateways close a connection on which nothing comes for about a minute."""
+_GROW: Final = re.compile(r"grow:(\d{1,4}(?:\.\d{1,4})?)x")
+
+
+def growth(on_length: str) -> float | None:
+    """How many times `max_new_tokens` the second try for an answer that was cut off may have.
+
+    Args:
+        on_length: `keep`, `fail`, or `grow:2x` with any factor over 1.
+
+    Returns:
+        None where there is no second try.
+
+    Raises:
+        ConfigurationError: it is nothing of that.
+    """
+    if on_length in {"keep", "fail"}:
+        return None
+    found = _GROW.fullmatch(on_length)
+    if found is None or float(found[1]) <= 1:
+        raise ConfigurationError(
+            f"on_length is {on_length!r}; it must be 'keep', 'fail', or 'grow:2x' with a factor "
+            "over 1."
+        )
+    return float(found[1])
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """The parameters of one call, ready for one route and server.
+
+    Raises, when made: `ParameterError`, `SchemaError`.
+    """
+
+    route: Route
+    server: Server
+    num_generations: int
+    parameters: Mapping[str, Any]
+    structured_output: Mapping[str, Any] | None
+    structured_output_retries: int
+    stream: bool | Literal["auto"]
+    renderer: ChatRenderer | None = field(repr=False)
+    on_length: str = "keep"
+    """As `growth` takes it."""
+    _longer: Call | None = field(init=False, repr=False, default=None)
+    _compiled: Compiled = field(init=False, repr=False)
+    _options: dict[Grammar | None, Mapping[str, Any]] = field(init=False, repr=False)
+    _grammar: Grammar | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._compiled = compile_parameters(self.parameters, self.route, self.server)
+        self._options = {None: self._compiled.options}
+        given = self.structured_output
+        self._grammar = parse_grammar(given) if given is not None else None
+        if self._grammar is not None:
+            self._options_for(self._grammar)
+        factor = growth(self.on_length)
+        if factor is not None:
+            most = math.ceil(factor * self._compiled.max_new_tokens)
+            parameters = {**self.parameters, "max_new_tokens": most}
+            self._longer = replace(self, parameters=parameters, on_length="keep")
+
+    def plan(self, index: int, given: Input) -> RowPlan:
+        """What input number `index` asks for.
+
+        Raises:
+            InputError: its messages or its structured output are wrong; the message says which.
+        """
+        try:
+            return self._plan(index, given)
+        except InputError as error:
+            raise type(error)(f"inputs[{index}]: {error}") from None
+
+    def _plan(self, index: int, given: Input) -> RowPlan:
+        messages, grammar = self._split(given)
+        messages = validate_messages(messages)
+        prompt = self.renderer.render(messages, self._compiled.tools) if self.renderer else None
+        seed = self._compiled.seed
+        request = Request(
+            ordinal=index,
+            messages=None if prompt is not None else messages,
+            prompt=prompt,
+            options=self._options_for(grammar),
+            seed=None if seed is None else seed + index * self.num_generations,
+            stream=self._streams(),
+            max_new_tokens=self._compiled.max_new_tokens,
+            logprobs=bool(self.parameters.get("logprobs")),
+        )
+        return RowPlan(
+            request=request,
+            wanted=self.num_generations,
+            check=_checker(grammar),
+            check_retries=self.structured_output_retries,
+            takes_cut_off=self.on_length != "fail",
+            longer=None if self._longer is None else self._longer.lengthened(request, grammar),
+        )
+
+    def lengthened(self, request: Request, grammar: Grammar | None) -> Request:
+        """A request of another call as this one would have made it."""
+        return replace(
+            request,
+            options=self._options_for(grammar),
+            stream=self._streams(),
+            max_new_tokens=self._compiled.max_new_tokens,
+        )
+
+    def _split(self, given: Input) -> tuple[Conversation, Grammar | None]:
+        if not isinstance(given, tuple):
+            return given, self._grammar
+        pair: tuple[Any, ...] = given
+        if len(pair) != 2 or not isinstance(pair[1], Mapping):
+            raise ConversationError(
+                "a tuple must be (messages, structured_output), the second a mapping."
+            )
+        return pair[0], parse_grammar(pair[1])
+
+    def _streams(self) -> bool:
+        if self.stream == "auto":
+            return self._compiled.max_new_tokens > LONG_ANSWER
+        return self.stream
+
+    def _options_for(self, grammar: Grammar | None) -> Mapping[str, Any]:
+        """The options with what constrains the answer on this server; made once per grammar."""
+        if grammar not in self._options:
+            assert grammar is not None
+            constraint = constrain(grammar, self.server, self.route)
+            if constraint is None:
+                warnings.warn(
+                    f"{self.server.value} cannot constrain structured_output of format "
+                    f"'{grammar.format}' on this path; answers are only checked.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            self._options[grammar] = _merged(self._compiled.options, constraint or {})
+        return self._options[grammar]
+
+
+def _checker(grammar: Grammar | None) -> Callable[[str], str | None] | None:
+    if grammar is None:
+        return None
+    return lambda text: check(grammar, text)
+
+
+def _merged(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with a constraint, which must not meet one that is there already."""
+    body, added = options.get("extra_body", {}), more.get("extra_body", {})
+    said = {*options, *body}
+    for name in sorted({*more, *added} - {"extra_body"}):
+        if name in said:
+            raise ParameterError(
+                f"structured_output is sent to this server as '{name}', which a parameter beside "
+                "it says too. Keep one."
+            )
+    merged = {**options, **more}
+    if body and added:
+        merged["extra_body"] = {**body, **added}
+    return merged

@@ -1,0 +1,366 @@
+"""`InferenceEndpointsLLM`: the fields, what they must be together, and getting ready.
+
+No wire code: targets are resolved and clients are made in `_clients`, rows are answered by
+`_engine`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from distilabel_endpoints._clients.credentials import refuse_insecure_token
+from distilabel_endpoints._clients.naming import Naming
+from distilabel_endpoints._clients.parameters import check_parameters
+from distilabel_endpoints._clients.targets import check_base_url
+from distilabel_endpoints._engine.limiter import LimiterSettings
+from distilabel_endpoints._engine.retry import RetrySettings
+from distilabel_endpoints.chat_templates import ChatRenderer, load_renderer
+from distilabel_endpoints.config import ATTEMPT_TIMEOUT, MAX_PAUSE, WAIT_READY
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.grammar import parse_grammar
+from distilabel_endpoints.llms.base import AsyncLLM, Planner
+from distilabel_endpoints.llms.calls import Call, growth
+from distilabel_endpoints.llms.description import Description, describe_endpoints
+from distilabel_endpoints.llms.endpoints import (
+    Endpoint,
+    check_distinct,
+    dialects,
+    find_endpoints,
+    identity_of,
+    open_lease,
+    plan_in_dialects,
+)
+
+__all__ = ["InferenceEndpointsLLM"]
+
+_CLIENTS = {False: "huggingface_hub.AsyncInferenceClient", True: "openai.AsyncOpenAI"}
+
+
+def _usable_policy(given: str) -> str:
+    growth(given)
+    return given
+
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+OnLength = Annotated[str, AfterValidator(_usable_policy)]
+
+
+def _token_of_environment() -> SecretStr | None:
+    token = os.environ.get("HF_TOKEN", "").strip()
+    return SecretStr(token) if token else None
+
+
+class InferenceEndpointsLLM(AsyncLLM):
+    """Hugging Face inference: serverless models, dedicated endpoints, any TGI or OpenAI-like URL.
+
+    Exactly one of `model_id`, `endpoint_name` and `base_url` says what to talk to.
+
+        llm = InferenceEndpointsLLM(base_url="http://localhost:8080")
+        llm.load()
+        llm.generate(inputs=[[{"role": "user", "content": "Hello world!"}]])
+    """
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
+
+    model_id: str | None = None
+    """A model on the Hub, served by the Inference Providers' router."""
+    endpoint_name: str | None = None
+    """A dedicated Inference Endpoint."""
+    endpoint_namespace: str | None = None
+    """Whose endpoint it is; default: the token's own user."""
+    base_url: str | list[str] | None = None
+    """The URL to talk to, with or without `/v1`. Overwritten when a name is given too.
+
+    Several URLs, each of an endpoint with the same model, are used as one: see "Several endpoints"
+    in `docs/targets.md`."""
+    api_key: SecretStr | None = Field(default_factory=_token_of_environment, repr=False)
+    """Default: `HF_TOKEN`, read now; then the token saved by `hf auth login`."""
+    tokenizer_id: str | None = None
+    """A Hub id or folder: the prompt is rendered here and sent as text generation."""
+    model_display_name: str | None = None
+    """What `model_name` answers before anything else."""
+    use_openai_client: bool = False
+    """Send with `openai.AsyncOpenAI` instead of `huggingface_hub.AsyncInferenceClient`."""
+    provider: str | None = None
+    """For `model_id`: which provider serves it; default: the router's choice."""
+    bill_to: str | None = None
+    """For `model_id`: the organisation that pays."""
+    served_model: str | None = None
+    """For `base_url`: which of several models the server should use."""
+    structured_output: dict[str, Any] | None = None
+    """`{"format": "json" | "regex" | "choice", "schema": ...}` for every input."""
+    structured_output_retries: int = Field(default=0, ge=0)
+    """Further tries for an answer that does not fit its structured output, this or its own."""
+    generation_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Generation parameters that per-call ones win over."""
+    stream: bool | Literal["auto"] = "auto"
+    """Read answers as a stream: `True`, `False`, or `"auto"`: where long answers need it."""
+    max_concurrency: PositiveInt | None = None
+    """Requests in flight at most, at all endpoints together; default: as many as they take."""
+    requests_per_minute: PositiveFloat | None = None
+    tokens_per_minute: PositiveFloat | None = None
+    timeout: PositiveFloat = ATTEMPT_TIMEOUT
+    """Seconds for one attempt, whatever it waits for."""
+    wait_ready: PositiveFloat = WAIT_READY
+    """Seconds to wait for an endpoint that starts, is away, or fails everything."""
+    max_pause: PositiveFloat = MAX_PAUSE
+    """Seconds: the longest pause that a server may ask for; a longer one ends the run."""
+    wake: bool = False
+    """For `endpoint_name`: resume it, at its owner's cost, when it is paused in a run."""
+    ca_file: str | None = None
+    """A file of certificates, in PEM, to trust beside the system's: a private authority's."""
+    on_length: OnLength = "keep"
+    """An answer cut off at `max_new_tokens`: `keep` it; `fail` the row and keep the text there; or
+    `grow:2x`: ask once more with twice as many (any factor over 1), and keep what comes."""
+    headers: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
+    """Sent with every request. Treated as secret: not printed, not saved."""
+
+    _endpoints: tuple[Endpoint, ...] = PrivateAttr(default=())
+    _renderer: ChatRenderer | None = PrivateAttr(default=None)
+    _loading: Any = PrivateAttr(default_factory=threading.Lock)
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_usable_url(cls, given: str | list[str] | None) -> str | list[str] | None:
+        for url in _listed(given):
+            check_base_url(url)
+        if isinstance(given, list):
+            check_distinct(given)
+        return given
+
+    @field_validator("generation_kwargs")
+    @classmethod
+    def _are_parameters(cls, given: dict[str, Any]) -> dict[str, Any]:
+        check_parameters(given, where="generation_kwargs: ")
+        return given
+
+    @field_validator("structured_output")
+    @classmethod
+    def _is_grammar(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        if given is not None:
+            parse_grammar(given)
+        return given
+
+    @model_validator(mode="after")
+    def _names_one_target(self) -> Self:
+        named = [n for n in ("model_id", "endpoint_name", "base_url") if getattr(self, n)]
+        if not named:
+            raise ConfigurationError("Give one of model_id, endpoint_name and base_url.")
+        if self.model_id and self.endpoint_name:
+            raise ConfigurationError(
+                "model_id and endpoint_name are both given; they name different targets. Keep one."
+            )
+        self._check_companions()
+        if self.base_url and len(named) > 1:
+            warnings.warn(
+                f"base_url is ignored: {named[0]} is given too, and base_url will be overwritten "
+                "with what that resolves to.",
+                UserWarning,
+                stacklevel=2,
+            )
+        elif self.base_url and self._gives_token():
+            for url in _listed(self.base_url):
+                refuse_insecure_token(url)
+        return self
+
+    def _gives_token(self) -> bool:
+        named = any(name.lower() == "authorization" for name in self.headers)
+        return named or (self.api_key is not None and "api_key" in self.model_fields_set)
+
+    def _check_companions(self) -> None:
+        """Fields that only mean something beside another."""
+        for field, needed in (
+            ("endpoint_namespace", "endpoint_name"),
+            ("wake", "endpoint_name"),
+            ("provider", "model_id"),
+            ("bill_to", "model_id"),
+            ("served_model", "base_url"),
+        ):
+            if getattr(self, field) and not getattr(self, needed):
+                raise ConfigurationError(f"{field} is given without {needed}, which it is for.")
+
+    @property
+    def model_name(self) -> str:
+        """`model_display_name`, else the endpoint's repository, the model, the endpoint, the URL.
+
+        Behind a `base_url`, the name that the server gives its model, once it is loaded.
+        """
+        target = self._endpoints[0].target if self._endpoints else None
+        return (
+            self.model_display_name
+            or (target.repository if target else None)
+            or self.model_id
+            or self.endpoint_name
+            or (target.model if target else None)
+            or ", ".join(_listed(self.base_url))
+        )
+
+    def load(self) -> None:
+        """Resolve the target, ask the server who it is and what it serves, open the client.
+
+        Called by the first generation if it was not called before; calling it again does nothing.
+
+        Raises:
+            ConfigurationError: the attributes do not fit the server; the message names the ways
+                out.
+            InstallationError: an extra is needed (`openai`, `tokenizer`).
+            AuthenticationError, AccessError, CreditError, ModelNotFoundError, TargetError,
+            UnavailableError: no request can succeed.
+        """
+        with self._loading:
+            if self._lease is not None and self._lease.alive:
+                return
+            endpoints = find_endpoints(
+                self._namings(),
+                use_openai_client=self.use_openai_client,
+                renders_prompt=self.tokenizer_id is not None,
+            )
+            self._renderer = self._open_renderer(endpoints[0].target.token)
+            self._endpoints = endpoints
+            if self.model_id or self.endpoint_name:
+                self.base_url = endpoints[0].target.root
+            self._lease = lease = open_lease(
+                endpoints,
+                LimiterSettings(
+                    max_concurrency=self.max_concurrency,
+                    requests_per_minute=self.requests_per_minute,
+                    tokens_per_minute=self.tokens_per_minute,
+                ),
+                RetrySettings(wait_ready=self.wait_ready, longest_pause=self.max_pause),
+                self.timeout,
+            )
+            weakref.finalize(self, lease.close)
+
+    def _namings(self) -> tuple[Naming, ...]:
+        """One for each endpoint."""
+        named = self.model_id or self.endpoint_name
+        urls = [None] if named else _listed(self.base_url)
+        return tuple(self._naming(url) for url in urls)
+
+    def _naming(self, base_url: str | None) -> Naming:
+        given = "api_key" in self.model_fields_set
+        return Naming(
+            model_id=self.model_id,
+            endpoint_name=self.endpoint_name,
+            endpoint_namespace=self.endpoint_namespace,
+            base_url=base_url,
+            served_model=self.served_model,
+            provider=self.provider,
+            bill_to=self.bill_to,
+            given_token=self.api_key if given else None,
+            found_token=None if given else self.api_key,
+            headers=tuple(self.headers.items()),
+            wait_ready=self.wait_ready,
+            timeout=self.timeout,
+            ca_file=self.ca_file,
+            wake=self.wake,
+        )
+
+    def _open_renderer(self, token: SecretStr | None) -> ChatRenderer | None:
+        if self.tokenizer_id is None:
+            return None
+        return load_renderer(self.tokenizer_id, token.get_secret_value() if token else None)
+
+    def describe(self) -> Description:
+        """What this object talks to and what can be asked of it there; loads if need be."""
+        lease = self.engine()
+        named = next(n for n in ("model_id", "endpoint_name", "base_url") if getattr(self, n))
+        return describe_endpoints(
+            self._endpoints,
+            target=f"{named}={', '.join(_listed(getattr(self, named)))}",
+            client=_CLIENTS[self.use_openai_client],
+            choices=lease.scheduler.choices_limit,
+        )
+
+    def planner(self, num_generations: int, parameters: Mapping[str, Any]) -> Planner:
+        """Check what is the same for all rows of a call; give back what plans one row."""
+        self.engine()
+        asked = {**self.generation_kwargs, **check_parameters(parameters)}
+        return plan_in_dialects(
+            [
+                Call(
+                    route=route,
+                    server=server,
+                    num_generations=num_generations,
+                    parameters=asked,
+                    structured_output=self.structured_output,
+                    structured_output_retries=self.structured_output_retries,
+                    stream=self.stream,
+                    on_length=self.on_length,
+                    renderer=self._renderer,
+                )
+                for route, server in dialects(self._endpoints)
+            ]
+        )
+
+    def fingerprint(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """What decides the answers, as JSON values: a resumed run must have the same.
+
+        The URLs are not part of it where the servers say which model they serve; `on_length` is
+        where it makes other texts.
+        """
+        self.engine()
+        named = self.model_id or self.endpoint_name
+        return {
+            **({"on_length": self.on_length} if growth(self.on_length) else {}),
+            **identity_of(self._endpoints, by_url=not named),
+            "tokenizer_id": self.tokenizer_id,
+            "structured_output": self.structured_output
+            and parse_grammar(self.structured_output).as_value(),
+            "parameters": {**self.generation_kwargs, **parameters},
+        }
+
+    @classmethod
+    def _secret_fields(cls) -> set[str]:
+        return {"api_key", "headers"}
+
+    def dump(self) -> dict[str, Any]:
+        """The object as plain JSON values, with `type_info` and without any secret."""
+        values = super().dump()
+        if self.model_id or self.endpoint_name:
+            values["base_url"] = None  # resolved anew where it is loaded
+        return values
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> InferenceEndpointsLLM:
+        """A copy with the same attributes, secrets included, that is not loaded."""
+        copied = type(self).model_construct(_fields_set=set(self.model_fields_set))
+        for name in type(self).model_fields:
+            setattr(copied, name, deepcopy(getattr(self, name), memo))
+        return copied
+
+    def __copy__(self) -> InferenceEndpointsLLM:
+        """As `copy.deepcopy`: two objects never share what one of them closes."""
+        return self.__deepcopy__()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Pickled without secrets and connections: they are read and made anew where it lands."""
+        return {"dump": self.dump()}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        other = type(self).from_dict(state["dump"])
+        super().__setstate__(BaseModel.__getstate__(other))
+
+
+def _listed(given: str | list[str] | None) -> list[str]:
+    """One URL or several, as several."""
+    if given is None:
+        return []
+    return [given] if isinstance(given, str) else given

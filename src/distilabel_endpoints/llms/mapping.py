@@ -1,0 +1,158 @@
+"""An LLM as the function of `datasets.Dataset.map(..., batched=True)`.
+
+Rules
+- It pickles, and is hashed by `datasets`, as the LLM's dump and its own settings: no secret, and
+  the same hash in every process, so that the map's cache is found again.
+- A row's failure is its `error`; a run's failure is an exception, which ends the map.
+- It keeps no journal: what a map had done is gone when it fails. `generate_dataset` keeps one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from distilabel_endpoints._clients.parameters import check_parameters
+from distilabel_endpoints._engine.generations import RowPlan, answer_row
+from distilabel_endpoints.errors import InputError
+from distilabel_endpoints.records import Failure, FailureKind, Result
+from distilabel_endpoints.rows import ConversationSpec, OutputColumns, Place, Row
+from distilabel_endpoints.rows.columns import ColumnKind, OutputColumn
+from distilabel_endpoints.rows.hub import datasets_package
+from distilabel_endpoints.rows.jsontext import json_text
+from distilabel_endpoints.rows.prompts import PreparedRow, without_nulls
+
+if TYPE_CHECKING:
+    from distilabel_endpoints.llms.base import AsyncLLM
+
+__all__ = ["MapFunction"]
+
+Batch = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapFunction:
+    """Takes a batch (column name to values), gives back the columns that a run would add."""
+
+    llm: AsyncLLM
+    conversations: ConversationSpec
+    num_generations: int = 1
+    column_prefix: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, batch: Batch, indices: Sequence[int] | None = None) -> dict[str, list[Any]]:
+        """Complete the rows of `batch`.
+
+        Args:
+            batch: one list per column, all equally long.
+            indices: the rows' places in the dataset, as `map(..., with_indices=True)` gives them:
+                a `seed` then counts from the dataset's first row, not from the batch's.
+
+        Raises:
+            InputError: a parameter cannot be sent, no column holds a conversation, or a column
+                has the name of one of ours.
+            RunError: no request can succeed.
+        """
+        columns = self._columns()
+        columns.refuse_clash(batch)
+        count = len(next(iter(batch.values()), ()))
+        ordinals = list(indices) if indices is not None else list(range(count))
+        results = self._results(batch, ordinals)
+        values = [columns.values(results[ordinal]) for ordinal in ordinals]
+        return {
+            column.name: [_cell(column, value[column.name]) for value in values]
+            for column in columns
+        }
+
+    def features(self, given: Mapping[str, Any]) -> Any:
+        """`given` (a dataset's `features`) and those of our columns, for `map(features=...)`.
+
+        Without, `map` takes a column's type from its first batch, and an `error` after a batch
+        without one ends it.
+
+        Raises:
+            InstallationError: `datasets` is not installed.
+        """
+        datasets = datasets_package("the features of a dataset")
+        columns = self._columns()
+        columns.refuse_clash(given)
+        ours = {
+            column.name: datasets.List(_type(datasets, column))
+            if column.many
+            else _type(datasets, column)
+            for column in columns
+        }
+        return datasets.Features({**given, **ours})
+
+    def _columns(self) -> OutputColumns:
+        asked = self.llm.fingerprint(self.parameters).get("parameters") or self.parameters
+        return OutputColumns(
+            model_name=self.llm.model_name,
+            num_generations=self.num_generations,
+            prefix=self.column_prefix,
+            tool_calls=bool(asked.get("tools")),
+            logprobs=bool(asked.get("logprobs")),
+        )
+
+    def _results(self, batch: Batch, ordinals: Sequence[int]) -> dict[int, Result]:
+        """Every row's result, by its ordinal."""
+        scheduler = (lease := self.llm.engine()).scheduler
+        bound = self.conversations.bind(batch)
+        shared = self.llm.planner(self.num_generations, self.parameters)
+        results: dict[int, Result] = {}
+        plans: list[RowPlan] = []
+        for place, ordinal in enumerate(ordinals):
+            try:
+                prepared = bound.prepare(_row(batch, place, ordinal))
+                own = prepared.parameters
+                planner = shared if not own else self._planner(own)
+                plans.append(planner(ordinal, _given(prepared)))
+            except InputError as error:
+                results[ordinal] = self._refused(ordinal, error)
+
+        async def work(plan: RowPlan) -> Result:
+            return await answer_row(scheduler, plan)
+
+        def deliver(result: Result) -> None:
+            results[result.ordinal] = result
+
+        lease.run(scheduler.drive, plans, work, deliver)
+        return results
+
+    def _planner(self, own: Mapping[str, Any]) -> Any:
+        return self.llm.planner(self.num_generations, check_parameters({**self.parameters, **own}))
+
+    def _refused(self, ordinal: int, error: InputError) -> Result:
+        """A row that cannot be sent."""
+        failure = Failure(kind=FailureKind.ROW, code="input", message=str(error), retryable=False)
+        return Result(
+            ordinal=ordinal,
+            completions=(None,) * self.num_generations,
+            failures=(failure,) * self.num_generations,
+        )
+
+
+def _row(batch: Batch, place: int, ordinal: int) -> Row:
+    # Arrow gives a struct every key that some row's has; those were never this row's own.
+    columns = {name: without_nulls(values[place]) for name, values in batch.items()}
+    return Row(ordinal, columns, content_hash=b"", place=Place("the batch", place + 1))
+
+
+def _given(prepared: PreparedRow) -> Any:
+    if prepared.structured_output is None:
+        return prepared.messages
+    return prepared.messages, prepared.structured_output
+
+
+def _cell(column: OutputColumn, value: Any) -> Any:
+    """The value as its column's type has it: nested ones are JSON text."""
+    if column.kind is not ColumnKind.JSON or value is None:
+        return value
+    if not column.many:
+        return json_text(value)
+    return [None if entry is None else json_text(entry) for entry in value]
+
+
+def _type(datasets: Any, column: OutputColumn) -> Any:
+    return datasets.Value("int64" if column.kind is ColumnKind.COUNT else "string")

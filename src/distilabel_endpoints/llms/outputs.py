@@ -1,0 +1,71 @@
+"""What callers get back: plain lists and dicts, one per input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NotRequired, TypedDict
+
+from distilabel_endpoints.errors import GenerationError
+from distilabel_endpoints.records import Completion, Result
+
+__all__ = ["Output", "Statistics", "output_of"]
+
+
+class Statistics(TypedDict):
+    """Tokens as the server counted them, one entry per request that was answered.
+
+    A server that gives all generations of a row in one request makes one entry; the sums are what
+    the row cost. `None` where the server did not count.
+    """
+
+    input_tokens: list[int | None]
+    output_tokens: list[int | None]
+
+
+class Output(TypedDict):
+    """One input's outcome. The lists have one entry per generation.
+
+    `generations[i]` is `None` exactly where `errors[i]` says why, or where the model answered with
+    tool calls or reasoning alone. The optional keys are there when some generation has them.
+    """
+
+    generations: list[str | None]
+    statistics: Statistics
+    finish_reasons: list[str | None]
+    errors: list[GenerationError | None]
+    logprobs: NotRequired[list[Any]]
+    reasoning: NotRequired[list[str | None]]
+    tool_calls: NotRequired[list[list[dict[str, Any]] | None]]
+    utf8_replaced: NotRequired[list[bool]]
+    """Where the server's text was no UTF-8, twice: U+FFFD stands in what came the second time."""
+    index: NotRequired[int]
+
+
+def output_of(result: Result) -> Output:
+    """The public form of a row's result."""
+    output = Output(
+        generations=[c.text if c else None for c in result.completions],
+        statistics=Statistics(
+            input_tokens=[usage.input_tokens for usage in result.usages],
+            output_tokens=[usage.output_tokens for usage in result.usages],
+        ),
+        finish_reasons=[c.finish_reason if c else None for c in result.completions],
+        errors=[GenerationError(failure) if failure else None for failure in result.failures],
+    )
+    _add_extras(output, result.completions)
+    return output
+
+
+def _add_extras(output: Output, completions: Sequence[Completion | None]) -> None:
+    given = [c for c in completions if c is not None]
+    if any(c.utf8_replaced for c in given):
+        output["utf8_replaced"] = [c is not None and c.utf8_replaced for c in completions]
+    if any(c.logprobs is not None for c in given):
+        output["logprobs"] = [c.logprobs if c else None for c in completions]
+    if any(c.reasoning is not None for c in given):
+        output["reasoning"] = [c.reasoning if c else None for c in completions]
+    if any(c.tool_calls is not None for c in given):
+        output["tool_calls"] = [
+            [dict(call) for call in c.tool_calls] if c and c.tool_calls is not None else None
+            for c in completions
+        ]

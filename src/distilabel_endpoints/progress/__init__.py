@@ -1,0 +1,13 @@
+"""What a person or a machine sees while a run goes on, and when it ends.
+
+A run is folded into `RunSnapshot`s and one `RunSummary`; a `Progress` shows them. Human displays
+write to stderr, events for machines to stdout. Nothing here starts a thread, reads a clock or
+imports rich before a live display is opened, and no display can stop or slow a run but by the time
+a write takes.
+"""
+
+from distilabel_endpoints.progress.opening import ProgressMode, open_progress
+from distilabel_endpoints.progress.safety import safe_text
+from distilabel_endpoints.progress.sinks import Progress
+
+__all__ = ["Progress", "ProgressMode", "open_progress", "safe_text"]

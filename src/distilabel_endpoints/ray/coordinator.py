@@ -1,0 +1,98 @@
+"""The actor that a job's workers report to: shares, shared pauses, and what is done so far.
+
+It sends nothing itself and keeps no row, prompt or secret. Made anew after it was lost, it lets
+nobody grow for as long as a lease, by when all who still send have reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from distilabel_endpoints.ray.package import ray_package
+from distilabel_endpoints.ray.shares import LEASE, Ledger, Report, Share
+from distilabel_endpoints.records import Failure, FailureKind
+from distilabel_endpoints.run_state import FailureGroup
+
+__all__ = ["Coordinator", "Counts", "Progress", "start_coordinator"]
+
+_NAME: Final = "distilabel_endpoints"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What one worker has done since it started."""
+
+    ok: int = 0
+    failed: int = 0
+    skipped: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    answers: int = 0
+    truncated: int = 0
+    retries: Mapping[FailureKind, int] = field(default_factory=dict)
+    failures: tuple[FailureGroup, ...] = ()
+    in_flight: int = 0
+    limit: int = 0
+    reason: str = ""
+    waiting_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What all workers have done, and what they are doing."""
+
+    counts: tuple[Counts, ...]
+    """One for each worker that there was."""
+    live: tuple[Counts, ...]
+    """Those that report still."""
+    stopped: Failure | None
+    """What ended the run, if a worker met something that no row can get past."""
+
+
+class Coordinator:
+    """Plain state; `start_coordinator` makes an actor of it."""
+
+    def __init__(self, ceiling: int | None, *, reconstructed: bool | None = None) -> None:
+        if reconstructed is None:
+            context = ray_package("a coordinator").get_runtime_context()
+            reconstructed = bool(context.was_current_actor_reconstructed)
+        now = time.monotonic()
+        self._ledger = Ledger(ceiling, grows_at=now + LEASE if reconstructed else now)
+        self._counts: dict[str, Counts] = {}
+        self._seen: dict[str, float] = {}
+        self._stopped: Failure | None = None
+
+    def report(self, worker: str, report: Report, counts: Counts) -> Share:
+        """A worker's report; the answer says what it may do from now on."""
+        now = time.monotonic()
+        self._counts[worker], self._seen[worker] = counts, now
+        return self._ledger.report(worker, report, now)
+
+    def stop(self, failure: Failure) -> None:
+        """A worker met what ends the run."""
+        self._stopped = self._stopped or replace(failure, text=None)
+
+    def progress(self) -> Progress:
+        """All that was reported."""
+        since = time.monotonic() - LEASE
+        live = tuple(self._counts[name] for name, seen in self._seen.items() if seen > since)
+        return Progress(counts=tuple(self._counts.values()), live=live, stopped=self._stopped)
+
+
+def start_coordinator(identity: Mapping[str, Any], ceiling: int | None) -> Any:
+    """The actor for this target, these credentials and this ceiling; made if it is not there.
+
+    Args:
+        identity: what names target and credentials; JSON values, no secret.
+        ceiling: attempts in flight at most, of all workers together.
+    """
+    ray = ray_package("a coordinator")
+    said = json.dumps({**identity, "ceiling": ceiling}, sort_keys=True, default=str)
+    digest = hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
+    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Coordinator)
+    return actor.options(name=f"{_NAME}:{digest}", get_if_exists=True).remote(ceiling)

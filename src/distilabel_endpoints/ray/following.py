@@ -1,0 +1,118 @@
+"""A run over workers as observers see it: the coordinator's counts on top of what was done before.
+
+Counts run a moment ahead of the shards: a row is counted when it ends, and is durable when its
+block is written. The summary counts the shards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from distilabel_endpoints.ray.coordinator import Progress
+from distilabel_endpoints.ray.shards import Standing
+from distilabel_endpoints.records import Failure, FailureKind
+from distilabel_endpoints.run_state import (
+    FailureGroup,
+    FailureTally,
+    RunEnding,
+    RunSnapshot,
+    RunSummary,
+    TokenCount,
+    Waiting,
+)
+from distilabel_endpoints.runs.meter import Meter
+
+__all__ = ["Following"]
+
+
+class Following:
+    """Folds what workers say into one run's figures."""
+
+    def __init__(self) -> None:
+        self.meter = Meter()
+        self._before = Standing()
+        self._progress = Progress(counts=(), live=(), stopped=None)
+
+    @property
+    def skipped(self) -> int:
+        """Rows that were left out."""
+        return self.meter.skipped
+
+    def begin(self, total: int, before: Standing) -> None:
+        """The input has `total` rows, and this is what is done of them."""
+        meter = self.meter
+        self._before = before
+        meter.total = meter.rows_read = total
+        meter.ok = meter.resumed = before.ok
+        meter.earlier = TokenCount(
+            input_tokens=before.input_tokens, output_tokens=before.output_tokens
+        )
+
+    def told(self, progress: Progress) -> None:
+        """The coordinator's latest word."""
+        self._progress = progress
+        meter, counts = self.meter, progress.counts
+        meter.ok = self._before.ok + sum(c.ok for c in counts)
+        meter.failed = sum(c.failed for c in counts)
+        meter.skipped = sum(c.skipped for c in counts)
+        meter.input_tokens = sum(c.input_tokens for c in counts)
+        meter.output_tokens = sum(c.output_tokens for c in counts)
+        meter.answers = sum(c.answers for c in counts)
+        meter.truncated = sum(c.truncated for c in counts)
+
+    def snapshot(self) -> RunSnapshot:
+        """The run as it is now."""
+        live = self._progress.live
+        reasons = dict.fromkeys(c.reason for c in live if c.reason)
+        waiting = next((c.waiting_for for c in live), None)
+        everyone = waiting is not None and all(c.waiting_for for c in live)
+        return replace(
+            self.meter.snapshot(None),
+            in_flight=sum(c.in_flight for c in live),
+            limit=sum(c.limit for c in live) if live else None,
+            limit_reason=", ".join(reasons) or None,
+            retries=self._retries(),
+            waiting=Waiting(waiting) if everyone and waiting else None,
+        )
+
+    def _retries(self) -> dict[FailureKind, int]:
+        total: Counter[FailureKind] = Counter()
+        for counts in self._progress.counts:
+            total.update(counts.retries)
+        return dict(total)
+
+    def summary(self, standing: Standing, ending: RunEnding, code: int) -> RunSummary:
+        """How the run ended, with the counts of its shards."""
+        meter = self.meter
+        return RunSummary(
+            ending=ending,
+            exit_code=code,
+            ok=standing.ok,
+            failed=standing.failed,
+            skipped=meter.skipped,
+            resumed=meter.resumed,
+            failures=self._groups() if standing.failed else (),
+            answers=meter.answers,
+            truncated=meter.truncated,
+            tokens=TokenCount(input_tokens=meter.input_tokens, output_tokens=meter.output_tokens),
+            run_tokens=TokenCount(
+                input_tokens=standing.input_tokens, output_tokens=standing.output_tokens
+            ),
+            mean=meter.mean(),
+        )
+
+    def _groups(self) -> tuple[FailureGroup, ...]:
+        """The workers' groups of failures as one list."""
+        tally = FailureTally()
+        for counts in self._progress.counts:
+            for group in counts.failures:
+                failure = Failure(
+                    kind=group.kind,
+                    code=group.code,
+                    status=group.status,
+                    message=group.message,
+                    hint=group.hint,
+                )
+                tally.add(failure, group.example_ordinal, group.example_source, group.count)
+        return tally.groups()

@@ -1,0 +1,161 @@
+"""A worker's side of the coordinator: what it says a few times a second, and what it then obeys.
+
+Rules
+- Reports go one after another, so that the coordinator's answers are obeyed in their order.
+- A pause that came from another worker is not reported back as this one's own.
+- Without an answer for `SILENCE` seconds, a worker under a ceiling sends nothing more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from distilabel_endpoints._engine.portal import Lease
+from distilabel_endpoints._engine.scheduler import EngineStatistics
+from distilabel_endpoints.ray.coordinator import Counts
+from distilabel_endpoints.ray.package import ray_package
+from distilabel_endpoints.ray.shares import SILENCE, Report, Share
+from distilabel_endpoints.records import Result
+from distilabel_endpoints.run_state import FailureTally
+
+__all__ = ["Reporter", "Tally"]
+
+_PERIOD: Final = 0.2
+_SAME: Final = 0.05
+
+
+class Tally:
+    """What a worker has done. Written by the engine's thread and the blocks', one at a time."""
+
+    def __init__(self) -> None:
+        self.ok = self.failed = self.skipped = 0
+        self.input_tokens = self.output_tokens = self.answers = self.truncated = 0
+        self._failures = FailureTally()
+        self._lock = threading.Lock()
+
+    def add(self, result: Result) -> None:
+        """A row ended."""
+        with self._lock:
+            self.ok += result.status == "ok"
+            self.failed += result.status == "failed"
+            for usage in result.usages:
+                self.input_tokens += usage.input_tokens or 0
+                self.output_tokens += usage.output_tokens or 0
+            for completion in result.completions:
+                if completion is not None:
+                    self.answers += 1
+                    self.truncated += completion.finish_reason == "length"
+            failure = next(filter(None, result.failures), None)
+            if failure is not None:
+                self._failures.add(failure, result.ordinal)
+
+    def counts(self, engine: EngineStatistics) -> Counts:
+        """All of it, and what the engine is doing."""
+        with self._lock:
+            return Counts(
+                ok=self.ok,
+                failed=self.failed,
+                skipped=self.skipped,
+                input_tokens=self.input_tokens,
+                output_tokens=self.output_tokens,
+                answers=self.answers,
+                truncated=self.truncated,
+                failures=self._failures.groups(),
+                retries=engine.retries,
+                in_flight=engine.limiter.in_flight,
+                limit=engine.limiter.limit,
+                reason=engine.limiter.reason,
+                waiting_for=engine.waiting_for,
+            )
+
+
+class Reporter:
+    """Reports for one worker, from a thread of its own and whenever a block is done.
+
+    Args:
+        coordinator: the job's coordinating actor.
+        name: the worker's.
+        lease: its engine; nothing has been sent through it yet.
+        shares: whether the job has a ceiling, of which this worker gets a share.
+    """
+
+    def __init__(self, coordinator: Any, name: str, lease: Lease, *, shares: bool) -> None:
+        self._ray = ray_package("a worker")
+        self._coordinator = coordinator
+        self._name = name
+        self._lease = lease
+        self._turn = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(
+            target=self._go_on, name="distilabel-endpoints-reports", daemon=True
+        )
+        self._ceiling: int | None = 0 if shares else None
+        self._told: dict[str, float] = {}
+        self._answered_at = time.monotonic()
+        self.tally = Tally()
+
+    def start(self) -> None:
+        """Send nothing until there is a share, and go on reporting until the process ends."""
+        self._obey(Share(ceiling=self._ceiling, pauses={}))
+        self.report()
+        self._thread.start()
+
+    def _go_on(self) -> None:
+        while not self._over.wait(_PERIOD):
+            self.report()
+
+    def close(self) -> None:
+        """Report no more."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def report(self) -> None:
+        """Say how things are, and obey the answer; without one, stop sending in time."""
+        with self._turn:
+            asked_at = time.monotonic()
+            now, engine = self._lease.run(_look, self._lease)
+            report = Report(
+                holding=max(self._ceiling or 0, engine.limiter.in_flight),
+                demand=engine.limiter.in_flight + engine.waiting + engine.delayed,
+                pauses=self._own_pauses(engine, now),
+            )
+            counts = self.tally.counts(engine)
+            try:
+                answer = self._coordinator.report.remote(self._name, report, counts)
+                share = self._ray.get(answer, timeout=SILENCE)
+            except self._ray.exceptions.RayError:
+                if time.monotonic() - self._answered_at > SILENCE and self._ceiling is not None:
+                    self._obey(Share(ceiling=0, pauses={}))
+                return
+            self._answered_at = asked_at
+            self._obey(share)
+
+    def _own_pauses(self, engine: EngineStatistics, now: float) -> Mapping[str, float]:
+        """What servers asked of this worker itself, in seconds from now."""
+        each = engine.endpoints or {"": engine.limiter}
+        return {
+            name: limiter.gate_until - now
+            for name, limiter in each.items()
+            if limiter.gate_until is not None
+            and limiter.gate_until > self._told.get(name, 0.0) + _SAME
+        }
+
+    def _obey(self, share: Share) -> None:
+        self._ceiling = share.ceiling
+        now = self._lease.run(_share, self._lease, share)
+        for name, seconds in share.pauses.items():
+            self._told[name] = max(self._told.get(name, 0.0), now + seconds)
+
+
+async def _look(lease: Lease) -> tuple[float, EngineStatistics]:
+    """Taken on the engine's own loop, where nothing changes meanwhile."""
+    return lease.loop.time(), lease.scheduler.statistics()
+
+
+async def _share(lease: Lease, share: Share) -> float:
+    lease.scheduler.share(share.ceiling, share.pauses)
+    return lease.loop.time()

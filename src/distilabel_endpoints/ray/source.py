@@ -1,0 +1,186 @@
+"""Any input of this package as a `ray.data.Dataset`, each row with an identity of its own.
+
+A row's id is its ordinal in the input and the hash of its content, so that two equal rows stay two
+rows, and the same file gives the same ids in every run. The input is read by one task, in order:
+that is what makes ordinals; it is read far faster than any endpoint answers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from typing import Any, Final
+
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.ray.package import ray_package
+from distilabel_endpoints.rows import BadRow, Row, RowSource, open_rows
+from distilabel_endpoints.rows.arrow import pyarrow
+from distilabel_endpoints.rows.gathering import TableLayout, given_table, learn_layout
+from distilabel_endpoints.rows.model import BadReason, Place, Skip
+
+__all__ = [
+    "PROBLEM",
+    "ROW_ID",
+    "RowFile",
+    "look_through",
+    "ordinal_of",
+    "read_rows",
+    "told_problem",
+]
+
+ROW_ID: Final = "row_id"
+"""The column with a row's identity: `<ordinal, 12 digits>-<content hash, 32 hex digits>`."""
+PROBLEM: Final = "row_problem"
+"""The column that says in JSON why a row of the input cannot be used; null for all others."""
+_FORM: Final = re.compile(r"(\d{12,})-[0-9a-f]{32}")
+_CHUNK: Final = 1024
+_CPUS: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowFile:
+    """An input that was looked through: what a worker needs to read it again."""
+
+    path: str
+    layout: TableLayout
+    limit: int | None
+    count: int
+    """Rows, the bad ones included."""
+    digest: str
+    """Of all rows' contents, in order."""
+    earlier_digest: str | None
+    """The same of the first so many rows as were asked for; None where there are fewer."""
+
+    def tables(self) -> Iterator[Any]:
+        """The rows as `pyarrow.Table`s with ids and problems."""
+        rows = iter(open_rows(self.path))
+        if self.limit is not None:
+            rows = islice(rows, self.limit)
+        while chunk := list(islice(rows, _CHUNK)):
+            yield self._table(chunk)
+
+    def _table(self, rows: list[Row | BadRow]) -> Any:
+        pa = pyarrow("a Ray dataset")
+        ids = [f"{row.ordinal:012d}-{row.content_hash.hex()}" for row in rows]
+        problems = [_problem(row) if isinstance(row, BadRow) else None for row in rows]
+        table = given_table(self.layout, rows)
+        table = table.append_column(ROW_ID, pa.array(ids, type=pa.string()))
+        return table.append_column(PROBLEM, pa.array(problems, type=pa.string()))
+
+
+class _Watched(RowSource):
+    """A source that is looked through once, up to a limit, counted and hashed meanwhile."""
+
+    def __init__(self, source: RowSource, limit: int | None, earlier: int) -> None:
+        self._source = source
+        self._limit = limit
+        self._earlier = earlier
+        self._hash = blake2b(digest_size=16)
+        self.count = 0
+        self.earlier_digest: str | None = None if earlier else self.digest
+
+    @property
+    def digest(self) -> str:
+        """Of the contents so far."""
+        return self._hash.hexdigest()
+
+    def rows(self, skip: Skip | None = None) -> Iterator[Row | BadRow]:
+        for item in islice(self._source.rows(skip), self._limit):
+            self.count += 1
+            self._hash.update(item.content_hash)
+            if self.count == self._earlier:
+                self.earlier_digest = self.digest
+            yield item
+
+    def describe(self) -> str:
+        return self._source.describe()
+
+
+def look_through(path: str, *, limit: int | None = None, earlier: int = 0) -> RowFile:
+    """Read the input once: its columns' types, how many rows there are, and which.
+
+    Args:
+        path: see `read_rows`.
+        limit: only the first so many rows.
+        earlier: `earlier_digest` is that of the first so many rows.
+
+    Raises:
+        ConfigurationError: there is nothing there to read, it can be read only once, or it has a
+            column with one of our names.
+        InputError: a file is not what its name says.
+    """
+    if path == "-":
+        raise ConfigurationError("standard input cannot be read by workers; save it as a file.")
+    source = open_rows(path)
+    watched = _Watched(source, limit, earlier)
+    if source.schema is None:
+        layout = learn_layout(watched)
+    else:
+        layout = TableLayout(source.schema)
+        deque(watched, maxlen=0)
+    clash = {ROW_ID, PROBLEM}.intersection(layout.schema.names)
+    if clash:
+        raise ConfigurationError(
+            f"the input already has the column {min(clash)!r}, which tells rows apart here; "
+            "rename it."
+        )
+    return RowFile(
+        path=path,
+        layout=layout,
+        limit=limit,
+        count=watched.count,
+        digest=watched.digest,
+        earlier_digest=watched.earlier_digest,
+    )
+
+
+def read_rows(path: str | RowFile, *, limit: int | None = None) -> Any:
+    """An input as a `ray.data.Dataset`, with a `row_id` and a `row_problem` for each row.
+
+    Args:
+        path: what `distilabel-endpoints generate` takes but `-`: `.jsonl`, `.json`, `.csv` (also
+            `.gz`, `.zst`), `.parquet`, a folder or pattern of these, a saved dataset, `hf://datasets/...`.
+            Local paths must be there on the workers too.
+        limit: only the first so many rows.
+
+    Raises:
+        ConfigurationError: as `look_through` says.
+        InputError: a file is not what its name says.
+        InstallationError: `ray` is not installed.
+    """
+    ray = ray_package("read_rows")
+    file = path if isinstance(path, RowFile) else look_through(path, limit=limit)
+    from distilabel_endpoints.ray.datasource import RowDatasource
+
+    return ray.data.read_datasource(RowDatasource(file), num_cpus=_CPUS, override_num_blocks=1)
+
+
+def _problem(row: BadRow) -> str:
+    return json.dumps([row.reason, row.message, *row.place])
+
+
+def told_problem(text: str, ordinal: int, content_hash: bytes) -> BadRow:
+    """The bad row that `row_problem` tells of; it may have been written by other hands."""
+    try:
+        reason, message, file, line, offset = json.loads(text)
+        place = Place(file, line, offset)
+        known = BadReason(reason)
+    except (ValueError, TypeError):
+        known, message, place = BadReason.INPUT, text, Place("the input", ordinal + 1)
+    return BadRow(ordinal, known, message=message, content_hash=content_hash, place=place)
+
+
+def ordinal_of(identity: Any, content_hash: bytes) -> int:
+    """The number that seeds count from: a row's ordinal, else one drawn from its id or content."""
+    if isinstance(identity, str) and (found := _FORM.fullmatch(identity)):
+        return int(found[1])
+    if isinstance(identity, int) and identity >= 0:
+        return identity
+    if identity is not None:
+        content_hash = blake2b(str(identity).encode(), digest_size=16).digest()
+    return int.from_bytes(content_hash[:4])

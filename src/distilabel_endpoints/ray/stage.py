@@ -1,0 +1,191 @@
+"""`generate_ray`: the stage itself, checked where it is asked for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Final, Unpack
+
+from distilabel_endpoints._clients.parameters import check_parameters
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.llms.base import GenerationParameters
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.ray.coordinator import start_coordinator
+from distilabel_endpoints.ray.credentials import pack
+from distilabel_endpoints.ray.package import ray_package
+from distilabel_endpoints.ray.source import PROBLEM, ROW_ID
+from distilabel_endpoints.ray.worker import GenerateRows, Order
+from distilabel_endpoints.rows import ConversationSpec, OutputColumns
+from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
+
+__all__ = [
+    "ACTORS",
+    "BLOCKS_IN_FLIGHT",
+    "NUM_CPUS",
+    "ROWS_PER_BLOCK",
+    "generate_blocks",
+    "generate_ray",
+]
+
+ACTORS: Final = 2
+NUM_CPUS: Final = 0.25
+"""An actor waits for an endpoint most of its time."""
+ROWS_PER_BLOCK: Final = 256
+BLOCKS_IN_FLIGHT: Final = 8
+_OTHERS_CPUS: Final = 0.75
+"""Of one task each that reads, cuts and writes."""
+
+
+def generate_ray(
+    ds: Any,
+    llm: InferenceEndpointsLLM,
+    *,
+    actors: int = ACTORS,
+    num_cpus: float = NUM_CPUS,
+    rows_per_block: int = ROWS_PER_BLOCK,
+    blocks_in_flight: int = BLOCKS_IN_FLIGHT,
+    num_generations: int = 1,
+    input_column: str | None = None,
+    system: str | None = None,
+    template: str | None = None,
+    on_bad_row: BadRowPolicy = "fail",
+    column_prefix: str = "",
+    id_column: str | None = None,
+    api_key_env: str | None = None,
+    headers_env: Mapping[str, str] | None = None,
+    **parameters: Unpack[GenerationParameters],
+) -> Any:
+    """Complete every row of a `ray.data.Dataset`, which is executed when it is consumed.
+
+    The output has the input's columns, unchanged, and those that `distilabel-endpoints generate`
+    adds: `generation` (or `generations`), `model_name`, `finish_reason`, `input_tokens`,
+    `output_tokens`, `error`. A row's failure is its `error`. What no row can get past (a bad
+    token, no such model) ends the execution, with our error's class and text in Ray's.
+
+    Args:
+        ds: rows with a conversation each.
+        llm: what answers. `max_concurrency` and the limits per minute hold for all actors together.
+            Its secrets do not travel: workers read `HF_TOKEN`, or their saved login.
+        actors: how many; fewer where `max_concurrency` is.
+        num_cpus: of each actor. All actors, the reading and the writing must fit into the cluster.
+        rows_per_block: rows of one task; what a task has done is lost when its worker is.
+        blocks_in_flight: tasks that one actor works on at once.
+        num_generations: completions per row.
+        input_column: default `messages`, else `prompt`, else `instruction`.
+        system: a system message for rows of text.
+        template: a Jinja template over the columns, which makes the user's message.
+        on_bad_row: a row that cannot be sent: `fail` gives it an `error`, `skip` leaves it out.
+        column_prefix: before the names of the columns that are added.
+        id_column: which column tells rows apart; default `row_id`, which `read_rows` makes. A
+            `seed` counts from the ordinal in it, from a number, or from the hash of anything else.
+        api_key_env: the variable of the workers' environment that holds the token.
+        headers_env: header names to variables of the workers' environment, for `llm.headers`.
+        **parameters: see `GenerationParameters`.
+
+    Raises:
+        InputError: a secret was given to `llm` that workers cannot read for themselves, a parameter
+            is wrong, or the columns do not fit.
+        InstallationError: `ray` is not installed.
+    """
+    options = RunOptions(
+        num_generations=num_generations,
+        parameters=check_parameters(parameters),
+        input_column=input_column,
+        system=system,
+        template=template,
+        on_bad_row=on_bad_row,
+        column_prefix=column_prefix,
+    )
+    _check_counts(actors=actors, rows_per_block=rows_per_block, blocks_in_flight=blocks_in_flight)
+    actors = min(actors, llm.max_concurrency or actors)
+    parcel = pack(llm, workers=actors, api_key_env=api_key_env, headers_env=headers_env)
+    _check_columns(ds, llm, options)
+    order = Order(parcel=parcel, options=options, id_column=id_column)
+    coordinator = start_coordinator(parcel.identity(), llm.max_concurrency)
+    return generate_blocks(
+        ds,
+        order,
+        coordinator,
+        actors=actors,
+        num_cpus=num_cpus,
+        rows_per_block=rows_per_block,
+        blocks_in_flight=blocks_in_flight,
+    )
+
+
+def generate_blocks(
+    ds: Any,
+    order: Order,
+    coordinator: Any,
+    *,
+    actors: int,
+    num_cpus: float = NUM_CPUS,
+    rows_per_block: int = ROWS_PER_BLOCK,
+    blocks_in_flight: int = BLOCKS_IN_FLIGHT,
+) -> Any:
+    """`ds` in blocks of at most `rows_per_block`, with the actors behind that complete them."""
+    ray = ray_package("generate_ray")
+    _warn_of_waiting(ray, actors, num_cpus)
+    return _in_blocks(ds, rows_per_block, num_cpus).map_batches(
+        GenerateRows,
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(
+            size=actors, max_concurrent_calls_per_actor=blocks_in_flight
+        ),
+        num_cpus=num_cpus,
+        fn_constructor_kwargs={"order": order, "coordinator": coordinator},
+        udf_modifying_row_count=order.options.on_bad_row == "skip",
+    )
+
+
+def _warn_of_waiting(ray: Any, actors: int, num_cpus: float) -> None:
+    """Ray says nothing when it waits for CPUs that will never be there."""
+    needed = actors * num_cpus + _OTHERS_CPUS
+    there = ray.cluster_resources().get("CPU", 0.0) if ray.is_initialized() else needed
+    if needed > there:
+        warnings.warn(
+            f"{actors} actors of {num_cpus} CPUs, and what reads and writes, need {needed:g}; the "
+            f"cluster has {there:g} CPUs. Ray waits until it has more: give fewer actors, or a "
+            "smaller num_cpus.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _in_blocks(ds: Any, rows: int, num_cpus: float) -> Any:
+    """`ds` in blocks of at most `rows`, cut by tasks that need no more than an actor does."""
+    cut = ds.repartition(target_num_rows_per_block=rows)
+    # Ray has no public way to say what these tasks need, and a whole CPU is one too many on a
+    # laptop, where they would wait for ever.
+    cut._logical_plan.dag.ray_remote_args["num_cpus"] = num_cpus  # noqa: SLF001
+    return cut
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if type(count) is not int or count < 1:
+            raise ConfigurationError(f"{name} must be an integer >= 1; got {count!r}.")
+
+
+def _check_columns(ds: Any, llm: InferenceEndpointsLLM, options: RunOptions) -> None:
+    """What can be known of the columns without executing anything."""
+    if options.on_bad_row == "stop":
+        raise ConfigurationError(
+            "on_bad_row='stop' needs to see every row before the start; use 'fail' or 'skip'."
+        )
+    schema = ds.schema(fetch_if_missing=False)
+    if schema is None:
+        return
+    names = [name for name in schema.names if name not in (ROW_ID, PROBLEM)]
+    asked = {**llm.generation_kwargs, **options.parameters}
+    OutputColumns(
+        "",
+        options.num_generations,
+        prefix=options.column_prefix,
+        tool_calls=bool(asked.get("tools")),
+        logprobs=bool(asked.get("logprobs")),
+    ).refuse_clash(schema.names)
+    ConversationSpec(
+        input_column=options.input_column, system=options.system, template=options.template
+    ).bind(names)

@@ -1,0 +1,179 @@
+"""What runs in each actor: one engine, fed by several blocks at once.
+
+Rules
+- A row's failure is its `error`; only what no row can get past is raised.
+- There is no barrier between blocks: a block's rows wait in the engine beside those of the others.
+- Nothing is sent before the coordinator has given this worker a share, where there is a ceiling.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from dataclasses import field as attribute
+from itertools import chain, repeat
+from typing import Any
+
+from anyio import to_thread
+
+from distilabel_endpoints._engine.generations import RowPlan, answer_row
+from distilabel_endpoints._engine.portal import Lease
+from distilabel_endpoints.errors import DistilabelError
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.ray.credentials import Parcel
+from distilabel_endpoints.ray.reporting import Reporter
+from distilabel_endpoints.ray.source import PROBLEM, ROW_ID, ordinal_of, told_problem
+from distilabel_endpoints.records import Failure, FailureKind, Result
+from distilabel_endpoints.rows import BadRow, OutputColumns, Place, Row
+from distilabel_endpoints.rows.arrow import arrow_rows, pyarrow
+from distilabel_endpoints.rows.gathering import added_fields, added_values
+from distilabel_endpoints.rows.intake import Intake, ReadOptions
+from distilabel_endpoints.runs.options import RunOptions
+from distilabel_endpoints.runs.planning import RowPlanner
+from distilabel_endpoints.runs.scan import bad_result, checked
+
+__all__ = ["GenerateRows", "Order"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What every worker of a job does. Holds no secret."""
+
+    parcel: Parcel = attribute(repr=False)
+    options: RunOptions = attribute(repr=False)
+    id_column: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Open:
+    """What a worker has once it is ready."""
+
+    llm: InferenceEndpointsLLM
+    lease: Lease
+    planner: RowPlanner
+    columns: OutputColumns
+    reporter: Reporter
+
+
+class GenerateRows:
+    """The callable class of `map_batches`: blocks in, the same blocks with our columns out.
+
+    Args:
+        order: what to do.
+        coordinator: the job's coordinating actor.
+    """
+
+    def __init__(self, order: Order, coordinator: Any) -> None:
+        self._order = order
+        self._coordinator = coordinator
+        self._name = uuid.uuid4().hex
+        self._opening = threading.Lock()
+        self._opened: _Open | None = None
+        # Ray is done with the process by then, and its native exit can wait for itself for ever
+        # where a report was under way (2.60).
+        atexit.register(os._exit, 0)
+
+    async def __call__(self, block: Any) -> Any:
+        """Complete the rows of one block (a `pyarrow.Table`).
+
+        Raises:
+            RunError: no row can be answered; the coordinator knows.
+            InputError: the columns or parameters are wrong for every row.
+        """
+        try:
+            opened = await to_thread.run_sync(self._open, tuple(block.column_names))
+            results = await self._answer(opened, block)
+            await to_thread.run_sync(opened.reporter.report)
+        except DistilabelError as error:
+            await to_thread.run_sync(self._tell, error)
+            raise
+        return self._written(opened, block, results)
+
+    def _open(self, names: tuple[str, ...]) -> _Open:
+        with self._opening:
+            if self._opened is None:
+                order = self._order
+                llm = order.parcel.unpack()
+                lease = llm.engine()
+                shares = llm.max_concurrency is not None
+                reporter = Reporter(self._coordinator, self._name, lease, shares=shares)
+                given = [name for name in names if name not in (ROW_ID, PROBLEM)]
+                planner = RowPlanner(llm, given, order.options)
+                columns = planner.output_columns()
+                columns.refuse_clash(names)
+                reporter.start()
+                self._opened = _Open(
+                    llm=llm, lease=lease, planner=planner, columns=columns, reporter=reporter
+                )
+            return self._opened
+
+    def _tell(self, error: DistilabelError) -> None:
+        """The coordinator keeps the failure whole: Ray carries an error's text only."""
+        failure = getattr(error, "failure", None) or Failure(
+            kind=FailureKind.LOCAL, code="configuration", message=str(error), retryable=False
+        )
+        self._coordinator.stop.remote(failure)
+
+    async def _answer(self, opened: _Open, block: Any) -> list[Result | None]:
+        """Every row's result, in the block's order; None for a row that is to be left out."""
+        scheduler, tally = opened.lease.scheduler, opened.reporter.tally
+        plans: list[tuple[int, RowPlan]] = []
+        results: list[Result | None] = [None] * block.num_rows
+        options = self._order.options
+        for place, row in enumerate(self._rows(block)):
+
+            def plan(row: Row, place: int = place) -> None:
+                plans.append((place, opened.planner.plan(row)))
+
+            bad = checked(row, plan) if isinstance(row, Row) else row
+            if bad is not None and options.on_bad_row == "skip":
+                tally.skipped += 1
+            elif bad is not None:
+                results[place] = result = bad_result(bad, options.num_generations)
+                tally.add(result)
+
+        async def work(numbered: tuple[int, RowPlan]) -> tuple[int, Result]:
+            place, plan = numbered
+            return place, await answer_row(scheduler, plan)
+
+        def deliver(numbered: tuple[int, Result]) -> None:
+            place, result = numbered
+            results[place] = result
+            tally.add(result)
+
+        await opened.lease.call(scheduler.drive, plans, work, deliver)
+        return results
+
+    def _rows(self, block: Any) -> Iterator[Row | BadRow]:
+        """The rows of a block; their ordinals are those of the input where an id says them."""
+        names = block.column_names
+        column = self._order.id_column or (ROW_ID if ROW_ID in names else None)
+        ids = block[column].to_pylist() if column is not None else repeat(None)
+        problems = block[PROBLEM].to_pylist() if PROBLEM in names else repeat(None)
+        given = block.drop_columns([name for name in (ROW_ID, PROBLEM) if name in names])
+        intake = Intake(ReadOptions())
+        rows = chain.from_iterable(
+            arrow_rows(batch, intake, "the input", 1)
+            for batch in given.combine_chunks().to_batches()
+        )
+        for row, identity, problem in zip(rows, ids, problems, strict=False):
+            ordinal = ordinal_of(identity, row.content_hash)
+            if problem is not None:
+                yield told_problem(problem, ordinal, row.content_hash)
+            else:
+                yield replace(row, ordinal=ordinal, place=Place("the input", ordinal + 1))
+
+    def _written(self, opened: _Open, block: Any, results: list[Result | None]) -> Any:
+        """The block with our columns, without `row_problem` and the rows to be left out."""
+        kept = [result for result in results if result is not None]
+        if len(kept) < len(results):
+            block = block.filter(pyarrow("a Ray dataset").array([r is not None for r in results]))
+        values = [opened.columns.values(result) for result in kept]
+        arrays = added_values(opened.columns, values)
+        for field, array in zip(added_fields(opened.columns), arrays, strict=True):
+            block = block.append_column(field, array)
+        return block.drop_columns([PROBLEM]) if PROBLEM in block.column_names else block

@@ -1,0 +1,149 @@
+"""The columns we add to the input's, and what stands in them for a result.
+
+| column | one generation | several (`num_generations` > 1) |
+|---|---|---|
+| `generation` / `generations` | text or null | list of text or null |
+| `model_name` | text | text |
+| `finish_reason`, `reasoning`, `tool_calls`, `logprobs` | one or null | list, one entry each |
+| `input_tokens`, `output_tokens` | what the row cost, or null | the same, summed |
+| `error` | text or null | null, or a list with text where a generation failed |
+
+Beside a generation `error` begins with `warning`: its text is there, and is not all it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass
+from enum import StrEnum
+from itertools import zip_longest
+from typing import Any, Final
+
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.records import Completion, Result, Usage
+from distilabel_endpoints.rows.decode import quoted
+
+__all__ = ["WARNING", "ColumnKind", "OutputColumn", "OutputColumns"]
+
+WARNING: Final = "warning"
+"""What an `error` begins with that stands beside its generation: the row did not fail."""
+
+
+class ColumnKind(StrEnum):
+    """What one entry of a column is."""
+
+    TEXT = "text"
+    COUNT = "count"
+    JSON = "json"
+    """Nested values; text of JSON where the format has one type for a whole column."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputColumn:
+    """One column of ours."""
+
+    name: str
+    kind: ColumnKind = ColumnKind.TEXT
+    many: bool = False
+    """A list, with one entry for each generation."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumns:
+    """Which columns a run adds. `prefix` goes before each name."""
+
+    model_name: str
+    num_generations: int = 1
+    _: KW_ONLY
+    prefix: str = ""
+    reasoning: bool = False
+    tool_calls: bool = False
+    logprobs: bool = False
+
+    def __iter__(self) -> Iterator[OutputColumn]:
+        many = self.num_generations > 1
+        text, count, nested = ColumnKind.TEXT, ColumnKind.COUNT, ColumnKind.JSON
+        name = self._name
+        yield OutputColumn(name=name("generations" if many else "generation"), many=many)
+        yield OutputColumn(name=name("model_name"), kind=text)
+        yield OutputColumn(name=name("finish_reason"), many=many)
+        yield OutputColumn(name=name("input_tokens"), kind=count)
+        yield OutputColumn(name=name("output_tokens"), kind=count)
+        yield OutputColumn(name=name("error"), many=many)
+        if self.reasoning:
+            yield OutputColumn(name=name("reasoning"), many=many)
+        if self.tool_calls:
+            yield OutputColumn(name=name("tool_calls"), kind=nested, many=many)
+        if self.logprobs:
+            yield OutputColumn(name=name("logprobs"), kind=nested, many=many)
+
+    def _name(self, name: str) -> str:
+        return self.prefix + name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in output order: what `open_rows` takes as `reserved`."""
+        return tuple(column.name for column in self)
+
+    def refuse_clash(self, columns: Iterable[str]) -> None:
+        """Check the input's column names against ours.
+
+        Raises:
+            ConfigurationError: One of ours is there already.
+        """
+        clash = set(self.names).intersection(columns)
+        if clash:
+            raise ConfigurationError(
+                f"the input already has the column {quoted(sorted(clash))}; "
+                "give a column prefix for the output's own, or rename it"
+            )
+
+    def values(self, result: Result) -> dict[str, Any]:
+        """What `result` puts into our columns, in order."""
+        completions = result.completions
+        pick = self._all if self.num_generations > 1 else self._first
+        values = [
+            pick([completion and completion.text for completion in completions]),
+            self.model_name,
+            pick([completion and completion.finish_reason for completion in completions]),
+            *_cost(result.usages),
+            self._errors(result),
+        ]
+        if self.reasoning:
+            values.append(pick([completion and completion.reasoning for completion in completions]))
+        if self.tool_calls:
+            values.append(pick([_tool_calls(completion) for completion in completions]))
+        if self.logprobs:
+            values.append(pick([completion and completion.logprobs for completion in completions]))
+        return dict(zip(self.names, values, strict=True))
+
+    def _first(self, entries: list[Any]) -> Any:
+        return entries[0] if entries else None
+
+    def _all(self, entries: list[Any]) -> list[Any]:
+        return entries + [None] * (self.num_generations - len(entries))
+
+    def _errors(self, result: Result) -> Any:
+        pairs = zip_longest(result.failures, result.completions)
+        errors = [failure.describe() if failure else _warning(answer) for failure, answer in pairs]
+        if self.num_generations == 1:
+            return self._first(errors)
+        return self._all(errors) if any(errors) else None
+
+
+def _warning(completion: Completion | None) -> str | None:
+    if completion is None or not completion.utf8_replaced:
+        return None
+    return f"{WARNING}: utf8_replaced: U+FFFD stands where the server's answer was no UTF-8, twice"
+
+
+def _tool_calls(completion: Completion | None) -> list[Any] | None:
+    if completion is None or completion.tool_calls is None:
+        return None
+    return [dict(call) for call in completion.tool_calls]
+
+
+def _cost(usages: tuple[Usage, ...]) -> tuple[int | None, int | None]:
+    spent = [usage.input_tokens for usage in usages if usage.input_tokens is not None]
+    made = [usage.output_tokens for usage in usages if usage.output_tokens is not None]
+    return sum(spent) if spent else None, sum(made) if made else None

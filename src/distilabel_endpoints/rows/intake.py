@@ -1,0 +1,155 @@
+"""The one place where a record becomes a `Row` or a `BadRow`: ordinal, hash, checks.
+
+One `Intake` belongs to one pass over a source; every reader of the pass hands its records to it
+and yields what comes back that is not `None` (`None`: the caller skips the row).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from distilabel_endpoints.rows.decode import BadInputError, canonical, columns_of, quoted
+from distilabel_endpoints.rows.framing import Frame, Oversize
+from distilabel_endpoints.rows.model import (
+    MAX_ROW_BYTES,
+    ArrowCells,
+    BadReason,
+    BadRow,
+    Place,
+    Row,
+    Skip,
+)
+
+__all__ = ["Intake", "ReadOptions", "hashed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """What every reader obeys."""
+
+    max_row_bytes: int = MAX_ROW_BYTES
+    reserved: frozenset[str] = frozenset()
+    """Column names that no row may have: those the output adds."""
+    unescape_formulas: bool = False
+    """CSV: take back the apostrophe that our CSV output puts before a formula."""
+
+
+def hashed(content: bytes, key: bytes = b"") -> bytes:
+    """The content hash of a row's bytes."""
+    return blake2b(content, digest_size=16, key=key).digest()
+
+
+class Intake:
+    """Counts, hashes and checks the records of one pass."""
+
+    def __init__(self, options: ReadOptions, skip: Skip | None = None) -> None:
+        self.options = options
+        self._skip = skip
+        self._ordinal = -1
+
+    def frames(self, frames: Iterator[Frame], file: str) -> Iterator[Row | BadRow]:
+        """Records that are the text of one JSON object each, in their frames."""
+        skip = self._skip
+        for line, offset, raw in frames:
+            if isinstance(raw, Oversize):
+                bad = self.oversize(raw, Place(file, line, offset))
+                if bad is not None:
+                    yield bad
+                continue
+            self._ordinal = ordinal = self._ordinal + 1
+            digest = blake2b(raw, digest_size=16).digest()
+            if skip is None or not skip(ordinal, digest):
+                yield self._json(ordinal, raw, digest, Place(file, line, offset))
+
+    def _json(self, ordinal: int, raw: bytes, digest: bytes, place: Place) -> Row | BadRow:
+        try:
+            columns = columns_of(raw)
+            self._refuse_clash(columns)
+        except BadInputError as error:
+            return _bad_row(ordinal, error, digest, place)
+        return Row(ordinal, columns, content_hash=digest, place=place, original=raw)
+
+    def mapping(
+        self, columns: Any, place: Place, original: ArrowCells | None = None
+    ) -> Row | BadRow | None:
+        """A record that is columns already."""
+        try:
+            if not isinstance(columns, Mapping):
+                kind = type(columns).__name__
+                raise BadInputError(BadReason.INPUT, f"a row is a mapping of columns, not {kind}")
+            encoded = canonical(columns)
+        except BadInputError as error:
+            return self.bad(error, hashed(b"%d" % place.line), place, original)
+        digest = hashed(encoded)
+        if len(encoded) > self.options.max_row_bytes:
+            return self.bad(self._too_large(len(encoded)), digest, place, original)
+        return self.columns(columns, digest, place, original)
+
+    def columns(
+        self,
+        columns: Mapping[str, Any],
+        digest: bytes,
+        place: Place,
+        original: ArrowCells | None = None,
+    ) -> Row | BadRow | None:
+        """A record that is columns already, and was hashed by its reader."""
+        self._ordinal = ordinal = self._ordinal + 1
+        if self._skip is not None and self._skip(ordinal, digest):
+            return None
+        try:
+            self._refuse_clash(columns)
+        except BadInputError as error:
+            return _bad_row(ordinal, error, digest, place, original)
+        return Row(ordinal, columns, content_hash=digest, place=place, original=original)
+
+    def oversize(self, frame: Oversize, place: Place) -> BadRow | None:
+        """A record that is too large, and may never have been held."""
+        return self.bad(self._too_large(frame.size), frame.content_hash, place)
+
+    def bad(
+        self,
+        error: BadInputError,
+        digest: bytes,
+        place: Place,
+        original: ArrowCells | None = None,
+    ) -> BadRow | None:
+        """A record that its reader refuses."""
+        self._ordinal = ordinal = self._ordinal + 1
+        if self._skip is not None and self._skip(ordinal, digest):
+            return None
+        return _bad_row(ordinal, error, digest, place, original)
+
+    def _too_large(self, size: int) -> BadInputError:
+        cap = self.options.max_row_bytes
+        return BadInputError(
+            BadReason.TOO_LARGE, f"the row has {size:,} bytes; at most {cap:,} are read"
+        )
+
+    def _refuse_clash(self, columns: Mapping[str, Any]) -> None:
+        reserved = self.options.reserved
+        if not reserved.isdisjoint(columns):
+            clash = quoted(name for name in columns if name in reserved)
+            raise BadInputError(
+                BadReason.CLASH,
+                f"column {clash} has the name of an output column; give a column prefix",
+            )
+
+
+def _bad_row(
+    ordinal: int,
+    error: BadInputError,
+    digest: bytes,
+    place: Place,
+    original: ArrowCells | None = None,
+) -> BadRow:
+    return BadRow(
+        ordinal,
+        error.reason,
+        message=error.message,
+        content_hash=digest,
+        place=place,
+        original=original,
+    )

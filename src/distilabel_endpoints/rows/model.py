@@ -1,0 +1,224 @@
+"""What reading gives: rows and bad rows, and the source they come from.
+
+A row's identity is its ordinal (0, 1, 2, ... over the whole input) and its content hash, so two
+equal rows stay two rows, and appending rows keeps the identity of every earlier one. For JSON
+text and CSV the hash is taken over the row's own bytes, which is the cheapest stable identity:
+white space inside such a row counts as a change, white space around it does not. Other sources
+hash a canonical JSON encoding. No value here shows a column's content in its `repr`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distilabel_endpoints.errors import ConfigurationError
+
+__all__ = [
+    "MAX_ROW_BYTES",
+    "ArrowCells",
+    "BadReason",
+    "BadRow",
+    "FileIdentity",
+    "Place",
+    "Row",
+    "RowSource",
+    "Skip",
+]
+
+MAX_ROW_BYTES = 8 * 1024 * 1024
+"""Largest row that is read, in bytes of its JSON or CSV text."""
+
+Skip = Callable[[int, bytes], bool]
+"""Called with ordinal and content hash; true passes a row over, unparsed where that is possible."""
+
+
+class BadReason(StrEnum):
+    """Why a row cannot be used. Found before anything is sent."""
+
+    INPUT = "input"
+    """Not JSON, not UTF-8, not an object, the wrong number of CSV fields, ..."""
+    SURROGATE = "input_surrogate"
+    r"""Text with a lone surrogate (`\ud800`), which UTF-8 cannot encode."""
+    TOO_LARGE = "too_large"
+    """More bytes than a row may have."""
+    CLASH = "column_clash"
+    """A column has the name of one we write."""
+
+
+class ArrowCells(NamedTuple):
+    """A row as it stands in its Arrow record batch."""
+
+    batch: Any
+    position: int
+
+
+class Place(NamedTuple):
+    """Where a record stands in its source."""
+
+    file: str
+    """The file's name, or what the source calls itself."""
+    line: int
+    """The line it starts on, or its number in a source without lines; from 1."""
+    offset: int | None = None
+    """Where it starts in the file, in (decompressed) bytes."""
+
+    def __str__(self) -> str:
+        if self.offset is None:
+            return f"{self.file}, row {self.line}"
+        return f"{self.file}:{self.line}, byte {self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input record. `columns` are the input's own, with their types."""
+
+    ordinal: int
+    columns: Mapping[str, Any] = field(repr=False)
+    _: KW_ONLY
+    content_hash: bytes
+    """BLAKE2b, 16 bytes."""
+    place: Place
+    original: bytes | ArrowCells | None = field(default=None, repr=False, compare=False)
+    """The row as its source holds it (JSON text, or Arrow cells): what an output copies exactly."""
+
+    @property
+    def source(self) -> str:
+        """Where the row stands, for people: `prompts.jsonl:17, byte 2048`."""
+        return str(self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """An input record that cannot be used. Says where and why, never what it held."""
+
+    ordinal: int
+    reason: BadReason
+    _: KW_ONLY
+    message: str
+    content_hash: bytes
+    place: Place
+    original: ArrowCells | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def source(self) -> str:
+        """Where the row stands, for people: `prompts.jsonl:17, byte 2048`."""
+        return str(self.place)
+
+    def describe(self) -> str:
+        """One line for a person: where, and why."""
+        return f"{self.place}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What tells whether a file is still the one that was read."""
+
+    path: str
+    size: int
+    _: KW_ONLY
+    modified_ns: int
+    changed_ns: int
+    """When its content or its attributes last changed; no program can set this back."""
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileIdentity:
+        """As the file is now. Raises `OSError`."""
+        found = path.stat()
+        return cls(
+            str(path),
+            found.st_size,
+            modified_ns=found.st_mtime_ns,
+            changed_ns=found.st_ctime_ns,
+            inode=found.st_ino,
+        )
+
+
+class RowSource(ABC):
+    """Rows to iterate over, from the first one each time where `reiterable` is true."""
+
+    reiterable: bool = True
+    identity: tuple[FileIdentity, ...] = ()
+    """The files behind the source, in reading order; empty where there are none."""
+
+    def __iter__(self) -> Iterator[Row | BadRow]:
+        return self.rows()
+
+    @abstractmethod
+    def rows(self, skip: Skip | None = None) -> Iterator[Row | BadRow]:
+        """Every row in order but those that `skip` answers true for; ordinals count all of them.
+
+        Raises:
+            InputError: A file is damaged so that nothing after that point can be read.
+            StorageError: Reading failed.
+        """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The source's name for messages."""
+
+    @property
+    def schema(self) -> Any:
+        """The `pyarrow.Schema`, where the source has one; else `None`."""
+        return None
+
+    @property
+    def count_hint(self) -> int | None:
+        """How many rows there are, where that is known without reading them."""
+        return None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column names: the schema's, else those of the first good row; empty for no rows."""
+        if self.schema is not None:
+            return tuple(self.schema.names)
+        return next((tuple(row.columns) for row in self if isinstance(row, Row)), ())
+
+
+class OneShotSource(RowSource):
+    """Rows that can be read once: standard input, a generator."""
+
+    reiterable = False
+
+    def __init__(self, name: str, stream: Iterator[Row | BadRow]) -> None:
+        self._name = name
+        self._stream = stream
+        self._peeked: list[Row | BadRow] = []
+        self._taken = False
+
+    def rows(self, skip: Skip | None = None) -> Iterator[Row | BadRow]:
+        if self._taken:
+            raise ConfigurationError(
+                f"{self._name} can be read only once; save it as a file, or give a list"
+            )
+        self._taken = True
+        return self._remaining(skip)
+
+    def _remaining(self, skip: Skip | None) -> Iterator[Row | BadRow]:
+        peeked, self._peeked = self._peeked, []
+        for rows in (peeked, self._stream):
+            for row in rows:
+                if skip is None or not skip(row.ordinal, row.content_hash):
+                    yield row
+
+    def describe(self) -> str:
+        return self._name
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names in the first good row, which stays to be read."""
+        for row in self._peeked:
+            if isinstance(row, Row):
+                return tuple(row.columns)
+        if self._taken:
+            return ()
+        for row in self._stream:
+            self._peeked.append(row)
+            if isinstance(row, Row):
+                return tuple(row.columns)
+        return ()

@@ -1,0 +1,132 @@
+"""`open_writer`: an output in the format its name asks for; `check_output`: before the start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.rows.arrow import pyarrow
+from distilabel_endpoints.rows.columns import OutputColumns
+from distilabel_endpoints.rows.compression import COMPRESSIONS, compressing
+from distilabel_endpoints.rows.model import Row, RowSource
+from distilabel_endpoints.rows.tables import TableWriter, learn_layout
+from distilabel_endpoints.rows.target import check_target, writing
+from distilabel_endpoints.rows.writers import CsvWriter, JsonlWriter, ResultWriter
+
+__all__ = ["check_output", "column_names", "open_writer"]
+
+_TEXT_FORMATS = (".jsonl", ".csv")
+_TABLE_FORMATS = (".parquet", ".arrow")
+_SUPPORTED = ".jsonl or .csv (each also .gz or .zst), .parquet or .arrow"
+
+
+def column_names(source: RowSource) -> tuple[str, ...]:
+    """Every column name of the source, in order of appearance; reads it where no schema says."""
+    if source.schema is not None:
+        return tuple(source.schema.names)
+    names: dict[str, None] = {}
+    for row in source:
+        if isinstance(row, Row) and not names.keys() >= row.columns.keys():
+            names |= dict.fromkeys(row.columns)
+    return tuple(names)
+
+
+def _format(path: Path) -> tuple[str, str]:
+    """The format and the compression that the output's name asks for."""
+    suffix = path.suffix.lower()
+    compression = suffix if suffix in COMPRESSIONS else ""
+    suffix = path.with_suffix("").suffix.lower() if compression else suffix
+    if suffix in _TEXT_FORMATS or (suffix in _TABLE_FORMATS and not compression):
+        return suffix, compression
+    raise ConfigurationError(f"cannot write {path}: give {_SUPPORTED}")
+
+
+def check_output(path: str | os.PathLike[str], columns: OutputColumns, source: RowSource) -> None:
+    """Everything about an output that can be known before the start.
+
+    Raises:
+        ConfigurationError: The format is unknown, the place is no place for a file, it is the
+            input itself, a column of the input has the name of one of ours, or the format needs
+            the rows twice and the source gives them once.
+        InstallationError: The format needs a package that is not installed.
+    """
+    target = Path(path)
+    suffix, compression = _format(target)
+    check_target(target)
+    for file in source.identity:
+        if target.exists() and Path(file.path).exists() and target.samefile(file.path):
+            raise ConfigurationError(f"{target} is the input; give another output")
+    columns.refuse_clash(source.columns)
+    if suffix != ".jsonl" and source.schema is None and not source.reiterable:
+        raise ConfigurationError(
+            f"{suffix} output needs to see every row before the first is written, and "
+            f"{source.describe()} can be read only once; save it as a file, or write .jsonl"
+        )
+    if suffix in _TABLE_FORMATS or compression == ".zst":
+        pyarrow(f"{suffix}{compression} output")
+
+
+@contextmanager
+def open_writer(
+    path: str | os.PathLike[str],
+    columns: OutputColumns,
+    source: RowSource,
+    *,
+    escape_formulas: bool = True,
+) -> Iterator[ResultWriter]:
+    """A writer of rows of `source`, whose file appears under its name when the block ends well.
+
+    Parquet and Arrow keep the source's schema as it is and add ours. A source without a schema
+    is read once more, before anything is written, to learn one (for CSV: the column names).
+
+    Args:
+        path: `.jsonl` or `.csv` (each also `.gz` or `.zst`), `.parquet` or `.arrow`.
+        columns: The columns to add.
+        source: Where the rows come from.
+        escape_formulas: CSV: put an apostrophe before what a spreadsheet would run.
+
+    Raises:
+        ConfigurationError: As `check_output`.
+        InstallationError: The format needs a package that is not installed.
+        StorageError: The disk is full, gone or failing.
+    """
+    check_output(path, columns, source)
+    target = Path(path)
+    suffix, compression = _format(target)
+    make: Callable[[Any], ResultWriter]
+    if suffix in _TABLE_FORMATS:
+        layout = learn_layout(source)
+        make = partial(TableWriter, suffix=suffix, layout=layout, columns=columns)
+    elif suffix == ".csv":
+        names = column_names(source)
+        make = partial(CsvWriter, names=names, columns=columns, escape=escape_formulas)
+    else:
+        make = partial(JsonlWriter, columns=columns)
+    with writing(target) as file, _deflated(file, compression) as out:
+        writer = make(out)
+        try:
+            yield writer
+            writer.close()
+        except BaseException:
+            writer.discard()
+            raise
+
+
+@contextmanager
+def _deflated(file: BinaryIO, compression: str) -> Iterator[Any]:
+    if not compression:
+        yield file
+        return
+    out = compressing(file, compression)
+    try:
+        yield out
+    except BaseException:
+        with suppress(OSError, ValueError):
+            out.close()
+        raise
+    out.close()

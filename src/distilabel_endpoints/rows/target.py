@@ -1,0 +1,75 @@
+"""Where an output is written: whole or not at all, owner-only, never through a link.
+
+The bytes go to `OUTPUT.part` in the same folder, are flushed to the disk, renamed to their name,
+and the folder is flushed too. A crash leaves the old file, or none. The name comes from the caller
+alone; nothing in a row ever becomes part of a path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from distilabel_endpoints.errors import ConfigurationError, DistilabelError, StorageError
+
+__all__ = ["check_target", "writing"]
+
+
+def check_target(path: Path) -> None:
+    """Refuse an output that cannot be written.
+
+    Raises:
+        ConfigurationError: Its folder does not exist, or it is a folder, a link or a device.
+    """
+    parent = path.parent
+    if not parent.is_dir():
+        raise ConfigurationError(f"no such folder: {parent}; make it, or give another output")
+    if path.is_symlink():
+        raise ConfigurationError(f"{path} is a symbolic link; give the file that it points to")
+    if path.exists() and not path.is_file():
+        raise ConfigurationError(f"{path} is not a file; give another output")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes its name when the block ends well.
+
+    Raises:
+        ConfigurationError: As `check_target`.
+        StorageError: The disk is full, gone or failing; the file has not appeared.
+    """
+    check_target(path)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield from _renamed(path.name, folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if isinstance(error, DistilabelError):
+            raise
+        reason = f"cannot write: {error.strerror or error}"
+        raise StorageError(error.errno or 0, reason, str(path)) from error
+
+
+def _renamed(name: str, folder: int) -> Iterator[BinaryIO]:
+    # Every step goes through the folder's descriptor, so a folder that is swapped for another
+    # in the meantime is not written to.
+    part = f"{name}.part"
+    with suppress(FileNotFoundError):
+        os.unlink(part, dir_fd=folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(part, flags, 0o600, dir_fd=folder), "wb", buffering=1 << 20) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part, dir_fd=folder)
+        raise
+    os.fsync(folder)

@@ -1,0 +1,137 @@
+"""Rows and their results as lines of text: JSON Lines and CSV; and what every writer offers.
+
+JSON Lines copies a row's own JSON text where it came as such, so its columns stay as they were to
+the byte. What JSON has no type for is written as `decode` says. CSV has only text: null is empty,
+nested values are JSON text, and cells that a spreadsheet would run get an apostrophe in front,
+which `open_rows(..., unescape_formulas=True)` takes back.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+from distilabel_endpoints.errors import InputError
+from distilabel_endpoints.records import Result
+from distilabel_endpoints.rows.columns import OutputColumns
+from distilabel_endpoints.rows.decode import json_value
+from distilabel_endpoints.rows.delimited import escape_formula
+from distilabel_endpoints.rows.jsontext import json_line, json_text, valid_text
+from distilabel_endpoints.rows.model import BadRow, Row
+
+__all__ = ["CsvWriter", "JsonlWriter", "ResultWriter"]
+
+
+class ResultWriter(ABC):
+    """Takes rows in output order. Same rows and results, same bytes."""
+
+    notes: tuple[str, ...] = ()
+    """What the user should know about the conversion, one sentence each."""
+
+    @abstractmethod
+    def write(self, row: Row | BadRow, result: Result) -> None:
+        """Add one row. A bad row whose columns could not be read has none but ours.
+
+        Raises:
+            ConfigurationError: The row has a column with the name of one of ours.
+            InputError: The row is not one of the source the writer was opened for.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Write what is still held and the format's tail."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Let go of the file without finishing it."""
+
+
+class JsonlWriter(ResultWriter):
+    """One JSON object on each line."""
+
+    def __init__(self, file: Any, columns: OutputColumns) -> None:
+        self._file = file
+        self._columns = columns
+        self._reserved = frozenset(columns.names)
+
+    def write(self, row: Row | BadRow, result: Result) -> None:
+        ours = json_line(self._columns.values(result))
+        self._file.write(_joined(self._row(row), ours) + b"\n")
+
+    def _row(self, row: Row | BadRow) -> bytes:
+        if isinstance(row, BadRow):
+            return b"{}"
+        if not self._reserved.isdisjoint(row.columns):
+            self._columns.refuse_clash(row.columns)
+        if isinstance(row.original, bytes):
+            # Line breaks in JSON text stand between its tokens, never in a string.
+            return row.original.replace(b"\r", b" ").replace(b"\n", b" ")
+        return json_line(row.columns)
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+    discard = close
+
+
+def _joined(first: bytes, second: bytes) -> bytes:
+    """The JSON text of one object with the members of two."""
+    members = first[:-1].rstrip()
+    return members + (b"" if members == b"{" else b", ") + second[1:]
+
+
+class CsvWriter(ResultWriter):
+    """RFC 4180, with a header row."""
+
+    def __init__(
+        self, file: Any, names: tuple[str, ...], columns: OutputColumns, *, escape: bool
+    ) -> None:
+        columns.refuse_clash(names)
+        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        self._csv = csv.writer(self._text, lineterminator="\r\n")
+        self._names = names
+        self._known = frozenset(names)
+        self._columns = columns
+        self._escape = escape
+        self._nul = False
+        self._csv.writerow([self._cell(name) for name in (*names, *columns.names)])
+
+    def write(self, row: Row | BadRow, result: Result) -> None:
+        given: Mapping[str, Any] = row.columns if isinstance(row, Row) else {}
+        if not self._known.issuperset(given):
+            raise InputError(f"{row.source}: a column appeared since the input was looked through")
+        values = [given.get(name) for name in self._names]
+        values += self._columns.values(result).values()
+        self._csv.writerow([self._cell(value) for value in values])
+
+    def _cell(self, value: Any) -> str:
+        match value:
+            case None:
+                return ""
+            case bool():
+                return "true" if value else "false"
+            case int() | float() | Decimal():
+                return str(value)
+            case str():
+                text = value
+            case list() | tuple() | Mapping():
+                text = json_text(value)
+            case _:
+                plain = json_value(value)
+                text = plain if isinstance(plain, str) else json_text(plain)
+        self._nul = self._nul or "\0" in text
+        return valid_text(escape_formula(text) if self._escape else text)
+
+    def close(self) -> None:
+        self._text.detach()
+        if self._nul:
+            self.notes = ("some cells hold NUL characters, which many CSV readers do not take",)
+
+    def discard(self) -> None:
+        with suppress(OSError, ValueError):
+            self._text.detach()

@@ -1,0 +1,112 @@
+"""`generate_dataset`: a run from Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Unpack
+
+from distilabel_endpoints.llms.base import AsyncLLM, GenerationParameters
+from distilabel_endpoints.progress import Progress, open_progress
+from distilabel_endpoints.rows import RowSource, open_rows, to_dataset
+from distilabel_endpoints.run_state import RunEnding, RunSummary
+from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
+from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
+from distilabel_endpoints.runs.runner import Run
+from distilabel_endpoints.runs.spool import spool_rows
+
+__all__ = ["FinishedRun", "generate_dataset"]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """What a run left: its summary, and the file it wrote."""
+
+    summary: RunSummary
+    output: Path
+    dataset_url: str | None = None
+    """Where it was pushed to on the Hub."""
+
+    def to_dataset(self) -> Any:
+        """The output as a `datasets.Dataset`, memory-mapped (extra `datasets`)."""
+        return to_dataset(self.output)
+
+
+def generate_dataset(
+    llm: AsyncLLM,
+    input: str | os.PathLike[str] | Iterable[Mapping[str, Any]] | Any,  # noqa: A002
+    output: str | os.PathLike[str],
+    *,
+    num_generations: int = 1,
+    input_column: str | None = None,
+    system: str | None = None,
+    template: str | None = None,
+    limit: int | None = None,
+    on_bad_row: BadRowPolicy = "fail",
+    column_prefix: str = "",
+    fresh: bool = False,
+    push_to_hub: str | None = None,
+    progress: Progress | None = None,
+    **parameters: Unpack[GenerationParameters],
+) -> FinishedRun:
+    """Complete every row of `input` and write them to `output`; goes on where it was left.
+
+    Args:
+        llm: what answers.
+        input: a path, a folder, a glob, `hf://datasets/...`, a `datasets.Dataset`, or mappings.
+        output: `.jsonl`, `.csv` or `.parquet`: the input's columns and ours, in input order.
+        num_generations: completions per row.
+        input_column: default `messages`, else `prompt`, else `instruction`.
+        system: a system message for rows of text.
+        template: a Jinja template over the columns, which makes the user's message.
+        limit: only the first so many rows.
+        on_bad_row: `fail`, `skip` or `stop`.
+        column_prefix: before the names of the columns that are added.
+        fresh: drop what an earlier run left, instead of going on with it.
+        push_to_hub: a dataset repository, `OWNER/NAME`, that gets the finished output and a card.
+            It is made private if it is not there. The token is `HF_TOKEN` or the saved one.
+        progress: where to show it; default: what suits the terminal or notebook.
+        **parameters: see `GenerationParameters`.
+
+    Raises:
+        InputError: something given is wrong, or an earlier run had other settings.
+        RunError: the endpoint stopped the run, or the Hub the push; the same call goes on with it.
+        StorageError: the disk did; the same.
+    """
+    path = Path(output)
+    options = RunOptions(
+        num_generations=num_generations,
+        parameters={name: v for name, v in parameters.items() if v is not None},
+        input_column=input_column,
+        system=system,
+        template=template,
+        limit=limit,
+        on_bad_row=on_bad_row,
+        column_prefix=column_prefix,
+    )
+    if push_to_hub is not None:
+        check_repository(push_to_hub)
+    run = Run(
+        llm=llm,
+        source=_source(input, path, limit),
+        output=path,
+        options=options,
+        progress=progress or open_progress("auto"),
+        fresh=fresh,
+        describe=str(input) if isinstance(input, str | os.PathLike) else "",
+    )
+    summary, error = run.execute()
+    if error is not None:
+        raise error
+    if push_to_hub is None or summary.ending is not RunEnding.FINISHED:
+        return FinishedRun(summary, path)
+    url = push_output(push_to_hub, path, about_run(llm, options, summary))
+    return FinishedRun(summary, path, url)
+
+
+def _source(given: Any, output: Path, limit: int | None) -> RowSource:
+    source = open_rows(given)
+    return source if source.reiterable else spool_rows(islice(given, limit), output)

@@ -1,0 +1,154 @@
+"""Counts what a run does, and takes the snapshots that observers see.
+
+Counters are written by the run's thread and the journal's, and read by the display's; each is one
+plain integer, so a reader sees every count a moment late at worst.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from distilabel_endpoints._engine.scheduler import EngineStatistics
+from distilabel_endpoints.records import Result
+from distilabel_endpoints.run_state import (
+    Rates,
+    RateWindow,
+    RunPhase,
+    RunSnapshot,
+    TokenCount,
+    Waiting,
+    estimate_eta,
+)
+from distilabel_endpoints.runs.finished import Counts
+
+__all__ = ["Meter"]
+
+
+@dataclass(slots=True)
+class _Appended:
+    """What the journal has been given and has not committed: enough to count it then."""
+
+    ok: bool
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(slots=True)
+class Meter:
+    """The counts of one process's part in a run."""
+
+    started: float = field(default_factory=time.monotonic)
+    phase: RunPhase = RunPhase.SCANNING
+    total: int | None = None
+    rows_read: int = 0
+    ok: int = 0
+    failed: int = 0
+    skipped: int = 0
+    resumed: int = 0
+    duplicate_ids: int = 0
+    earlier: TokenCount = field(default_factory=TokenCount)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    answers: int = 0
+    truncated: int = 0
+    drain_until: float | None = None
+    _appended: dict[int, _Appended] = field(default_factory=dict)
+    _window: RateWindow = field(default_factory=RateWindow)
+    _first_sent: float | None = None
+    _waiting_since: tuple[str, float] | None = None
+
+    def recall(self, counts: Counts) -> None:
+        """The run was over before this process began."""
+        self.total = self.rows_read = counts.total
+        self.ok = self.resumed = counts.ok
+        self.skipped, self.duplicate_ids = counts.skipped, counts.duplicate_ids
+        self.answers, self.truncated = counts.answers, counts.truncated
+        self.earlier = TokenCount(
+            input_tokens=counts.input_tokens, output_tokens=counts.output_tokens
+        )
+
+    def sending(self) -> None:
+        """From here on rates are measured."""
+        self._first_sent = time.monotonic()
+        self.phase = RunPhase.RUNNING
+
+    def appended(self, result: Result) -> None:
+        """`result` was handed to the journal."""
+        for completion in result.completions:
+            if completion is not None:
+                self.answers += 1
+                self.truncated += completion.finish_reason == "length"
+        self._appended[result.ordinal] = _Appended(
+            result.status == "ok",
+            sum(usage.input_tokens or 0 for usage in result.usages),
+            sum(usage.output_tokens or 0 for usage in result.usages),
+        )
+
+    def committed(self, ordinals: list[int]) -> None:
+        """These results are durable: only now are their rows done."""
+        for ordinal in ordinals:
+            given = self._appended.pop(ordinal, None)
+            if given is None:
+                continue
+            self.ok += given.ok
+            self.failed += not given.ok
+            self.input_tokens += given.input_tokens
+            self.output_tokens += given.output_tokens
+
+    def mean(self) -> Rates:
+        """Rates since the first request of this process."""
+        seconds = time.monotonic() - self._first_sent if self._first_sent is not None else 0.0
+        if seconds <= 0:
+            return Rates()
+        rows = self.ok + self.failed - self.resumed
+        return Rates(rows=max(0, rows) / seconds, output_tokens=self.output_tokens / seconds)
+
+    def snapshot(self, engine: EngineStatistics | None) -> RunSnapshot:
+        """The run as it is now."""
+        now = time.monotonic()
+        done = self.ok + self.failed
+        self._window.add(now, done, self.output_tokens)
+        recent = self._window.rates(now)
+        waiting = self._waiting(engine, now)
+        pending = None if self.total is None else self.total - done - self.skipped
+        return RunSnapshot(
+            elapsed=now - self.started,
+            phase=RunPhase.WAITING if waiting and self.phase is RunPhase.RUNNING else self.phase,
+            total=self.total,
+            rows_read=self.rows_read,
+            ok=self.ok,
+            failed=self.failed,
+            skipped=self.skipped,
+            resumed=self.resumed,
+            in_flight=engine.limiter.in_flight if engine else 0,
+            limit=engine.limiter.limit if engine else None,
+            limit_reason=engine.limiter.reason if engine else None,
+            tokens=TokenCount(input_tokens=self.input_tokens, output_tokens=self.output_tokens),
+            run_tokens=self.run_tokens,
+            recent=recent,
+            mean=self.mean(),
+            retries=engine.retries if engine else {},
+            eta=estimate_eta(pending, recent, waiting=waiting is not None),
+            waiting=waiting,
+            drain_left=None if self.drain_until is None else max(0.0, self.drain_until - now),
+        )
+
+    @property
+    def run_tokens(self) -> TokenCount:
+        """What all rows cost, those of earlier processes included."""
+        return TokenCount(
+            input_tokens=self.earlier.input_tokens + self.input_tokens,
+            output_tokens=self.earlier.output_tokens + self.output_tokens,
+        )
+
+    def _waiting(self, engine: EngineStatistics | None, now: float) -> Waiting | None:
+        """What the endpoint makes us wait for, and for how long it has."""
+        text = engine.waiting_for if engine is not None else None
+        if text is None:
+            self._waiting_since = None
+            return None
+        if self._waiting_since is None or self._waiting_since[0] != text:
+            self._waiting_since = (text, now)
+        remaining = engine.pause_left if engine is not None else None
+        return Waiting(text, now - self._waiting_since[1], remaining)

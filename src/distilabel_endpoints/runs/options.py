@@ -1,0 +1,62 @@
+"""What a run is: the options a user gives, and the fingerprint that a resume must match."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from distilabel_endpoints.errors import ConfigurationError, ParameterError
+
+__all__ = ["BadRowPolicy", "RunOptions"]
+
+BadRowPolicy = Literal["fail", "skip", "stop"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How rows become conversations, and what is asked of the model for each.
+
+    Raises, when made:
+        InputError: a count is not an integer >= 1, or there is no such policy.
+    """
+
+    num_generations: int = 1
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Generation parameters, over the LLM's `generation_kwargs`."""
+    input_column: str | None = None
+    """Default: `messages`, else `prompt`, else `instruction`."""
+    system: str | None = None
+    """A system message for rows of text."""
+    template: str | None = None
+    """A Jinja template over the columns, which makes the user's message."""
+    limit: int | None = None
+    """Only the first so many rows."""
+    on_bad_row: BadRowPolicy = "fail"
+    """A row that cannot be sent: file it as failed, leave it out, or stop before the start."""
+    column_prefix: str = ""
+    """Before the names of the columns that are added."""
+
+    def __post_init__(self) -> None:
+        _check_count("num_generations", self.num_generations)
+        if self.limit is not None:
+            _check_count("limit", self.limit)
+        if self.on_bad_row not in get_args(BadRowPolicy):
+            raise ConfigurationError(
+                f"on_bad_row must be fail, skip or stop; got {self.on_bad_row!r}."
+            )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the answers, as JSON values. `limit` may grow between sessions."""
+        return {
+            "num_generations": self.num_generations,
+            "input_column": self.input_column,
+            "system": self.system,
+            "template": self.template,
+            "on_bad_row": self.on_bad_row,
+        }
+
+
+def _check_count(name: str, value: object) -> None:
+    if type(value) is not int or value < 1:
+        raise ParameterError(f"{name!r} must be an integer >= 1; got {value!r}.")

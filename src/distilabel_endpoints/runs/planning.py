@@ -1,0 +1,79 @@
+"""Rows to plans: the conversation, the row's own parameters, the columns of the output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from distilabel_endpoints._clients.parameters import check_parameters
+from distilabel_endpoints._engine.generations import RowPlan
+from distilabel_endpoints.llms.base import AsyncLLM, Planner
+from distilabel_endpoints.rows import Conversations, ConversationSpec, OutputColumns, Row
+from distilabel_endpoints.runs.options import RunOptions
+
+__all__ = ["RowPlanner"]
+
+_MOST_PLANNERS: Final = 256
+
+
+class RowPlanner:
+    """What each row asks for.
+
+    Raises, when made:
+        ConfigurationError: no column holds a conversation, or the template is wrong.
+        ParameterError: a parameter cannot be sent.
+    """
+
+    def __init__(self, llm: AsyncLLM, columns: Iterable[str], options: RunOptions) -> None:
+        self._llm = llm
+        self._options = options
+        self._columns = tuple(columns)
+        spec = ConversationSpec(
+            input_column=options.input_column, system=options.system, template=options.template
+        )
+        # An empty input has no columns to choose from, and no row to choose them for.
+        self._conversations: Conversations | None = spec.bind(columns) if self._columns else None
+        self._shared = self._planner({})
+        self._planners: dict[str, Planner] = {}
+
+    def _planner(self, own: Mapping[str, Any]) -> Planner:
+        checked = check_parameters({**self._options.parameters, **own})
+        return self._llm.planner(self._options.num_generations, checked)
+
+    def plan(self, row: Row) -> RowPlan:
+        """What `row` asks for.
+
+        Raises:
+            InputError: its conversation, parameters or structured output cannot be sent.
+        """
+        assert self._conversations is not None
+        prepared = self._conversations.prepare(row)
+        planner = self._shared
+        if prepared.parameters:
+            planner = self._planner_for(prepared.parameters)
+        if prepared.structured_output is None:
+            return planner(row.ordinal, prepared.messages)
+        return planner(row.ordinal, (prepared.messages, prepared.structured_output))
+
+    def _planner_for(self, own: Mapping[str, Any]) -> Planner:
+        """Rows with the same parameters of their own share what is made of them."""
+        key = json.dumps(own, sort_keys=True, default=str)
+        planner = self._planners.get(key)
+        if planner is None:
+            if len(self._planners) >= _MOST_PLANNERS:
+                self._planners.clear()
+            planner = self._planners[key] = self._planner(own)
+        return planner
+
+    def output_columns(self) -> OutputColumns:
+        """The columns that this run adds."""
+        given = self._options.parameters
+        asked = self._llm.fingerprint(given).get("parameters") or given
+        return OutputColumns(
+            model_name=self._llm.model_name,
+            num_generations=self._options.num_generations,
+            prefix=self._options.column_prefix,
+            tool_calls=bool(asked.get("tools")),
+            logprobs=bool(asked.get("logprobs")),
+        )

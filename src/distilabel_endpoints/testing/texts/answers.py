@@ -1,0 +1,86 @@
+"""The texts: deterministic by request, with lengths drawn from it, cut by `stop` and `max_tokens`.
+
+A token is a word with the white space before it. Text comes from the endpoint's `reply` function,
+from the constraint that the flavor enforces, or from a vocabulary of 256 made-up words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from hashlib import shake_128
+from itertools import product
+
+from distilabel_endpoints.testing.asked import Asked
+from distilabel_endpoints.testing.settings import Settings
+from distilabel_endpoints.testing.texts.grammars import Constraint, satisfy
+
+__all__ = ["Text", "count_tokens", "logprob", "write"]
+
+_STARTS = "ba de fi go hu ka le mi no pu ra se ti vo wu ze"
+_ENDS = "bel dan far gim kor lum mas nel pir ron sat tev vin wox yar zed"
+_WORDS = tuple(a + b for a, b in product(_STARTS.split(" "), _ENDS.split(" ")))
+_TOKEN = re.compile(r"\s*\S+|\s+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One answer as text and tokens."""
+
+    text: str
+    tokens: tuple[str, ...]
+    _: KW_ONLY
+    length: bool = False
+    """Cut by `max_tokens`."""
+    stop: str | None = None
+    """The stop sequence that ended it."""
+    seed: int = 0
+    """Draws whatever else is random about it."""
+
+
+def count_tokens(text: str) -> int:
+    """Words of a prompt; at least one."""
+    return max(1, len(text.split()))
+
+
+def write(
+    asked: Asked,
+    settings: Settings,
+    *,
+    limit: int | None,
+    stop: Sequence[str] = (),
+    constraint: Constraint | None = None,
+    keep_stop: bool = False,
+    now: float = 0.0,
+) -> Text:
+    """The answer to `asked`. `keep_stop` leaves the stop sequence at its end, as TGI does.
+
+    Raises:
+        UnreadableGrammarError: the constraint is not one.
+    """
+    draw = shake_128(asked.key + asked.index.to_bytes(8, "big"))
+    seed = int.from_bytes(draw.digest(8), "big")
+    if settings.reply is not None:
+        tokens = tuple(_TOKEN.findall(settings.reply(asked)))
+    elif constraint is not None:
+        tokens = tuple(_TOKEN.findall(satisfy(constraint, seed)))
+    else:
+        length = settings.lengths.tokens((seed + 0.5) / 2**64, now)
+        needed = min(length, limit + 1) if limit is not None else length
+        words = [_WORDS[byte] for byte in draw.digest(8 + needed)[8:]]
+        tokens = (words[0], *(" " + word for word in words[1:]))
+    length = limit is not None and len(tokens) > limit
+    tokens = tokens[:limit]
+    text = "".join(tokens)
+    found = [(text.find(mark), mark) for mark in stop if mark and mark in text]
+    if not found:
+        return Text(text, tokens, length=length, seed=seed)
+    at, mark = min(found)
+    text = text[: at + len(mark) * keep_stop]
+    return Text(text, tuple(_TOKEN.findall(text)), stop=mark, seed=seed)
+
+
+def logprob(token: str, rank: int = 0) -> float:
+    """A log probability for a token that always is the same one."""
+    return -round(0.01 + (sum(token.encode(errors="replace")) % 97) / 100 + rank, 4)
