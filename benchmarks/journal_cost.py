@@ -33,9 +33,9 @@ from benchmarks.spent import Load, Spent, Stopwatch, answer, read_answer, read_l
 from benchmarks.tables import Bar, print_bars, print_table, size
 from benchmarks.turns import in_turns
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
-from distilabel_endpoints._engine.feed import iter_results
+from distilabel_endpoints._engine.bridge import iter_results
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
-from distilabel_endpoints._engine.journal import Journal
+from distilabel_endpoints._store.journal import Journal
 from distilabel_endpoints.llms.outputs import output_of
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.records import Result

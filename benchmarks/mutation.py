@@ -63,7 +63,7 @@ MODULES: Final[dict[str, Subject]] = {
         ),
     ),
     "limiter": Subject(
-        ("_engine/limiter.py", "_engine/search.py", "_engine/ramp.py"),
+        ("_limits/limiter.py", "_limits/search.py"),
         (
             "tests/engine/test_limiter.py",
             "tests/engine/test_limiter_edges.py",
@@ -74,7 +74,7 @@ MODULES: Final[dict[str, Subject]] = {
         without=("servers_nobody_tuned_for",),
     ),
     "journal": Subject(
-        ("_engine/journal/*.py",),
+        ("_store/journal/*.py",),
         (
             "tests/engine/test_journal.py",
             "tests/engine/test_journal_commit.py",

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.endpoint import served
 from benchmarks.tables import QUICK, Bar, print_bars, print_table
-from distilabel_endpoints._engine.journal import Journal, Pace, Reader
+from distilabel_endpoints._store.journal import Journal, Pace, Reader
 from distilabel_endpoints.rows.intake import hashed
 
 DEFAULT = "100,1000" if QUICK else "10000,1000000"

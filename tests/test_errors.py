@@ -14,7 +14,7 @@ import pytest
 
 from distilabel_endpoints import errors
 from distilabel_endpoints._clients.parameters import check_parameters
-from distilabel_endpoints._clients.targets import check_base_url
+from distilabel_endpoints._targets.urls import check_base_url
 from distilabel_endpoints.errors import (
     ConfigurationError,
     DistilabelError,

@@ -16,9 +16,9 @@ from distilabel_endpoints.progress import open_progress, safe_text
 from distilabel_endpoints.rows import RowSource, open_rows
 from distilabel_endpoints.run_state import RunEnding
 from distilabel_endpoints.runs import RunOptions, RunStatus
+from distilabel_endpoints.runs.kept_input import spool_stream
+from distilabel_endpoints.runs.local import Run
 from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
-from distilabel_endpoints.runs.runner import Run
-from distilabel_endpoints.runs.spool import spool_stream
 
 __all__ = ["GenerateSettings", "export", "generate", "show_status"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from command import arguments, environment, ids_of, rows_of, run, start, write_rows
 
-from distilabel_endpoints._engine.journal import Reader
+from distilabel_endpoints._store.journal import Reader
 from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]

@@ -7,7 +7,7 @@ import warnings
 import pytest
 from pydantic import SecretStr
 
-from distilabel_endpoints._clients.credentials import (
+from distilabel_endpoints._targets.credentials import (
     is_loopback,
     refuse_insecure_token,
     saved_token,

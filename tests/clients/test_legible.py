@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel_endpoints._clients.legible import Legible
+from distilabel_endpoints._clients.transport import Legible
 
 
 def fed(body: bytes, cuts: list[int]) -> tuple[bytes, bool]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from distilabel_endpoints._clients.error_text import redact
 from distilabel_endpoints._clients.failures import classify_status
-from distilabel_endpoints._clients.redaction import redact
 from distilabel_endpoints.records import FailureKind, Request
 
 CANARY = (

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from distilabel_endpoints._clients.redaction import hide
+from distilabel_endpoints._clients.error_text import hide
 from distilabel_endpoints._clients.transport import open_session
 from distilabel_endpoints.records import MESSAGE_LIMIT, Failure, Request
 from distilabel_endpoints.testing import Action, Fault, Respond, Rewrite, serve

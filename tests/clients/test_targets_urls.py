@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel_endpoints._clients.targets import Target, check_base_url, target_of_url
+from distilabel_endpoints._targets.urls import Target, check_base_url, target_of_url
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.records import Server
 

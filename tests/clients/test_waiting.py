@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from distilabel_endpoints._clients.waiting import ReadyWait
+from distilabel_endpoints._targets.waiting import ReadyWait
 from virtual import run_virtually
 
 

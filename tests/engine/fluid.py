@@ -18,7 +18,7 @@ from enum import Enum
 from heapq import heappop, heappush
 from typing import Any, Literal, Protocol, assert_never
 
-from distilabel_endpoints._engine.limiter import Permit
+from distilabel_endpoints._limits.limiter import Permit
 
 Curve = tuple[tuple[int, float], ...]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from journals import SPEC, hash_of, stored, varied
 
-from distilabel_endpoints._engine.journal import Journal, Pace, Repair
+from distilabel_endpoints._store.journal import Journal, Pace, Repair
 from distilabel_endpoints.errors import StorageError
 
 STORAGE_FAILED = 4

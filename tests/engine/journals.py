@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from distilabel_endpoints._engine.journal import Journal, Pace, Reader
+from distilabel_endpoints._store.journal import Journal, Pace, Reader
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
 SPEC = {"model_id": "some/model", "temperature": 0.5}

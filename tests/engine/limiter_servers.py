@@ -10,7 +10,7 @@ from typing import Any
 
 from fluid import Control, Outcome, Server, plateau, simulate
 
-from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings, Permit
+from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings, Permit
 
 SECONDS = 1500.0
 THIRD = SECONDS / 3

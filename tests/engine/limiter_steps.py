@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings, Permit
+from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings, Permit
 
 
 def make(**settings: float | None) -> Limiter:

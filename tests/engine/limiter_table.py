@@ -14,7 +14,7 @@ from typing import Any
 from fluid import plateau, simulate
 from limiter_servers import BEST, NAMES, NINE, efficiency, limiter, score
 
-from distilabel_endpoints._engine.limiter import LimiterSettings
+from distilabel_endpoints._limits.limiter import LimiterSettings
 
 SEEDS = range(3)
 

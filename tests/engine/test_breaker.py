@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distilabel_endpoints._engine.breaker import Breaker
+from distilabel_endpoints._limits.availability import Breaker
 
 
 def opened(now: float = 0.0) -> Breaker:

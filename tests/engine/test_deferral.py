@@ -7,7 +7,7 @@ from typing import Any
 
 from scripted_client import run_virtual
 
-from distilabel_endpoints._engine.deferral import Deferral
+from distilabel_endpoints._engine.retry_budget import Deferral
 
 
 class Waiting:

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from distilabel_endpoints._engine.goodput import Evidence
+from distilabel_endpoints._limits.search import Evidence
 
 
 def collect(rng: random.Random, n: int, load: int, pace: float, tokens: float = 256.0) -> Evidence:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from journals import BY_HAND, SPEC, failed, hash_of, ok, stored, write
 
-from distilabel_endpoints._engine.journal import (
+from distilabel_endpoints._store.journal import (
     Journal,
     Pace,
     Reader,
@@ -23,9 +23,9 @@ from distilabel_endpoints._engine.journal import (
     check_space,
     journal_path,
 )
-from distilabel_endpoints._engine.journal.header import FORMAT, Header
-from distilabel_endpoints._engine.journal.opening import _replace
-from distilabel_endpoints._engine.journal.record import Record, seal
+from distilabel_endpoints._store.journal.header import FORMAT, Header
+from distilabel_endpoints._store.journal.record import Record, seal
+from distilabel_endpoints._store.journal.recovery import _replace
 from distilabel_endpoints.errors import DamagedError, FingerprintError, StorageError
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
@@ -386,7 +386,7 @@ def test_run_from_a_folder(output: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     def version(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("distilabel_endpoints._engine.journal.header.version", version)
+    monkeypatch.setattr("distilabel_endpoints._store.journal.header.version", version)
     write(output, [])
     with Reader(output) as reader:
         assert reader.header.versions["distilabel-endpoints"] == "unknown"

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import pytest
 from journals import BY_HAND, hash_of, ok
 
-from distilabel_endpoints._engine.journal.commit import Committer, Pace
-from distilabel_endpoints._engine.journal.record import Record, seal
-from distilabel_endpoints._engine.journal.store import Note
+from distilabel_endpoints._store.journal.commit import Committer, Pace
+from distilabel_endpoints._store.journal.database import Note
+from distilabel_endpoints._store.journal.record import Record, seal
 from distilabel_endpoints.errors import StorageError
 
 FOR_EVER = 20.0

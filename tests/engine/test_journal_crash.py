@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from journals import BY_HAND, SPEC, hash_of, ok, stored
 
-from distilabel_endpoints._engine.journal import Journal, Record, journal_path
-from distilabel_endpoints._engine.journal.record import seal
-from distilabel_endpoints._engine.journal.store import Store
+from distilabel_endpoints._store.journal import Journal, Record, journal_path
+from distilabel_endpoints._store.journal.database import Store
+from distilabel_endpoints._store.journal.record import seal
 from distilabel_endpoints.errors import StorageError
 
 HERE = Path(__file__).parent
@@ -175,7 +175,7 @@ def test_taken_away_in_a_commit(tmp_path: Path) -> None:
 
 def test_locked_by_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that holds the database for too long ends the writer, not its data."""
-    monkeypatch.setattr("distilabel_endpoints._engine.journal.store._BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("distilabel_endpoints._store.journal.database._BUSY_SECONDS", 0.01)
     output = tmp_path / "out.jsonl"
     with Journal(output, SPEC, pace=BY_HAND) as first:
         for ordinal in range(9):

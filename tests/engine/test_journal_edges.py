@@ -21,7 +21,7 @@ from typing import NamedTuple
 import pytest
 from journals import BY_HAND, SPEC, failed, hash_of, ok, stored, write
 
-from distilabel_endpoints._engine.journal import (
+from distilabel_endpoints._store.journal import (
     Entry,
     Journal,
     Pace,
@@ -33,13 +33,13 @@ from distilabel_endpoints._engine.journal import (
     check_space,
     journal_path,
 )
-from distilabel_endpoints._engine.journal.commit import Committer
-from distilabel_endpoints._engine.journal.header import FORMAT, Header, refuse_other_spec
-from distilabel_endpoints._engine.journal.lock import hold, lock_path
-from distilabel_endpoints._engine.journal.opening import _replace
-from distilabel_endpoints._engine.journal.place import identity, storage_errors
-from distilabel_endpoints._engine.journal.record import Record, seal
-from distilabel_endpoints._engine.journal.store import Store, fill
+from distilabel_endpoints._store.journal.commit import Committer
+from distilabel_endpoints._store.journal.database import Store, fill
+from distilabel_endpoints._store.journal.header import FORMAT, Header, refuse_other_spec
+from distilabel_endpoints._store.journal.place import identity, storage_errors
+from distilabel_endpoints._store.journal.record import Record, seal
+from distilabel_endpoints._store.journal.recovery import _replace
+from distilabel_endpoints._store.lock import hold, lock_path
 from distilabel_endpoints.errors import DamagedError, FingerprintError, StorageError
 from distilabel_endpoints.records import Result, Usage
 
@@ -540,9 +540,7 @@ def test_a_header_of_a_newer_format_is_refused() -> None:
 def test_a_new_header_says_when_and_by_what(monkeypatch: pytest.MonkeyPatch) -> None:
     """In UTC to the second, with the versions of the package and of Python."""
     installed = {"distilabel-endpoints": "1.2.3"}
-    monkeypatch.setattr(
-        "distilabel_endpoints._engine.journal.header.version", installed.__getitem__
-    )
+    monkeypatch.setattr("distilabel_endpoints._store.journal.header.version", installed.__getitem__)
     header = Header.new({"a": (1, 2)})
     assert header.spec == {"a": [1, 2]}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", header.created)

@@ -18,14 +18,14 @@ from typing import IO
 import pytest
 from journals import BY_HAND, SPEC, hash_of, ok, stored
 
-from distilabel_endpoints._engine.journal import Journal, holder_of, journal_path
-from distilabel_endpoints._engine.journal.lock import Holder, hold
+from distilabel_endpoints._store.journal import Journal, holder_of, journal_path
+from distilabel_endpoints._store.lock import Holder, hold
 from distilabel_endpoints.errors import LockedError, StorageError
 
 HOLD = """
 import os, sys
 from pathlib import Path
-from distilabel_endpoints._engine.journal.lock import hold
+from distilabel_endpoints._store.lock import hold
 with hold(Path(sys.argv[1])):
     if "fork" in sys.argv and os.fork() == 0:
         os.read(0, 1)
@@ -65,7 +65,7 @@ def test_second_process_is_told_who(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     program = (
         "import sys; from pathlib import Path\n"
-        "from distilabel_endpoints._engine.journal import Journal\n"
+        "from distilabel_endpoints._store.journal import Journal\n"
         "from distilabel_endpoints.errors import LockedError\n"
         "try: Journal(Path(sys.argv[1]), {}, fresh=True)\n"
         "except LockedError as error: print(error)\n"
@@ -210,7 +210,7 @@ def test_who_may_not_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_system_without_boot_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system does not number its starts, the rest is said."""
-    monkeypatch.setattr("distilabel_endpoints._engine.journal.lock._BOOT_ID", tmp_path / "none")
+    monkeypatch.setattr("distilabel_endpoints._store.lock._BOOT_ID", tmp_path / "none")
     assert Holder.here().boot == ""
 
 

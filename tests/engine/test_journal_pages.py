@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from journals import SPEC, failed, ok, stored, write
 
-from distilabel_endpoints._engine.journal import Journal, Repair, journal_path
-from distilabel_endpoints._engine.journal.pages import Cell, cells
+from distilabel_endpoints._store.journal import Journal, Repair, journal_path
+from distilabel_endpoints._store.journal.pages import Cell, cells
 
 PAGE = 4096
 

@@ -7,8 +7,13 @@ import random
 import pytest
 from limiter_steps import make, take
 
-from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings, Permit
-from distilabel_endpoints._engine.permits import DEFAULT_START, DEFAULT_START_WITH_CEILING
+from distilabel_endpoints._limits.limiter import (
+    DEFAULT_START,
+    DEFAULT_START_WITH_CEILING,
+    Limiter,
+    LimiterSettings,
+    Permit,
+)
 from distilabel_endpoints.errors import ConfigurationError
 
 

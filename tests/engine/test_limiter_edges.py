@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 import pytest
 from limiter_steps import answer, fill, make, refuse, take
 
-from distilabel_endpoints._engine.limiter import Limiter, Permit
-from distilabel_endpoints._engine.ramp import LEAST, Ramp
-from distilabel_endpoints._engine.search import Phase, Search
+from distilabel_endpoints._limits.limiter import Limiter, Permit
+from distilabel_endpoints._limits.search import LEAST, Phase, Ramp, Search
 
 Round = tuple[int, float]
 """Completions, and the seconds they take."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from limiter_servers import best_goodput, limiter
 
-from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings, Permit
+from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings, Permit
 
 
 class LimiterMachine(RuleBasedStateMachine):

@@ -16,7 +16,7 @@ from fluid import Server, plateau, simulate
 from limiter_servers import BEST, GRID, NINE, SECONDS, Efficiency, efficiency, fixed, limiter, score
 from limiter_table import small_batch
 
-from distilabel_endpoints._engine.limiter import LimiterSettings
+from distilabel_endpoints._limits.limiter import LimiterSettings
 
 FIRST = {"A": 0.9, "B": 0.9, "C": 0.85, "D": 0.9, "E": 0.9, "F": 0.85, "G": 0.8, "H": 0.9, "I": 0.7}
 PROVE = [pytest.param(seed, marks=pytest.mark.prove) for seed in range(1, 6)]

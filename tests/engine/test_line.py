@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from scripted_client import pooled_scheduler_for, run_virtual, served
 
-from distilabel_endpoints._engine.flight import LeftError, Seat
-from distilabel_endpoints._engine.limiter import LimiterSettings
-from distilabel_endpoints._engine.line import Line
+from distilabel_endpoints._engine.in_flight import LeftError, Seat
 from distilabel_endpoints._engine.pool import Grant, Pool
+from distilabel_endpoints._engine.queue import Line
+from distilabel_endpoints._limits.limiter import LimiterSettings
 
 
 def full_pool() -> tuple[Pool, list[Grant]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distilabel_endpoints._engine.meter import Meter
+from distilabel_endpoints._limits.limiter import Meter
 
 
 def test_rates_are_those_of_the_last_seconds() -> None:

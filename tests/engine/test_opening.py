@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel_endpoints._engine.opening import AT_ONCE, Opening
+from distilabel_endpoints._limits.availability import AT_ONCE, Opening
 
 
 def test_a_few_at_once_the_rest_within_a_quarter_second() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from scripted_client import ScriptedClient, answer, failure, run_virtual, scheduler_for
 
-from distilabel_endpoints._engine.flight import Drain
+from distilabel_endpoints._engine.in_flight import Drain
 from distilabel_endpoints._engine.scheduler import Scheduler
 from distilabel_endpoints.errors import UnavailableError
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request

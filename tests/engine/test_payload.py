@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilabel_endpoints._engine.payload import decode, encode
+from distilabel_endpoints._store.journal.record import decode, encode
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))

@@ -15,8 +15,8 @@ from scripted_client import (
     served,
 )
 
-from distilabel_endpoints._engine.limiter import LimiterSettings
 from distilabel_endpoints._engine.scheduler import Scheduler
+from distilabel_endpoints._limits.limiter import LimiterSettings
 from distilabel_endpoints.errors import AccessError, AuthenticationError, RunError, UnavailableError
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 

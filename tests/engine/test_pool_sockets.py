@@ -11,10 +11,10 @@ from typing import get_args
 import pytest
 
 from distilabel_endpoints._clients.transport import open_session
-from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings
 from distilabel_endpoints._engine.pool import Member, Pool
 from distilabel_endpoints._engine.retry import Ledger, RetryPolicy, RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
+from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.records import Answer, Client, Failure, Request
 from distilabel_endpoints.testing import Latency, Limits, LoopEndpoint, serve
 from distilabel_endpoints.testing.settings import SettingsChanges

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distilabel_endpoints._engine.quotas import Quotas
+from distilabel_endpoints._limits.quotas import Quotas
 
 
 def run(quotas: Quotas, seconds: float, tokens: int = 0, start: float = 0.0) -> list[float]:

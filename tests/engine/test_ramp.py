@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from distilabel_endpoints._engine.ramp import Ramp
+from distilabel_endpoints._limits.search import Ramp
 
 Speed = Callable[[int], float]
 

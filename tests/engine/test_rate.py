@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel_endpoints._engine.rate import SAMPLE, Bucket, RateGate
+from distilabel_endpoints._limits.refusals import SAMPLE, Bucket, RateGate
 
 
 def spend(bucket: Bucket, need: float, until: float) -> list[float]:

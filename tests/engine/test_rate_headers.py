@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel_endpoints._engine.rate_headers import Quota, read_quotas
+from distilabel_endpoints._limits.quotas import Quota, read_quotas
 
 
 def test_openai_headers_are_a_bucket_for_each_unit() -> None:

@@ -10,8 +10,8 @@ import pytest
 from fluid import Control, Server, plateau, simulate
 from limiter_servers import NINE, limiter
 
-from distilabel_endpoints._engine.limiter import Limiter
-from distilabel_endpoints._engine.refusals import Cut, Lift, Refusals, Stage
+from distilabel_endpoints._limits.limiter import Limiter
+from distilabel_endpoints._limits.refusals import Cut, Lift, Refusals, Stage
 
 
 class Door:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from scripted_client import ScriptedClient, answer, failure, run_virtual, scheduler_for
 
-from distilabel_endpoints._engine.flight import Drain
+from distilabel_endpoints._engine.in_flight import Drain
 from distilabel_endpoints.errors import AuthenticationError, RunError, UnavailableError
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from distilabel_endpoints._engine.search import Phase, Search
+from distilabel_endpoints._limits.search import Phase, Search
 
 
 class Fed:

@@ -8,7 +8,7 @@ import random
 import pytest
 from scripted_client import ScriptedClient, answer, run_virtual, scheduler_for
 
-from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings
+from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.records import Answer, Failure, Request
 
 

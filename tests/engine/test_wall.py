@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distilabel_endpoints._engine.wall import Wall
+from distilabel_endpoints._limits.refusals import Wall
 
 
 def test_a_wall_met_again_at_the_same_height_is_tried_less_and_less_often() -> None:

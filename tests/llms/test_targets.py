@@ -200,7 +200,7 @@ def test_a_hub_that_is_none(fault: Respond, message: str, hub: SimulatedEndpoint
 
 def test_a_hub_that_hangs(hub: SimulatedEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its library would wait forever."""
-    monkeypatch.setattr("distilabel_endpoints._clients.hub_targets.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("distilabel_endpoints._targets.hub.ANSWER_SECONDS", 0.3)
     hub.add_faults(Fault(Hang(), path="*"))
     with pytest.raises(UnavailableError, match="Hugging Face cannot be reached: no answer in"):
         InferenceEndpointsLLM(model_id="org/open", api_key=GOOD).load()

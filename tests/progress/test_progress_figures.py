@@ -8,8 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel_endpoints.progress.figures import count, duration, rate, rows, share, short_count
-from distilabel_endpoints.progress.lines import cells, clip, line, plain, wrap
+from distilabel_endpoints.progress.formatting import (
+    cells,
+    clip,
+    count,
+    duration,
+    line,
+    plain,
+    rate,
+    rows,
+    share,
+    short_count,
+    wrap,
+)
 
 
 @pytest.mark.parametrize(

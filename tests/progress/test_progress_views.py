@@ -18,7 +18,7 @@ from run_states import COMMAND, FINISHED, RUNNING, SNAPSHOTS, SUMMARIES
 
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.progress.block import block
-from distilabel_endpoints.progress.lines import Line, Style, cells, plain
+from distilabel_endpoints.progress.formatting import Line, Style, cells, plain
 from distilabel_endpoints.progress.report import command_lines, report
 from distilabel_endpoints.records import FailureKind
 from distilabel_endpoints.run_state import FailureGroup, RunPhase, Waiting

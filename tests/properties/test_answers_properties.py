@@ -21,7 +21,7 @@ from distilabel_endpoints._clients.answers import (
     parse_text,
 )
 from distilabel_endpoints._clients.failures import UNREADABLE
-from distilabel_endpoints._engine.payload import decode, encode
+from distilabel_endpoints._store.journal.record import decode, encode
 from distilabel_endpoints.records import Answer, Result
 from fuzzing import examples
 

@@ -12,10 +12,10 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings
 from distilabel_endpoints._engine.pool import Pool
 from distilabel_endpoints._engine.retry import RetryPolicy, RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
+from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.errors import RunError
 from distilabel_endpoints.records import Answer, Client, Failure, FailureKind, Request
 from distilabel_endpoints.testing import (

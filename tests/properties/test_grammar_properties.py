@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from distilabel_endpoints.grammar import Grammar, check, parse_grammar
-from distilabel_endpoints.grammar.jsontext import read_json
 from distilabel_endpoints.grammar.pattern_reader import read_pattern
 from distilabel_endpoints.grammar.patterns import (
     PatternError,
@@ -19,6 +18,7 @@ from distilabel_endpoints.grammar.patterns import (
     choices_to_regex,
     matcher,
 )
+from distilabel_endpoints.grammar.strict_json import read_json
 
 NAMES = st.text("abcxyz-_ é", min_size=1, max_size=5)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from distilabel_endpoints._engine.journal import Journal, Pace, Reader, Repair, Standing
+from distilabel_endpoints._store.journal import Journal, Pace, Reader, Repair, Standing
 from distilabel_endpoints.errors import FingerprintError, LockedError
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings
 from distilabel_endpoints._engine.pool import Grant, Member, Pool
 from distilabel_endpoints._engine.retry import Ledger, RetryPolicy, RetrySettings
+from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.records import Answer, Completion, Failure, FailureKind, Request, Usage
 
 ANSWER = Answer(completions=(Completion(text="yes"),), usage=Usage(10, 90))

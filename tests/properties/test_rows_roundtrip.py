@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.records import Completion, Result
 from distilabel_endpoints.rows import BadRow, OutputColumns, Row, RowSource, open_rows, open_writer
-from distilabel_endpoints.rows.delimited import escape_formula, unescape_formula
-from distilabel_endpoints.rows.framing import Oversize, frame_array, frame_lines
+from distilabel_endpoints.rows.csv_rows import escape_formula, unescape_formula
+from distilabel_endpoints.rows.lines import Oversize, frame_array, frame_lines
 from fuzzing import examples
 
 OURS = OutputColumns("model", prefix="our_")

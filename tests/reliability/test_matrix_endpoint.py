@@ -16,7 +16,7 @@ from virtual_engine import Stage, open_stage
 
 import distilabel_endpoints
 from distilabel_endpoints import cli
-from distilabel_endpoints._engine.journal import Reader
+from distilabel_endpoints._store.journal import Reader
 from distilabel_endpoints.errors import RunError
 from distilabel_endpoints.llms.outputs import Output
 from distilabel_endpoints.progress import open_progress

@@ -97,5 +97,5 @@ def test_no_html_is_written() -> None:
         if any(sign in path.read_text(encoding="utf-8") for sign in made)
     ]
     # The simulated endpoint imitates gateways; the clients recognise what those send.
-    readers = ("testing/", "_clients/transport.py", "_clients/wording.py")
+    readers = ("testing/", "_clients/transport.py", "_clients/error_text.py")
     assert not [page for page in pages if not page.startswith(readers)]

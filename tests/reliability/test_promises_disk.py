@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from command import environment, ids_of, rows_of, run, write_rows
 
-from distilabel_endpoints._engine.journal import Reader
+from distilabel_endpoints._store.journal import Reader
 from distilabel_endpoints.errors import StorageError
 from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 

@@ -13,10 +13,10 @@ from typing import Any, get_args
 import pytest
 from scripted_client import ScriptedClient, answer, failure, run_virtual, scheduler_for
 
-from distilabel_endpoints._engine.limiter import Limiter, LimiterSettings
 from distilabel_endpoints._engine.pool import Pool
 from distilabel_endpoints._engine.retry import RetryPolicy, RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
+from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.errors import RunError
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 from distilabel_endpoints.testing import (

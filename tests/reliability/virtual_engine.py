@@ -21,7 +21,7 @@ from async_solipsism.selector import Selector
 
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints._clients import transport
-from distilabel_endpoints._engine import portal
+from distilabel_endpoints._engine import loop as portal
 from distilabel_endpoints.testing import LoopEndpoint, serve
 from distilabel_endpoints.testing.settings import SettingsChanges
 from virtual import TRUST, Library, VirtualConnector

@@ -16,7 +16,7 @@ from row_samples import bad, good, jsonl
 from distilabel_endpoints.errors import ConfigurationError, InputError, InstallationError
 from distilabel_endpoints.rows import BadReason, open_rows
 from distilabel_endpoints.rows.arrow import rows_per_batch
-from distilabel_endpoints.rows.hub import HubAddress, hub_address, open_hub
+from distilabel_endpoints.rows.datasets_rows import HubAddress, hub_address, open_hub
 from distilabel_endpoints.rows.intake import ReadOptions
 
 datasets.disable_progress_bars()

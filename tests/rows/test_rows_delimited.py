@@ -11,7 +11,7 @@ from row_samples import bad, good
 
 from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.rows import BadReason, open_rows
-from distilabel_endpoints.rows.delimited import escape_formula, unescape_formula
+from distilabel_endpoints.rows.csv_rows import escape_formula, unescape_formula
 
 
 def table(path: Path, content: bytes | str) -> Path:

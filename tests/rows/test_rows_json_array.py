@@ -11,7 +11,7 @@ from row_samples import Trickle, bad, good
 
 from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.rows import BadReason, open_rows
-from distilabel_endpoints.rows.framing import Oversize, frame_array
+from distilabel_endpoints.rows.lines import Oversize, frame_array
 
 TRICKY: list[Any] = [
     {"prompt": 'quote " comma , bracket ] brace } backslash \\'},

@@ -15,7 +15,7 @@ from row_samples import bad, good, jsonl
 
 from distilabel_endpoints.errors import InputError, StorageError
 from distilabel_endpoints.rows import BadReason, BadRow, Row, open_rows
-from distilabel_endpoints.rows.framing import Oversize, frame_lines
+from distilabel_endpoints.rows.lines import Oversize, frame_lines
 
 
 def lines_of(path: Path, content: bytes) -> Path:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from distilabel_endpoints.errors import ConfigurationError, ConversationError, InputError
-from distilabel_endpoints.rows import sandbox
+from distilabel_endpoints.rows import template as sandbox
 from distilabel_endpoints.rows.metering import MAX_SIZE, extent, product_size
-from distilabel_endpoints.rows.sandbox import PromptTemplate
+from distilabel_endpoints.rows.template import PromptTemplate
 
 ROW: dict[str, Any] = {
     "name": "Ann",

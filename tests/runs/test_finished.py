@@ -14,7 +14,7 @@ import distilabel_endpoints
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.run_state import RunSummary
-from distilabel_endpoints.runs import runner
+from distilabel_endpoints.runs import local as runner
 from distilabel_endpoints.runs import scan as scanning
 from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 

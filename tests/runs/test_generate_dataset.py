@@ -117,7 +117,7 @@ def test_rows_that_come_once_are_not_replaced_under_a_writer(
     llm: InferenceEndpointsLLM, tmp_path: Path
 ) -> None:
     """While another writes this output, its kept rows stay as they are."""
-    from distilabel_endpoints._engine.journal import Journal
+    from distilabel_endpoints._store.journal import Journal
 
     output = tmp_path / "out.jsonl"
     kept = tmp_path / "out.jsonl.input.jsonl"

@@ -14,7 +14,7 @@ import yarl
 from canaries import PROMPT, TOKEN
 
 from distilabel_endpoints import InferenceEndpointsLLM
-from distilabel_endpoints._clients.targets import target_of_url
+from distilabel_endpoints._targets.urls import target_of_url
 from distilabel_endpoints.errors import RunError
 from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 

@@ -15,7 +15,6 @@ from pydantic import BaseModel, Field
 
 from distilabel_endpoints.testing import Asked, Lengths, Settings
 from distilabel_endpoints.testing.asked import content_text, request_key
-from distilabel_endpoints.testing.texts.answers import Text, count_tokens, logprob, write
 from distilabel_endpoints.testing.texts.gbnf import gbnf_sample
 from distilabel_endpoints.testing.texts.grammars import (
     Choice,
@@ -27,6 +26,7 @@ from distilabel_endpoints.testing.texts.grammars import (
     satisfy,
 )
 from distilabel_endpoints.testing.texts.regexes import regex_sample
+from distilabel_endpoints.testing.texts.replies import Text, count_tokens, logprob, write
 from distilabel_endpoints.testing.texts.schemas import schema_instance
 
 SETTINGS = Settings()

@@ -1,18 +1,10 @@
-"""Adapters from the client libraries to the `Client` protocol of `distilabel_endpoints.records`.
+"""One attempt over the wire: the client libraries behind `distilabel_endpoints.records.Client`.
 
-    transport.py   the one httpx2 client both libraries send through: token, caps, what happened
-    failures.py    the one table that classifies what happened
-    wording.py     what the body of an error says
-    redaction.py   no token and no prompt in what a server said
-    answers.py     bodies and streams -> completions
-    parameters.py  generation parameters -> each client's keyword arguments
-    bounds.py      what a parameter's value may be
-    hub.py         huggingface_hub.AsyncInferenceClient
-    openai.py      openai.AsyncOpenAI
-    credentials.py which token goes where
-    targets.py     which URL            probe.py  which server, which model
-    hub_targets.py the models and endpoints that the Hub knows
-    opening.py     from what a user names to an open client
+- `hub`, `openai`: `huggingface_hub.AsyncInferenceClient` and `openai.AsyncOpenAI` as clients.
+- `transport`: the one HTTP client both send through: token, caps, what happened.
+- `answers`, `fields`, `logprobs`, `clocks`: bodies and streams to completions, in bounded time.
+- `failures`, `error_text`: what a failed exchange means; the server's words, without secrets.
+- `parameters`: generation parameters to each route's keyword arguments.
 
 Each third-party library has its one door here; nothing above imports one.
 """

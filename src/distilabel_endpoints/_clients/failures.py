@@ -20,8 +20,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from distilabel_endpoints._clients import wording
-from distilabel_endpoints._clients.redaction import hide, redact
+from distilabel_endpoints._clients import error_text as wording
+from distilabel_endpoints._clients.error_text import hide, redact
 from distilabel_endpoints._clients.transport import Exchange, WireFault
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 

@@ -8,10 +8,16 @@ Rules
 - What happened on the wire is written to the caller's `Exchange`, which is what gets classified:
   the libraries' own exceptions differ, the wire does not.
 - The pool has no limit of its own: how many requests are in flight is the limiter's decision.
+
+A body as valid UTF-8, whatever pieces it comes in.
+
+Some servers cut a character in two, or send one in another encoding. Client libraries then raise,
+or replace in silence, each in its own way; here it is replaced once, and known.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 import socket
 import ssl
@@ -30,17 +36,36 @@ import httpx2
 from httpx_aiohttp.httpx2 import AiohttpTransport
 from pydantic import SecretStr
 
-from distilabel_endpoints._clients.legible import Legible
 from distilabel_endpoints.config import CONNECT_TIMEOUT, KEEPALIVE_SECONDS, MAX_RESPONSE_BYTES
 
 __all__ = [
     "PLACEHOLDER",
     "Connector",
     "Exchange",
+    "Legible",
     "WireFault",
     "current_exchange",
     "open_session",
 ]
+
+
+class Legible:
+    """Feed it a body's pieces; what comes out is UTF-8."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self.repaired = False
+        """Whether U+FFFD stands where the body was no UTF-8."""
+
+    def feed(self, piece: bytes, *, last: bool = False) -> bytes:
+        """What can be handed on after this piece; half a character is kept for the next."""
+        try:
+            return self._decoder.decode(piece, last).encode()
+        except UnicodeDecodeError:
+            self.repaired = True
+            self._decoder.errors = "replace"
+            return self._decoder.decode(piece, last).encode()
+
 
 PLACEHOLDER = "hf_set-when-sent"
 """What the client libraries hold in the place of a token."""

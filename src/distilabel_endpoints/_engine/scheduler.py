@@ -19,8 +19,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from distilabel_endpoints._engine.deferral import Deferral
-from distilabel_endpoints._engine.flight import (
+from distilabel_endpoints._engine.in_flight import (
     Drain,
     Flight,
     LeftError,
@@ -28,10 +27,11 @@ from distilabel_endpoints._engine.flight import (
     current_seat,
     take_seat,
 )
-from distilabel_endpoints._engine.limiter import LimiterStatistics
-from distilabel_endpoints._engine.line import TICK, Line
 from distilabel_endpoints._engine.pool import Grant, Member, Pool
+from distilabel_endpoints._engine.queue import TICK, Line
 from distilabel_endpoints._engine.retry import Defer, GiveUp, Retry, Stop, Tries
+from distilabel_endpoints._engine.retry_budget import Deferral
+from distilabel_endpoints._limits.limiter import LimiterStatistics
 from distilabel_endpoints.errors import RunError, run_error
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Final, assert_never
 
-from distilabel_endpoints.grammar.jsontext import compact, read_json
 from distilabel_endpoints.grammar.pattern_reader import read_pattern
 from distilabel_endpoints.grammar.patterns import matcher
 from distilabel_endpoints.grammar.schemas import property_names, validator
+from distilabel_endpoints.grammar.strict_json import compact, read_json
 from distilabel_endpoints.grammar.values import Grammar, GrammarFormat
 
 __all__ = ["check"]

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from distilabel_endpoints.errors import SchemaError
-from distilabel_endpoints.grammar.jsontext import compact, read_json
 from distilabel_endpoints.grammar.patterns import PatternError, matcher
+from distilabel_endpoints.grammar.strict_json import compact, read_json
 
 __all__ = ["is_closed", "property_names", "read_schema", "sendable", "title", "validator"]
 

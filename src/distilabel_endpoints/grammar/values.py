@@ -18,10 +18,10 @@ from enum import StrEnum
 from typing import Any, Final, assert_never
 
 from distilabel_endpoints.errors import SchemaError
-from distilabel_endpoints.grammar.jsontext import compact
 from distilabel_endpoints.grammar.pattern_reader import read_pattern
 from distilabel_endpoints.grammar.patterns import PatternError
 from distilabel_endpoints.grammar.schemas import WHERE, read_schema
+from distilabel_endpoints.grammar.strict_json import compact
 
 __all__ = ["Grammar", "GrammarFormat", "parse_grammar"]
 

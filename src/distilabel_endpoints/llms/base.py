@@ -22,9 +22,9 @@ from anyio import to_thread
 from pydantic import PrivateAttr
 
 from distilabel_endpoints._clients.parameters import check_parameters
-from distilabel_endpoints._engine.feed import aiter_results, iter_results
+from distilabel_endpoints._engine.bridge import aiter_results, iter_results
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
-from distilabel_endpoints._engine.portal import Lease
+from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._engine.scheduler import EngineStatistics, Scheduler, each
 from distilabel_endpoints.errors import ParameterError, RunError
 from distilabel_endpoints.llms.outputs import Output, output_of

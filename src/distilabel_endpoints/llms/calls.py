@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -23,10 +23,10 @@ from distilabel_endpoints.errors import (
     ParameterError,
 )
 from distilabel_endpoints.grammar import Grammar, check, constrain, parse_grammar
-from distilabel_endpoints.llms.base import Input
+from distilabel_endpoints.llms.base import Input, Planner
 from distilabel_endpoints.records import Conversation, Request, Route, Server
 
-__all__ = ["LONG_ANSWER", "Call", "growth"]
+__all__ = ["LONG_ANSWER", "Call", "growth", "plan_in_dialects"]
 
 LONG_ANSWER: Final = 2048
 """With `stream="auto"`, answers that may be longer than this many tokens are read as a stream:
@@ -187,3 +187,22 @@ def _merged(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, An
     if body and added:
         merged["extra_body"] = {**body, **added}
     return merged
+
+
+def plan_in_dialects(calls: Sequence[Call]) -> Planner:
+    """One row's plan with the options of every dialect, from one call for each."""
+    first, *others = calls
+    if not others:
+        return first.plan
+
+    def plan(index: int, given: Input) -> RowPlan:
+        made, *same = (call.plan(index, given) for call in (first, *others))
+        options = tuple(one.request.options for one in same)
+        longer = tuple(one.longer.options for one in same if one.longer)
+        return replace(
+            made,
+            request=replace(made.request, dialects=options),
+            longer=made.longer and replace(made.longer, dialects=longer),
+        )
+
+    return plan

@@ -25,28 +25,27 @@ from pydantic import (
     model_validator,
 )
 
-from distilabel_endpoints._clients.credentials import refuse_insecure_token
-from distilabel_endpoints._clients.naming import Naming
 from distilabel_endpoints._clients.parameters import check_parameters
-from distilabel_endpoints._clients.targets import check_base_url
-from distilabel_endpoints._engine.limiter import LimiterSettings
 from distilabel_endpoints._engine.retry import RetrySettings
-from distilabel_endpoints.chat_templates import ChatRenderer, load_renderer
-from distilabel_endpoints.config import ATTEMPT_TIMEOUT, MAX_PAUSE, WAIT_READY
-from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.grammar import parse_grammar
-from distilabel_endpoints.llms.base import AsyncLLM, Planner
-from distilabel_endpoints.llms.calls import Call, growth
-from distilabel_endpoints.llms.description import Description, describe_endpoints
-from distilabel_endpoints.llms.endpoints import (
+from distilabel_endpoints._limits.limiter import LimiterSettings
+from distilabel_endpoints._targets.credentials import refuse_insecure_token
+from distilabel_endpoints._targets.description import Description, describe_endpoints
+from distilabel_endpoints._targets.endpoints import (
     Endpoint,
     check_distinct,
     dialects,
     find_endpoints,
     identity_of,
     open_lease,
-    plan_in_dialects,
 )
+from distilabel_endpoints._targets.settings import Naming
+from distilabel_endpoints._targets.urls import check_base_url
+from distilabel_endpoints.chat_templates import ChatRenderer, load_renderer
+from distilabel_endpoints.config import ATTEMPT_TIMEOUT, MAX_PAUSE, WAIT_READY
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.grammar import parse_grammar
+from distilabel_endpoints.llms.base import AsyncLLM, Planner
+from distilabel_endpoints.llms.calls import Call, growth, plan_in_dialects
 
 __all__ = ["InferenceEndpointsLLM"]
 

@@ -19,8 +19,8 @@ from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.records import Failure, FailureKind, Result
 from distilabel_endpoints.rows import ConversationSpec, OutputColumns, Place, Row
 from distilabel_endpoints.rows.columns import ColumnKind, OutputColumn
-from distilabel_endpoints.rows.hub import datasets_package
-from distilabel_endpoints.rows.jsontext import json_text
+from distilabel_endpoints.rows.datasets_rows import datasets_package
+from distilabel_endpoints.rows.json_text import json_text
 from distilabel_endpoints.rows.prompts import PreparedRow, without_nulls
 
 if TYPE_CHECKING:

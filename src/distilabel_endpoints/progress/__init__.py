@@ -6,8 +6,8 @@ imports rich before a live display is opened, and no display can stop or slow a 
 a write takes.
 """
 
-from distilabel_endpoints.progress.opening import ProgressMode, open_progress
-from distilabel_endpoints.progress.safety import safe_text
+from distilabel_endpoints.progress.displays import ProgressMode, open_progress
+from distilabel_endpoints.progress.formatting import safe_text
 from distilabel_endpoints.progress.sinks import Progress
 
 __all__ = ["Progress", "ProgressMode", "open_progress", "safe_text"]

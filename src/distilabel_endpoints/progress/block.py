@@ -9,9 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from distilabel_endpoints.progress.figures import count, duration, rate, share, short_count
-from distilabel_endpoints.progress.lines import Line, Span, Style, cells, clip, line
-from distilabel_endpoints.progress.safety import safe_text
+from distilabel_endpoints.progress.formatting import (
+    Line,
+    Span,
+    Style,
+    cells,
+    clip,
+    count,
+    duration,
+    line,
+    rate,
+    safe_text,
+    share,
+    short_count,
+)
 from distilabel_endpoints.run_state import RunPhase, RunSnapshot, TokenCount, Waiting
 
 __all__ = ["block", "eta_text", "in_flight_text", "retries_text", "state_text"]

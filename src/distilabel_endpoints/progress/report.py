@@ -10,9 +10,21 @@ import shlex
 from collections.abc import Iterator
 from typing import Final, assert_never
 
-from distilabel_endpoints.progress.figures import count, duration, rate, rows, share, short_count
-from distilabel_endpoints.progress.lines import Line, Span, Style, cells, line, wrap
-from distilabel_endpoints.progress.safety import safe_text
+from distilabel_endpoints.progress.formatting import (
+    Line,
+    Span,
+    Style,
+    cells,
+    count,
+    duration,
+    line,
+    rate,
+    rows,
+    safe_text,
+    share,
+    short_count,
+    wrap,
+)
 from distilabel_endpoints.run_state import FailureGroup, RunEnding, RunSummary, TokenCount
 
 __all__ = ["command_lines", "report"]

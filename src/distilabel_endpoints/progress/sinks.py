@@ -22,11 +22,17 @@ from distilabel_endpoints.progress.events import (
     message_event,
     progress_event,
 )
-from distilabel_endpoints.progress.figures import count, rate, share
-from distilabel_endpoints.progress.lines import Line, clip, plain
+from distilabel_endpoints.progress.formatting import (
+    Line,
+    clip,
+    count,
+    plain,
+    rate,
+    safe_text,
+    share,
+)
 from distilabel_endpoints.progress.outlet import Outlet
 from distilabel_endpoints.progress.report import report
-from distilabel_endpoints.progress.safety import safe_text
 from distilabel_endpoints.run_state import RunPhase, RunSnapshot, RunSummary
 
 __all__ = [

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import IO, TYPE_CHECKING, ClassVar, Final, cast
 
 from distilabel_endpoints.progress.block import block
-from distilabel_endpoints.progress.lines import Line, Style
+from distilabel_endpoints.progress.formatting import Line, Style, safe_text
 from distilabel_endpoints.progress.outlet import Outlet
 from distilabel_endpoints.progress.report import report
-from distilabel_endpoints.progress.safety import safe_text
 from distilabel_endpoints.progress.sinks import Sink
 from distilabel_endpoints.run_state import RunPhase, RunSnapshot, RunSummary
 

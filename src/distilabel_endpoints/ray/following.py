@@ -21,7 +21,7 @@ from distilabel_endpoints.run_state import (
     TokenCount,
     Waiting,
 )
-from distilabel_endpoints.runs.meter import Meter
+from distilabel_endpoints.runs.tally import Meter
 
 __all__ = ["Following"]
 

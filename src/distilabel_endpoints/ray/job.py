@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from distilabel_endpoints._engine.journal.lock import hold
+from distilabel_endpoints._store.lock import hold
 from distilabel_endpoints.errors import (
     ConfigurationError,
     DistilabelError,

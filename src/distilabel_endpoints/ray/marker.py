@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from distilabel_endpoints._engine.journal.header import Header, refuse_other_spec
+from distilabel_endpoints._store.journal.header import Header, refuse_other_spec
 from distilabel_endpoints.errors import (
     ConfigurationError,
     DamagedError,

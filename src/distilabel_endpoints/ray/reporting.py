@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from distilabel_endpoints._engine.portal import Lease
+from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._engine.scheduler import EngineStatistics
 from distilabel_endpoints.ray.coordinator import Counts
 from distilabel_endpoints.ray.package import ray_package

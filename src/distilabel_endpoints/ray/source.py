@@ -20,8 +20,8 @@ from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.rows import BadRow, Row, RowSource, open_rows
 from distilabel_endpoints.rows.arrow import pyarrow
-from distilabel_endpoints.rows.gathering import TableLayout, given_table, learn_layout
 from distilabel_endpoints.rows.model import BadReason, Place, Skip
+from distilabel_endpoints.rows.tables import TableLayout, given_table, learn_layout
 
 __all__ = [
     "PROBLEM",

@@ -21,7 +21,7 @@ from typing import Any
 from anyio import to_thread
 
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
-from distilabel_endpoints._engine.portal import Lease
+from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints.errors import DistilabelError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.ray.credentials import Parcel
@@ -30,8 +30,8 @@ from distilabel_endpoints.ray.source import PROBLEM, ROW_ID, ordinal_of, told_pr
 from distilabel_endpoints.records import Failure, FailureKind, Result
 from distilabel_endpoints.rows import BadRow, OutputColumns, Place, Row
 from distilabel_endpoints.rows.arrow import arrow_rows, pyarrow
-from distilabel_endpoints.rows.gathering import added_fields, added_values
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
+from distilabel_endpoints.rows.tables import added_fields, added_values
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import RowPlanner
 from distilabel_endpoints.runs.scan import bad_result, checked

@@ -15,9 +15,9 @@ from distilabel_endpoints.rows.model import (
     Row,
     RowSource,
 )
-from distilabel_endpoints.rows.opening import open_rows
 from distilabel_endpoints.rows.output import check_output, open_writer
 from distilabel_endpoints.rows.prompts import Conversations, ConversationSpec, PreparedRow
+from distilabel_endpoints.rows.sources import open_rows
 from distilabel_endpoints.rows.tables import to_dataset
 from distilabel_endpoints.rows.writers import ResultWriter
 

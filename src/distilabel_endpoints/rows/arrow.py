@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from distilabel_endpoints.errors import InputError, InstallationError
-from distilabel_endpoints.rows.decode import BadInputError, quoted
 from distilabel_endpoints.rows.intake import Intake, hashed
+from distilabel_endpoints.rows.json_text import BadInputError, quoted
 from distilabel_endpoints.rows.model import ArrowCells, BadReason, BadRow, Place, Row
 
 __all__ = [

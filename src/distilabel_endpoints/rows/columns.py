@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.records import Completion, Result, Usage
-from distilabel_endpoints.rows.decode import quoted
+from distilabel_endpoints.rows.json_text import quoted
 
 __all__ = ["WARNING", "ColumnKind", "OutputColumn", "OutputColumns"]
 

@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, Literal, cast
 from distilabel_endpoints.errors import ConfigurationError, InputError
 from distilabel_endpoints.rows.arrow import parquet_count, parquet_rows, parquet_schema, unified
 from distilabel_endpoints.rows.compression import COMPRESSIONS, open_input, reading
-from distilabel_endpoints.rows.decode import BadInputError, columns_of
-from distilabel_endpoints.rows.delimited import read_csv
-from distilabel_endpoints.rows.framing import BLANK, BOM, Oversize, frame_array, frame_lines
+from distilabel_endpoints.rows.csv_rows import read_csv
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
+from distilabel_endpoints.rows.json_text import BadInputError, columns_of
+from distilabel_endpoints.rows.lines import BLANK, BOM, Oversize, frame_array, frame_lines
 from distilabel_endpoints.rows.model import BadRow, FileIdentity, Row, RowSource, Skip
 
 __all__ = ["FileSource", "InputFile", "find_files"]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from distilabel_endpoints.rows.decode import BadInputError, canonical, columns_of, quoted
-from distilabel_endpoints.rows.framing import Frame, Oversize
+from distilabel_endpoints.rows.json_text import BadInputError, canonical, columns_of, quoted
+from distilabel_endpoints.rows.lines import Frame, Oversize
 from distilabel_endpoints.rows.model import (
     MAX_ROW_BYTES,
     ArrowCells,

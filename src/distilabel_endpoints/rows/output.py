@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from distilabel_endpoints._store.atomic import check_target, writing
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows.arrow import pyarrow
 from distilabel_endpoints.rows.columns import OutputColumns
 from distilabel_endpoints.rows.compression import COMPRESSIONS, compressing
 from distilabel_endpoints.rows.model import Row, RowSource
 from distilabel_endpoints.rows.tables import TableWriter, learn_layout
-from distilabel_endpoints.rows.target import check_target, writing
 from distilabel_endpoints.rows.writers import CsvWriter, JsonlWriter, ResultWriter
 
 __all__ = ["check_output", "column_names", "open_writer"]

@@ -15,7 +15,7 @@ from typing import Any
 from distilabel_endpoints.conversations import validate_messages
 from distilabel_endpoints.errors import ConfigurationError, ConversationError
 from distilabel_endpoints.records import Conversation
-from distilabel_endpoints.rows.decode import quoted
+from distilabel_endpoints.rows.json_text import quoted
 from distilabel_endpoints.rows.model import ArrowCells, Row
 
 __all__ = ["ConversationSpec", "Conversations", "PreparedRow", "without_nulls"]
@@ -114,7 +114,7 @@ class Conversations:
 
 
 def _template(text: str) -> Callable[[Row], str]:
-    from distilabel_endpoints.rows.sandbox import PromptTemplate
+    from distilabel_endpoints.rows.template import PromptTemplate
 
     template = PromptTemplate(text)
     return lambda row: template.render(row.columns)

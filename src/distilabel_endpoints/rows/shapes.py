@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from distilabel_endpoints.rows.arrow import pyarrow
-from distilabel_endpoints.rows.decode import json_value
+from distilabel_endpoints.rows.json_text import json_value
 
 __all__ = ["Shape"]
 

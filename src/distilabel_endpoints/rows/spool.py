@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from distilabel_endpoints.errors import StorageError
-from distilabel_endpoints.rows.framing import frame_lines
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
+from distilabel_endpoints.rows.lines import frame_lines
 from distilabel_endpoints.rows.model import BadRow, Row, RowSource, Skip
 
 __all__ = ["SpooledSource"]

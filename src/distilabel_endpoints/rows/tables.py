@@ -2,32 +2,161 @@
 
 Row groups are cut by a fixed number of rows and of bytes, both counted from the rows alone; with
 that, and a fixed pyarrow version, the same rows and results make the same bytes.
+
+Rows and results as Arrow tables: the input's columns with their types, and ours.
+
+Rows that came from Arrow are copied cell by cell in Arrow, so nothing Python cannot hold is lost.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, assert_never
 
 from distilabel_endpoints.errors import ConfigurationError, InputError
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows.arrow import pyarrow
-from distilabel_endpoints.rows.columns import OutputColumns
-from distilabel_endpoints.rows.gathering import (
-    TableLayout,
-    added_fields,
-    added_values,
-    given_table,
-    learn_layout,
-)
-from distilabel_endpoints.rows.hub import datasets_package
-from distilabel_endpoints.rows.model import ArrowCells, BadRow, Row
+from distilabel_endpoints.rows.columns import ColumnKind, OutputColumn, OutputColumns
+from distilabel_endpoints.rows.datasets_rows import datasets_package
+from distilabel_endpoints.rows.json_text import json_text, quoted, valid_text
+from distilabel_endpoints.rows.model import ArrowCells, BadRow, Row, RowSource
+from distilabel_endpoints.rows.shapes import Shape
 from distilabel_endpoints.rows.writers import ResultWriter
 
-__all__ = ["TableLayout", "TableWriter", "learn_layout", "to_dataset"]
+__all__ = [
+    "TableLayout",
+    "TableWriter",
+    "added_fields",
+    "added_values",
+    "given_table",
+    "learn_layout",
+    "to_dataset",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TableLayout:
+    """The Arrow schema of the input's columns, and how Python values fit it."""
+
+    schema: Any
+    shapes: dict[str, Shape] | None = None
+    """What was learnt of each column; `None` where the source has a schema of its own."""
+    _: KW_ONLY
+    notes: tuple[str, ...] = ()
+
+
+def learn_layout(source: RowSource) -> TableLayout:
+    """The layout of a source's columns: its own schema, or one learnt by reading every row."""
+    if source.schema is not None:
+        return TableLayout(source.schema)
+    pa = pyarrow("Parquet output")
+    shapes: dict[str, Shape] = {}
+    for row in source:
+        if isinstance(row, Row):
+            for name, value in row.columns.items():
+                if name not in shapes:
+                    shapes[name] = Shape()
+                shapes[name].observe(value)
+    schema = pa.schema([(name, shape.arrow_type()) for name, shape in shapes.items()])
+    notes = [note for name, shape in shapes.items() for note in shape.notes(name)]
+    return TableLayout(schema, shapes, notes=tuple(notes))
+
+
+def given_table(layout: TableLayout, rows: Sequence[Row | BadRow]) -> Any:
+    """The input's columns of `rows` as a `pyarrow.Table` with the layout's schema.
+
+    Raises:
+        InputError: A value does not fit its column's type.
+    """
+    pa = pyarrow("Parquet output")
+    return pa.Table.from_batches(list(_batches(layout, rows)), schema=layout.schema)
+
+
+def _batches(layout: TableLayout, rows: Sequence[Row | BadRow]) -> Iterator[Any]:
+    """The input's columns of `rows`: runs of cells as they are, the rest from Python."""
+
+    def run_of(numbered: tuple[int, Row | BadRow]) -> tuple[int, int] | None:
+        """What neighbours share whose cells stand side by side in one batch."""
+        index, row = numbered
+        if layout.shapes is not None or not isinstance(row.original, ArrowCells):
+            return None
+        return id(row.original.batch), row.original.position - index
+
+    for whole, run in groupby(enumerate(rows), key=run_of):
+        members = [row for _, row in run]
+        cells = members[0].original
+        if whole is not None and isinstance(cells, ArrowCells):
+            yield cells.batch.slice(cells.position, len(members))
+        else:
+            yield _from_python(layout, members)
+
+
+def _from_python(layout: TableLayout, rows: Sequence[Row | BadRow]) -> Any:
+    pa = pyarrow("Parquet output")
+    given: list[Mapping[str, Any]] = [row.columns if isinstance(row, Row) else {} for row in rows]
+    arrays = []
+    for field in layout.schema:
+        values = [columns.get(field.name) for columns in given]
+        try:
+            if layout.shapes is not None:
+                values = layout.shapes[field.name].encode_all(values)
+            arrays.append(pa.array(values, type=field.type))
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            span = f"rows {rows[0].ordinal} to {rows[-1].ordinal}"
+            raise InputError(
+                f"column {quoted([field.name])} of {span} does not fit {field.type}: "
+                "did the input change since it was looked through?"
+            ) from error
+    return pa.RecordBatch.from_arrays(arrays, schema=layout.schema)
+
+
+def added_fields(columns: OutputColumns) -> list[Any]:
+    """Our columns as `pyarrow` fields, in order."""
+    pa = pyarrow("Parquet output")
+    fields = []
+    for column in columns:
+        single = pa.int64() if column.kind is ColumnKind.COUNT else pa.string()
+        fields.append(pa.field(column.name, pa.list_(single) if column.many else single))
+    return fields
+
+
+def added_values(columns: OutputColumns, values: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Our columns as Arrow arrays, in order.
+
+    Args:
+        columns: which there are.
+        values: what `OutputColumns.values` gave for each row.
+    """
+    pa = pyarrow("Parquet output")
+    return [
+        pa.array([_cell(column, row[column.name]) for row in values], type=field.type)
+        for column, field in zip(columns, added_fields(columns), strict=True)
+    ]
+
+
+def _cell(column: OutputColumn, value: Any) -> Any:
+    match column.kind:
+        case ColumnKind.COUNT:
+            return value
+        case ColumnKind.TEXT:
+            convert: Callable[[Any], str] = valid_text
+        case ColumnKind.JSON:
+            convert = _stored_json
+        case kind:
+            assert_never(kind)
+    if column.many and value is not None:
+        return [None if entry is None else convert(entry) for entry in value]
+    return None if value is None else convert(value)
+
+
+def _stored_json(value: Any) -> str:
+    return valid_text(json_text(value))
+
 
 _GROUP_ROWS = 8192
 _GROUP_BYTES = 16 * 1024 * 1024

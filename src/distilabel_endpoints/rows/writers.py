@@ -19,9 +19,8 @@ from typing import Any
 from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows.columns import OutputColumns
-from distilabel_endpoints.rows.decode import json_value
-from distilabel_endpoints.rows.delimited import escape_formula
-from distilabel_endpoints.rows.jsontext import json_line, json_text, valid_text
+from distilabel_endpoints.rows.csv_rows import escape_formula
+from distilabel_endpoints.rows.json_text import json_line, json_text, json_value, valid_text
 from distilabel_endpoints.rows.model import BadRow, Row
 
 __all__ = ["CsvWriter", "JsonlWriter", "ResultWriter"]

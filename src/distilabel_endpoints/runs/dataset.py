@@ -13,10 +13,10 @@ from distilabel_endpoints.llms.base import AsyncLLM, GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
 from distilabel_endpoints.rows import RowSource, open_rows, to_dataset
 from distilabel_endpoints.run_state import RunEnding, RunSummary
+from distilabel_endpoints.runs.kept_input import spool_rows
+from distilabel_endpoints.runs.local import Run
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
 from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
-from distilabel_endpoints.runs.runner import Run
-from distilabel_endpoints.runs.spool import spool_rows
 
 __all__ = ["FinishedRun", "generate_dataset"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from distilabel_endpoints._engine.journal import Reader, Record
+from distilabel_endpoints._store.journal import Reader, Record
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import BadRow, OutputColumns, Row, RowSource, open_writer
 

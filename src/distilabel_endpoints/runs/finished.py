@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from distilabel_endpoints._engine.journal import Reader
+from distilabel_endpoints._store.journal import Reader
 from distilabel_endpoints.errors import StorageError
 from distilabel_endpoints.rows import FileIdentity, OutputColumns, RowSource
 from distilabel_endpoints.runs.options import RunOptions

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import yaml
 
-from distilabel_endpoints._clients.uploading import check_repository, upload_dataset
 from distilabel_endpoints.llms.base import AsyncLLM
 from distilabel_endpoints.rows.compression import COMPRESSIONS
 from distilabel_endpoints.run_state import RunSummary
 from distilabel_endpoints.runs.options import RunOptions
+from distilabel_endpoints.runs.uploading import check_repository, upload_dataset
 
 __all__ = ["About", "about_run", "check_repository", "dataset_card", "push_output"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from distilabel_endpoints._engine.journal import Replay, Standing
+from distilabel_endpoints._store.journal import Replay, Standing
 from distilabel_endpoints.errors import FingerprintError, InputError
 from distilabel_endpoints.records import Failure, FailureKind, Result
 from distilabel_endpoints.rows import BadReason, BadRow, OutputColumns, Row, RowSource

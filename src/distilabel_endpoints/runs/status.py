@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilabel_endpoints._engine.journal import Reader, holder_of, journal_path
+from distilabel_endpoints._store.journal import Reader, holder_of, journal_path
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows import OutputColumns, open_rows
 from distilabel_endpoints.run_state import FailureGroup, FailureTally, TokenCount
 from distilabel_endpoints.runs.export import Exported, export
-from distilabel_endpoints.runs.spool import spool_path
+from distilabel_endpoints.runs.kept_input import spool_path
 
 __all__ = ["RunStatus", "export_run", "read_status"]
 

@@ -28,6 +28,7 @@ from distilabel_endpoints.testing.faults import (
     Reset,
     Respond,
     Revoke,
+    Script,
     SpendCredits,
     Throttle,
 )
@@ -38,7 +39,6 @@ from distilabel_endpoints.testing.mischief import flood, respond, throttle
 from distilabel_endpoints.testing.routes.control import ControlPlane
 from distilabel_endpoints.testing.routes.hub import Hub
 from distilabel_endpoints.testing.routes.tables import CONTROL, HUB, ROUTER, UNKNOWN, data_routes
-from distilabel_endpoints.testing.script import Script
 from distilabel_endpoints.testing.service import Service
 from distilabel_endpoints.testing.settings import Deployment, Settings
 from distilabel_endpoints.testing.wire import Generated, Outcome, Reply, encode

@@ -16,13 +16,13 @@ from distilabel_endpoints.testing.routes.checks import (
     check_types,
 )
 from distilabel_endpoints.testing.routes.streams import chat_events, completion_events
-from distilabel_endpoints.testing.texts.answers import Text, count_tokens, logprob, write
 from distilabel_endpoints.testing.texts.grammars import (
     Constraint,
     JsonSchema,
     UnreadableGrammarError,
     chat_constraint,
 )
+from distilabel_endpoints.testing.texts.replies import Text, count_tokens, logprob, write
 from distilabel_endpoints.testing.wire import Generated
 
 __all__ = ["CREATED", "chat", "completions"]

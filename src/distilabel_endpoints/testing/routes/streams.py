@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from distilabel_endpoints.testing.texts.answers import Text
+from distilabel_endpoints.testing.texts.replies import Text
 
 __all__ = ["chat_events", "completion_events"]
 

@@ -9,8 +9,8 @@ from typing import Any
 from distilabel_endpoints.testing.asked import Asked, request_key
 from distilabel_endpoints.testing.exchange import Exchange
 from distilabel_endpoints.testing.routes.checks import TGI_TYPES, check_types
-from distilabel_endpoints.testing.texts.answers import Text, count_tokens, logprob, write
 from distilabel_endpoints.testing.texts.grammars import UnreadableGrammarError, tgi_constraint
+from distilabel_endpoints.testing.texts.replies import Text, count_tokens, logprob, write
 from distilabel_endpoints.testing.wire import Generated
 
 __all__ = ["generate", "generate_stream", "root"]

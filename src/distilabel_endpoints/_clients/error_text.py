@@ -1,0 +1,262 @@
+"""What the body of an error says: in words, as a status, or as a web page.
+
+Whatever the body is, reading it takes bounded time and never raises. What a body repeats of the
+request (`input`, `ctx`) is not read; `redact` takes out what stands in the words themselves.
+
+Takes what must not be kept out of a server's words: tokens, and the prompt it sends back.
+
+A server echoes a request in many ways: whole or shortened, as JSON, as Python's repr, escaped once
+more inside another string. So both sides are brought to one plain form, and every longer run of
+characters that a message shares with a prompt is cut out of it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import quote, quote_plus
+
+from distilabel_endpoints.records import Request
+
+__all__ = ["error_in", "hide", "is_page", "load", "page_title", "redact", "words_in", "words_of"]
+
+_PARSED: Final = 1_000_000
+"""Bytes up to which a body is read as JSON; an error that is longer repeats the request."""
+_SHOWN: Final = 16_384
+"""Bytes of any other body that are read."""
+_DEEPEST: Final = 8
+_KEYS: Final = (
+    "error", "message", "msg", "title", "detail", "details", "reason", "error_description",
+    "errors", "error_type", "type", "code",
+)  # fmt: skip
+_STATUS_KEYS: Final = ("code", "status", "status_code", "http_status_code")
+_TAG: Final = re.compile(r"<[^<>]*>")
+_UNSEEN: Final = re.compile(r"<(?:script|style)\b", re.IGNORECASE)
+_SEEN_AGAIN: Final = re.compile(r"</(?:script|style)\b", re.IGNORECASE)
+_STATUS: Final = re.compile(r"[45][0-9][0-9]")
+
+
+def load(body: bytes) -> Any:
+    """The JSON value of a body; `None` where it is none, or too long for an error."""
+    if len(body) > _PARSED:
+        return None
+    try:
+        return json.loads(body.decode("utf-8-sig", errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def words_in(body: bytes) -> str:
+    """What a body says: the strings of JSON that are meant to be read, or its visible text."""
+    loaded = load(body)
+    if loaded is not None:
+        return words_of(loaded)
+    text = _text(body)
+    return _visible(text) if text.lstrip().startswith("<") else text.strip()
+
+
+def words_of(value: Any) -> str:
+    """Every telling string of an error, once; what it repeats of the request is left out."""
+    found = dict.fromkeys(filter(None, _strings(value, 0)))
+    return ": ".join(found)[:_SHOWN]
+
+
+def _strings(value: Any, depth: int) -> Iterator[str]:
+    match value:
+        case str():
+            yield value.strip()
+        case dict() if depth < _DEEPEST:
+            for key in _KEYS:
+                yield from _strings(value.get(key), depth + 1)
+        case list() if depth < _DEEPEST:
+            for item in value[:5]:
+                yield from _strings(item, depth + 1)
+
+
+def error_in(loaded: Any) -> tuple[int | None, str]:
+    """The status and the words of a JSON value that is an error object."""
+    if not isinstance(loaded, dict) or not (loaded.get("error") or loaded.get("object") == "error"):
+        return None, ""
+    inner = loaded["error"] if isinstance(loaded.get("error"), dict) else loaded
+    for value in map(inner.get, _STATUS_KEYS):
+        if isinstance(value, int | str) and _STATUS.fullmatch(str(value)):
+            return int(value), words_of(loaded)
+    return None, words_of(loaded)
+
+
+def is_page(body: bytes, content_type: str) -> bool:
+    """Is this a web page, by its first tag or by what the server calls it?"""
+    if _after_prolog(_text(body)).lower().startswith(("<!doctype html", "<html")):
+        return True
+    is_html = content_type.strip().lower().startswith(("text/html", "application/xhtml"))
+    return is_html and load(body) is None
+
+
+def _after_prolog(text: str) -> str:
+    """A page without what may stand before its first tag."""
+    text = text.lstrip()
+    while text.startswith(("<?", "<!--")):
+        text = text.partition("-->" if text.startswith("<!--") else "?>")[2].lstrip()
+    return text
+
+
+def page_title(body: bytes) -> str:
+    """A web page's title, or `untitled`."""
+    text = _text(body)
+    start = text.lower().find("<title")
+    if start < 0:
+        return "untitled"
+    title = text[start:].partition(">")[2].partition("<")[0]
+    return " ".join(html.unescape(title).split())[:200] or "untitled"
+
+
+def _text(body: bytes) -> str:
+    return body[:_SHOWN].decode("utf-8-sig", errors="replace")
+
+
+def _visible(page: str) -> str:
+    """The text of a page, without tags, scripts and styles."""
+    shown, *hidden = _UNSEEN.split(page)
+    for part in hidden:
+        end = _SEEN_AGAIN.search(part)
+        shown += part[end.start() :] if end else ""
+    return " ".join(html.unescape(_TAG.sub(" ", shown)).split())
+
+
+_READ: Final = 16_384
+"""Characters of a server's words that are looked at; a failure keeps 2,048."""
+_EDGE: Final = 65_536
+"""Characters of each end of a long prompt that an echo is looked for in."""
+_SHORTEST: Final = 8
+"""A prompt with fewer characters is not worth hiding, and hiding it would garble the message."""
+_RUN: Final = 20
+"""Shared characters that are taken for an echo: fewer are shared by chance."""
+_STEP: Final = _RUN // 2
+"""Whatever its place, a run of `_RUN` holds a whole block of this size at a multiple of it."""
+
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([nrtbfv0])|([\"'\\/`]))")
+_UNPRINTABLE: Final = re.compile(
+    r"[\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]+"
+)
+_SECRET: Final = re.compile(
+    r"hf_[A-Za-z0-9_\-]{4,}"
+    r"|\bapi_org_[A-Za-z0-9]{4,}"
+    r"|(?<![A-Za-z])sk-[A-Za-z0-9_\-*.]{6,}"
+    r"|\beyJ[\w\-]{8,}\.[\w\-]{8,}(?:\.[\w\-]*)?"
+)
+_NAMED_SECRET: Final = re.compile(
+    r"(\b(?:bearer|basic)\s+(?!(?:tokens?|auth\w*|scheme|realm)(?:[\s.,]|$)))"
+    r"[^\s\"',;)}\[\]]{4,}"
+    r"|(\b(?:api[-_ ]?keys?|tokens?|authorization|secret|password)\b(?:\s+provided|\s+received)?"
+    r"[\"']?\s*[:=]\s*[\"']?(?:bearer\s+|basic\s+)?)(?!\d+\b|bearer\b|basic\b)[^\s\"',;)}\[\]]{6,}",
+    re.IGNORECASE,
+)
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """`text` without these exact strings, as they are or quoted for a URL."""
+    for secret in secrets:
+        for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
+            text = text.replace(form, "[secret]")
+    return text
+
+
+def redact(text: str, request: Request | None) -> str:
+    """`text` in one printable line, without tokens and without what it repeats of the prompt."""
+    text = _plain(text[:_READ])
+    for prompt in _prompts(request) if len(text) >= _SHORTEST else ():
+        text = _without_echo(text, prompt)
+    text = _SECRET.sub("[secret]", text)
+    return _NAMED_SECRET.sub(lambda found: f"{found[1] or found[2]}[secret]", text)
+
+
+def _plain(text: str) -> str:
+    """One line, with escapes undone for as long as there are any (at most four levels)."""
+    for _ in range(4):
+        undone = html.unescape(_ESCAPE.sub(_unescaped, text))
+        if undone == text:
+            break
+        text = undone
+    # Two halves of a character join, a lone half is replaced.
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _UNPRINTABLE.sub(" ", text).strip()
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    code, control, quoted = found[1] or found[2], found[3], found[4]
+    if code:
+        return chr(int(code, 16))
+    return " " if control else quoted
+
+
+def _without_echo(text: str, prompt: str) -> str:
+    if len(prompt) < _SHORTEST:
+        return text
+    if len(prompt) < _RUN:
+        return text.replace(prompt, "[prompt]")
+    kept, end = [], 0
+    for start, stop in _echoes(text, prompt):
+        echo = text[start:stop]
+        kept += [text[end:start], echo.replace(echo.strip(), "[prompt]")]
+        end = stop
+    return "".join([*kept, text[end:]])
+
+
+def _echoes(text: str, prompt: str) -> Iterator[tuple[int, int]]:
+    """Where `text` shares at least `_RUN` characters with `prompt`, from left to right."""
+    least, at = 0, 0
+    while at + _STEP <= len(text):
+        start, stop = _longest_shared(text, at, prompt, least)
+        if stop - start >= _RUN:
+            yield start, stop
+            least = stop
+        at = max(at + _STEP, least)
+
+
+def _longest_shared(text: str, at: int, prompt: str, least: int) -> tuple[int, int]:
+    """The longest run around the block at `at`, among the first places it has in the prompt."""
+    best, found = (at, at), -1
+    for _ in range(8):
+        found = prompt.find(text[at : at + _STEP], found + 1)
+        if found < 0:
+            break
+        start = at - _shared(text[least:at][::-1], prompt[max(0, found - at) : found][::-1])
+        stop = at + _shared(text[at:], prompt[found : found + len(text) - at])
+        best = max(best, (start, stop), key=lambda run: run[1] - run[0])
+    return best
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _prompts(request: Request | None) -> Iterator[str]:
+    """All text of a request, longest first, in the plain form."""
+    if request is None:
+        return
+    texts = [*_texts(request.prompt), *_texts(request.messages)]
+    edges = [edge for text in texts for edge in _edges(text)]
+    yield from sorted(set(map(_plain, edges)), key=len, reverse=True)
+
+
+def _edges(text: str) -> Iterable[str]:
+    return (text,) if len(text) <= 2 * _EDGE else (text[:_EDGE], text[-_EDGE:])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string of a conversation: contents, parts, names, tool calls."""
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for name, item in value.items():
+                if name not in {"role", "type"}:
+                    yield from _texts(item)
+        case list() | tuple():
+            for item in value:
+                yield from _texts(item)

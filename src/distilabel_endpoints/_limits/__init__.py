@@ -1,0 +1,6 @@
+"""How many requests at once, and how many a minute: pure, and told the time.
+
+- `limiter`: the permits, their settings and their statistics; what the scheduler asks.
+- `search`: finds the limit by goodput. `refusals`: what a 429 means.
+- `quotas`: rates that the user or the server sets. `availability`: while nothing answers.
+"""

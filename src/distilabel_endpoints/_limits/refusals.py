@@ -1,0 +1,391 @@
+"""What refusals (429) mean: too many at once, too many per second, or nothing to do with us.
+
+Each explanation is tried in turn, and the next refusals judge it.
+1. Too many at once. Pause until the refusals of this burst are in; what the server then has in
+   flight is what it keeps: the wall. The limit goes a little below it. A wall that is refused at
+   another height each time is none; nor is one that is suddenly met at half the height. From here
+   on sends keep a distance, until the wall has been met again at the same height: a server that
+   admits them one by one refuses all but one of a crowd, which would look like a wall at one. Nor
+   is it a wall where one is refused that is alone.
+2. Too many per second. Count what is accepted, and send a little less. That ends refusals which
+   a rate limit causes, and also those of a wall. What was accepted for a while stays accepted: a
+   refusal after the rate has grown says nothing about less.
+3. Neither. As large a share is refused as before, also at a rate that had been accepted: pacing
+   does not help, so it goes, and refusals no longer count as long as their share stays.
+A round in which nothing is accepted doubles the pause. Pure: clock readings are arguments.
+
+Where the server refused, and how much longer to believe it.
+
+A wall met again at the same height is believed twice as long before it is tried; one that gives
+way is pushed further and further, every few seconds. Pure: clock readings are arguments.
+
+How many a second: a token bucket, and the gate whose rate is learned from refusals.
+
+Rules
+- A need larger than the bucket is met by a full bucket, which then goes into debt: nothing waits
+  for ever, and the rate holds on average.
+- Pure: clock readings (seconds, monotonic) are arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["SAMPLE", "Bucket", "Cut", "Lift", "RateGate", "Refusals", "Stage", "Wall"]
+
+SAMPLE = 20
+"""Requests that make a share worth comparing."""
+
+_SLACK = 1e-6
+_SOON = 1e-3
+_SLOWEST = 0.05
+_CATCH_UP = 0.005
+_GROWTH_SECONDS = 150.0
+_MOST_GROWTH = 4.0
+
+
+class Bucket:
+    """`rate` units a second, at most `capacity` of them saved up."""
+
+    __slots__ = ("_at", "_level", "capacity", "rate")
+
+    def __init__(
+        self, rate: float, capacity: float, now: float, level: float | None = None
+    ) -> None:
+        self.rate = rate
+        self.capacity = capacity
+        self._level = capacity if level is None else level
+        self._at = now
+
+    def _refill(self, now: float) -> float:
+        elapsed = now - self._at
+        if elapsed > 0.0:
+            self._at = now
+            self._level = min(self.capacity, self._level + elapsed * self.rate)
+        return self._level
+
+    def ready(self, now: float, need: float) -> bool:
+        """Whether `need` units may be taken at once."""
+        return self._refill(now) >= min(need, self.capacity) - _SLACK
+
+    def take(self, need: float) -> None:
+        """Take units, also more than there are; a negative need gives back."""
+        self._level = min(self.capacity, self._level - need)
+
+    def when(self, now: float, need: float) -> float:
+        """When `ready` will be true; infinite if never at this rate."""
+        if self.ready(now, need):
+            return now
+        if self.rate <= 0.0:
+            return math.inf
+        missing = min(need, self.capacity) - self._level
+        return now + max(missing / self.rate, _SOON)
+
+
+class RateGate:
+    """Sends per second that the server was seen to accept.
+
+    `rate` at first, then, once tried, quadratically more with the time that passes without a
+    refusal. A gate that has grown fourfold limits nothing and is dropped. One goes after the other,
+    as some servers admit no two at once; who comes late catches up by a few milliseconds.
+    """
+
+    __slots__ = ("_bucket", "_grown_at", "_quiet_since", "base")
+
+    def __init__(self, now: float, rate: float) -> None:
+        self.base = max(rate, _SLOWEST)
+        self._bucket = Bucket(self.base, 1.0 + _CATCH_UP * self.base, now, level=0.0)
+        self._quiet_since = self._grown_at = now
+
+    @property
+    def rate(self) -> float:
+        """Sends per second, as of now."""
+        return self._bucket.rate
+
+    @property
+    def grown(self) -> bool:
+        """The rate is above the one it began with."""
+        return self._bucket.rate > 1.02 * self.base
+
+    def ready(self, now: float) -> bool:
+        """Whether one may be sent."""
+        return self._bucket.ready(now, 1.0)
+
+    def when(self, now: float) -> float:
+        """When the next one may be sent."""
+        return self._bucket.when(now, 1.0)
+
+    def sent(self, now: float, sends: int) -> bool:
+        """Count a send, the `sends`-th since the last refusal. False: drop the gate."""
+        bucket = self._bucket
+        bucket.take(1.0)
+        if now - self._grown_at < 1.0:
+            return True
+        self._grown_at = now
+        if sends < SAMPLE:
+            self._quiet_since = now
+        growth = 1.0 + ((now - self._quiet_since) / _GROWTH_SECONDS) ** 2
+        bucket.rate = self.base * growth
+        bucket.capacity = 1.0 + _CATCH_UP * bucket.rate
+        return growth <= _MOST_GROWTH
+
+
+_WAIT, _LONGEST_WAIT = 5.0, 300.0
+_FIRST_STEP, _LARGEST_STEP = 0.05, 1.0
+_TOLERANCE = 0.1
+
+
+class Wall:
+    """The most that may be in flight, as far as is known."""
+
+    __slots__ = ("_step", "_wait", "due", "height", "kept")
+
+    def __init__(self) -> None:
+        self.height: float | None = None
+        """None: no wall is known."""
+        self.kept = 0
+        """What the server had in flight when it last refused."""
+        self.due = math.inf
+        """When to push."""
+        self._wait = _WAIT
+        self._step = _FIRST_STEP
+
+    def hit(self, now: float, kept: int) -> bool:
+        """Refused, with `kept` in flight. True where that is as high as the last time."""
+        expected = abs(kept - self.kept) <= math.ceil(_TOLERANCE * self.kept - 0.5)
+        self._wait = min(2.0 * self._wait, _LONGEST_WAIT) if expected else _WAIT
+        self._step = _FIRST_STEP
+        self.kept = max(kept, 1)
+        self.height = float(self.kept)
+        self.due = now + self._wait
+        return expected
+
+    def push(self, now: float, most: int) -> int:
+        """Believe in a somewhat higher wall, or at `most` in none; how high one may go."""
+        height = self.height or 1.0
+        self.height = max(height * (1.0 + self._step), height + 1.0)
+        self._step = min(2.0 * self._step, _LARGEST_STEP)
+        self.due = now + _WAIT
+        if self.height >= most:
+            self.fall()
+            return most
+        return int(self.height)
+
+    def fall(self) -> None:
+        """There is no wall."""
+        self.height = None
+        self.kept = 0
+        self.due = math.inf
+
+
+_CUT_FIRST, _CUT_AGAIN = 0.97, 0.85
+_STRIKES = 3
+_BELOW, _FALLEN = 0.75, 0.5
+_LONG_CLEAN = 10
+_SETTLE_LEAST, _SETTLE_MOST = 0.02, 0.5
+_LONGEST_PAUSE = 15.0
+_FEW = 0.03
+_SAME_SHARE = 0.5
+_NEARLY_ALL = 0.97
+_MARGIN = 0.97
+_RUNS = 3
+_WATCHED = 100
+_WORSE = 0.4
+
+
+class Stage(StrEnum):
+    """Which explanation is being tried."""
+
+    CLEAR = "clear"
+    CONCURRENCY = "too many at once"
+    RATE = "measuring the rate"
+    GATED = "paced"
+    RANDOM = "refusals at random"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Go down to `limit`."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lift:
+    """The limit was not the cause: take up the search where it was interrupted, at `limit`."""
+
+    limit: int
+
+
+class Refusals:
+    """Counts what is sent and refused, and says what to do about it."""
+
+    def __init__(self) -> None:
+        self.stage = Stage.CLEAR
+        self.gate: RateGate | None = None
+        self.wall = Wall()
+        self.settle_at: float | None = None
+        """While set, nothing is sent: the refusals of a burst are awaited."""
+        self.delay = 0.05
+        """Smoothed seconds from sending to a refusal."""
+        self.fruitless = 0
+        """Rounds in a row in which nothing was accepted."""
+        self._limit_before = 1
+        self._answered = 0
+        self._load = self._lowest = self._burst = 0
+        self._strikes = 0
+        self._met_again = False
+        self._share = 0.0
+        self._paced_sends = self._paced_refused = self._unprovoked = 0
+        self._sends = self._refused = self._accepted = self._sends_at_last = 0
+        self._since = -math.inf
+
+    @property
+    def evenly(self) -> bool:
+        """Whether sends keep a distance, as refusals are being explained."""
+        stage = self.stage
+        return stage is Stage.RATE or (stage is Stage.CONCURRENCY and not self._met_again)
+
+    def sent(self, now: float) -> None:
+        """One was sent."""
+        self._sends += 1
+        gate = self.gate
+        if gate is not None and not gate.sent(now, self._sends):
+            self.gate = None
+            self.stage = Stage.CLEAR
+
+    def answered(self) -> None:
+        """One was answered: while settling, the server had kept it until now."""
+        self._answered += 1
+
+    def refused(self, now: float, *, sent_at: float, load: int, limit: int, current: bool) -> bool:
+        """One was refused. True: pause until `settle_at`, then ask `settled`.
+
+        Args:
+            now: when.
+            sent_at: when it was sent.
+            load: how many were in flight then.
+            limit: the limit as it is.
+            current: it was sent after the last cut.
+        """
+        self.delay += 0.2 * (now - sent_at - self.delay)
+        recent = sent_at >= self._since
+        self._refused += recent
+        self._burst += 1
+        self._lowest = min(self._lowest, load)
+        if self.stage is Stage.RANDOM:
+            self._watch(now)
+            return False
+        if self.settle_at is not None or not (current and recent):
+            return False
+        self._load = load
+        self._explain(now, limit)
+        settle = min(max(1.5 * self.delay, _SETTLE_LEAST), _SETTLE_MOST)
+        self.settle_at = now + min(settle * 2.0 ** min(self.fruitless, 20), _LONGEST_PAUSE)
+        self._answered = 0
+        self._burst = 1
+        self._lowest = load
+        return True
+
+    def _explain(self, now: float, limit: int) -> None:
+        """A refusal after a long clean time is a story of its own."""
+        clean = self._sends - self._sends_at_last - 1
+        self._sends_at_last = self._sends
+        scale = max(SAMPLE, limit)
+        if clean >= scale:
+            self.fruitless = 0
+        if self.stage is Stage.GATED:
+            return
+        if self.stage is Stage.CLEAR or clean >= _LONG_CLEAN * scale:
+            self.stage = Stage.CONCURRENCY
+            self._limit_before = limit
+            self._strikes = -1
+            self._restart(now)
+
+    def settled(self, now: float, in_flight: int) -> Cut | Lift | None:
+        """The pause is over, and all refusals of the burst are in."""
+        self.settle_at = None
+        accepted = self._sends - self._refused
+        if accepted > self._accepted:
+            self.fruitless = 0
+        else:
+            self.fruitless += 1
+        self._accepted = accepted
+        if self.stage is Stage.CONCURRENCY:
+            return self._cut(now, in_flight + self._answered)
+        if self.stage is Stage.RATE:
+            return self._measure_rate(now)
+        if self.stage is Stage.GATED:
+            return self._test_gate(now)
+        return None
+
+    def _cut(self, now: float, kept: int) -> Cut | None:
+        above, fallen = self._load > self.wall.kept, kept < _FALLEN * self.wall.kept
+        as_expected = self.wall.hit(now, kept)
+        self._strikes = 0 if as_expected and above else self._strikes + 1
+        self._met_again = as_expected
+        pell_mell = fallen or self._lowest < _BELOW * kept
+        alone = not kept and not self.fruitless
+        if self._strikes >= _STRIKES or alone or (pell_mell and self._burst >= _RUNS):
+            self.stage = Stage.RATE
+            self._restart(now)
+            return None
+        factor = _CUT_FIRST if self._strikes <= 0 else _CUT_AGAIN
+        return Cut(max(1, math.ceil(factor * kept)))
+
+    def _measure_rate(self, now: float) -> Lift | None:
+        elapsed = now - self._since
+        if self._sends < SAMPLE or elapsed < 1.0 or self._accepted < 2:
+            return None
+        # A few say little of their share: as low as it may well be.
+        self._share = max(self._refused - math.sqrt(self._refused), 0.5) / self._sends
+        self._pace(now, _MARGIN * self._accepted / elapsed)
+        self.wall.fall()
+        return Lift(self._limit_before)
+
+    def _pace(self, now: float, rate: float) -> None:
+        self.stage = Stage.GATED
+        self.gate = RateGate(now, rate)
+        self._paced_sends = self._paced_refused = self._unprovoked = 0
+        self._restart(now)
+
+    def _test_gate(self, now: float) -> Lift | None:
+        gate = self.gate
+        if gate is None:
+            return None
+        self._unprovoked += not gate.grown and not self.fruitless
+        sends, refused = self._paced_sends + self._sends, self._paced_refused + self._refused
+        if sends >= SAMPLE and min(self._unprovoked, refused) >= _RUNS:
+            share = refused / sends
+            if _SAME_SHARE * self._share <= share < _NEARLY_ALL:
+                self.stage = Stage.RANDOM
+                self.gate = None
+                self._share = share
+                self._restart(now)
+                return Lift(self._limit_before)
+        measurable = self._accepted >= SAMPLE // 2
+        measured = _MARGIN * self._accepted / max(now - self._since, 1.0) if measurable else 0.0
+        few = self._refused <= _FEW * self._sends
+        if gate.grown or (few and self._refused >= _RUNS):
+            # Known by now: what was accepted before the rate grew, or that it is a little too much.
+            base = max(gate.base, measured) if gate.grown else _MARGIN * gate.base
+            self.gate = RateGate(now, base)
+            self._paced_sends, self._paced_refused = sends, refused
+            self._restart(now)
+        elif self._sends >= SAMPLE and self._refused >= _RUNS and measurable:
+            self._pace(now, measured)
+        return None
+
+    def _watch(self, now: float) -> None:
+        """Refusals at random: unless many more than before."""
+        if self._sends < _WATCHED:
+            return
+        if self._sends - self._refused < _WORSE * (1.0 - self._share) * self._sends:
+            self.stage = Stage.CLEAR
+        self._restart(now)
+
+    def _restart(self, now: float) -> None:
+        self._sends = self._refused = self._accepted = self._sends_at_last = 0
+        self._since = now

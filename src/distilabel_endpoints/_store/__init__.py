@@ -1,0 +1,4 @@
+"""Where results are kept: durable, owner-only, one writer at a time.
+
+- `journal/`: the log of a run beside its output. `lock`: one writer. `atomic`: whole or not at all.
+"""

@@ -1,0 +1,200 @@
+"""The journal's own thread: takes records from any thread and makes them durable in groups.
+
+Rules
+- `append` never waits for the disk. Who appends faster than the disk writes asks for `room`.
+- A group is what has gathered after 64 records or 50 ms, whichever comes first; a writer that
+  fell behind takes all that waits.
+- Told to `on_committed` if and only if committed.
+- The first error ends it: nothing is written again, and every later call raises that error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from distilabel_endpoints._store.journal.database import Note
+from distilabel_endpoints._store.journal.record import Record
+from distilabel_endpoints.errors import StorageError
+
+__all__ = ["DEFAULT_PACE", "Committer", "Pace", "ignore"]
+
+Commit = Callable[[list[Record], list[Note]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """When a commit starts, and how far it may fall behind."""
+
+    group: int = 64
+    """Records that start a commit."""
+    delay: float = 0.05
+    """Seconds after the first record that start one."""
+    backlog: int = 1024
+    """Records that may wait before `room` makes callers wait."""
+
+
+DEFAULT_PACE: Final = Pace()
+
+
+def ignore(_: object) -> None:
+    """What is done with news nobody asked for."""
+
+
+class Committer:
+    """Group commit. `commit` is called in one thread only, and not again once it has raised.
+
+    Args:
+        commit: makes a group durable or raises `StorageError`.
+        on_committed: told the ordinals of each group, in the order they were appended, from the
+            writer's thread. Must be quick and must not raise.
+        on_failed: told the error that ended the writer, from its thread.
+        pace: when groups are due.
+    """
+
+    def __init__(
+        self,
+        commit: Commit,
+        *,
+        on_committed: Callable[[list[int]], None] = ignore,
+        on_failed: Callable[[StorageError], None] = ignore,
+        pace: Pace = DEFAULT_PACE,
+    ) -> None:
+        self._commit = commit
+        self._on_committed = on_committed
+        self._on_failed = on_failed
+        self._pace = pace
+        self._changed = threading.Condition()
+        self._records: list[Record] = []
+        self._notes: list[Note] = []
+        self._appended = self._settled = self._hurried = 0
+        self._closing = False
+        self._error: StorageError | None = None
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def backlog(self) -> int:
+        """Appended and not yet committed."""
+        return self._appended - self._settled
+
+    def append(self, record: Record) -> None:
+        """Take `record`. Raises `StorageError` once the writer has failed or was closed."""
+        with self._changed:
+            self._refuse()
+            self._records.append(record)
+            self._appended += 1
+            # The writer sleeps through the rest: it needs the first, and the one that fills.
+            if len(self._records) in {1, self._pace.group}:
+                self._changed.notify_all()
+
+    def write_note(self, note: Note) -> None:
+        """Take `note`, which is committed with what was appended before it."""
+        with self._changed:
+            self._refuse()
+            self._notes.append(note)
+            self._appended += 1
+            self._changed.notify_all()
+
+    async def room(self) -> None:
+        """Wait until the backlog is below its bound. Raises like `append`."""
+        while True:
+            with self._changed:
+                self._refuse()
+                if self.backlog < self._pace.backlog:
+                    return
+                loop = asyncio.get_running_loop()
+                future = loop.create_future()
+                self._waiters.append((loop, future))
+            await future
+
+    def flush(self) -> None:
+        """Block until all that was appended so far is committed. Raises like `append`."""
+        with self._changed:
+            self._refuse()
+            goal = self._hurried = self._appended
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._error or self._settled >= goal)
+            if self._error:
+                raise self._failure(self._error)
+
+    def close(self) -> None:
+        """Commit what waits and end the thread. Raises the writer's error, at each call."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        if self._error:
+            raise self._failure(self._error)
+
+    def _refuse(self) -> None:
+        if self._error:
+            raise self._failure(self._error)
+        if self._closing:
+            raise StorageError("The journal is closed.")
+
+    @staticmethod
+    def _failure(error: StorageError) -> StorageError:
+        """A copy to raise: one instance raised by many callers would gather their tracebacks."""
+        copy = type(error)(*error.args)
+        copy.__cause__ = error
+        return copy
+
+    def _run(self) -> None:
+        error: StorageError | None = StorageError("The journal's writer ended unexpectedly.")
+        try:
+            while group := self._next_group():
+                self._commit(*group)
+                self._settle(*group)
+            error = None
+        except StorageError as raised:
+            error = raised
+        finally:
+            if error is not None:
+                self._fail(error)
+
+    def _next_group(self) -> tuple[list[Record], list[Note]] | None:
+        """Wait for a group to be due and take it; `None` at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.backlog or self._closing)
+            self._changed.wait_for(self._due, timeout=self._pace.delay)
+            group = self._records, self._notes
+            self._records, self._notes = [], []
+            return group if any(group) else None
+
+    def _due(self) -> bool:
+        full = len(self._records) >= self._pace.group
+        return full or self._hurried > self._settled or self._closing or bool(self._notes)
+
+    def _settle(self, records: list[Record], notes: list[Note]) -> None:
+        if records:
+            self._on_committed([record.ordinal for record in records])
+        with self._changed:
+            self._settled += len(records) + len(notes)
+            self._changed.notify_all()
+            self._wake()
+
+    def _fail(self, error: StorageError) -> None:
+        with self._changed:
+            self._error = error
+            self._records, self._notes = [], []
+            self._changed.notify_all()
+            self._wake()
+        self._on_failed(error)
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for loop, future in waiters:
+            # A loop that was closed has nobody waiting on it any more.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, future)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

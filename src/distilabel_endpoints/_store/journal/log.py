@@ -1,0 +1,140 @@
+"""The durable log of a run's results: what one process that holds the lock does to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from distilabel_endpoints._store.journal.commit import DEFAULT_PACE, Committer, Pace, ignore
+from distilabel_endpoints._store.journal.database import Note, Store
+from distilabel_endpoints._store.journal.header import Header
+from distilabel_endpoints._store.journal.place import journal_path
+from distilabel_endpoints._store.journal.reader import Reader
+from distilabel_endpoints._store.journal.record import Record, seal
+from distilabel_endpoints._store.journal.recovery import Opening, Repair, make_sound
+from distilabel_endpoints._store.lock import hold
+from distilabel_endpoints.errors import StorageError
+from distilabel_endpoints.records import Result
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """The one writer of the journal beside `output`. Close it, or use it in a `with` block.
+
+    Args:
+        output: the file the run writes; the journal is `OUTPUT.journal` beside it.
+        spec: the run's fingerprint, field by field, as JSON values. No secret, no prompt.
+        fresh: begin anew, dropping what is there.
+        verify: check every stored result; without, only the file's structure.
+        accept_damaged_header: go on with a journal that no longer says which run it belongs to.
+        on_committed: told the ordinals that have become durable, from the writer's thread, in
+            the order they were appended. Must be quick and must not raise.
+        on_failed: told once, from the writer's thread, that nothing more can be written.
+        pace: when commits start, and how far they may fall behind before `room` waits.
+
+    Raises:
+        LockedError: another process writes this output.
+        FingerprintError: the output was begun with another spec.
+        DamagedError: what is there is no journal, or its header is damaged.
+        StorageError: the directory or file cannot be used.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        spec: Mapping[str, Any],
+        *,
+        fresh: bool = False,
+        verify: bool = True,
+        accept_damaged_header: bool = False,
+        on_committed: Callable[[list[int]], None] = ignore,
+        on_failed: Callable[[StorageError], None] = ignore,
+        pace: Pace = DEFAULT_PACE,
+    ) -> None:
+        self.output = output
+        path = journal_path(output)
+        opening = Opening(
+            header=Header.new(spec),
+            fresh=fresh,
+            verify=verify,
+            accept_damaged_header=accept_damaged_header,
+        )
+        with ExitStack() as stack:
+            self._lock = stack.enter_context(hold(path))
+            self.repair: Repair = make_sound(path, opening)
+            """What had to be dropped or rebuilt before this run could begin."""
+            self._store = stack.enter_context(closing(Store(path, writable=True)))
+            self._resources = stack.pop_all()
+        self._closed = False
+        self._committer = Committer(
+            self._commit, on_committed=on_committed, on_failed=on_failed, pace=pace
+        )
+
+    @property
+    def backlog(self) -> int:
+        """Results appended and not yet committed."""
+        return self._committer.backlog
+
+    def append(self, result: Result, content_hash: bytes) -> None:
+        """Take `result`, from any thread, without waiting for the disk.
+
+        For the same `content_hash` an `ok` result is never replaced, and a `failed` one by any
+        later. A result for another content replaces what was there.
+
+        Raises:
+            StorageError: an earlier write failed; this result is not stored.
+            TypeError: the result holds something that is not a JSON value.
+        """
+        self._committer.append(seal(result, content_hash))
+
+    def write_note(self, name: str, value: Any) -> None:
+        """Store a small JSON value beside the results, replacing the last one of that name.
+
+        Committed with what was appended before it. Notes are lost when a journal is rebuilt.
+        """
+        self._committer.write_note((name, json.dumps(value).encode()))
+
+    async def room(self) -> None:
+        """Wait until the writer has caught up enough to take more. Raises like `append`."""
+        await self._committer.room()
+
+    def flush(self) -> None:
+        """Block until all that was appended is committed. Raises like `append`."""
+        self._committer.flush()
+
+    def reader(self) -> Reader:
+        """A reader of this journal, to be closed by the caller. Sees what is committed."""
+        return Reader(self.output)
+
+    def close(self) -> None:
+        """Commit what waits, end the writer, release the lock.
+
+        Raises:
+            StorageError: not all that was appended could be committed.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        with self._resources:
+            self._committer.close()
+            self._store.tidy()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _commit(self, records: list[Record], notes: list[Note]) -> None:
+        self._store.commit(records, notes)
+        self._lock.check()

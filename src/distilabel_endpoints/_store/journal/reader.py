@@ -1,0 +1,238 @@
+"""Reading a journal, its own run's or another's, while it is written or at rest.
+
+Rules
+- Memory is bounded by a chunk, whatever the number of rows.
+- No lock is held between chunks, so neither side waits longer than a chunk or a commit takes.
+- A record that fails its checksum is never handed out. A broken file is rebuilt once, if no run
+  is writing it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from distilabel_endpoints._store.journal.database import LAST_ORDINAL, Store, UnfinishedError
+from distilabel_endpoints._store.journal.header import Header, unreadable
+from distilabel_endpoints._store.journal.place import journal_path
+from distilabel_endpoints._store.journal.record import Entry, Record, intact
+from distilabel_endpoints._store.journal.recovery import repair
+from distilabel_endpoints.errors import DamagedError, LockedError, StorageError
+from distilabel_endpoints.records import Failure
+
+__all__ = ["Reader", "Reason", "Replay", "Standing", "Statistics"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why rows failed: those with the same kind, status and code."""
+
+    failure: Failure
+    """Of the first such row."""
+    ordinal: int
+    """The first such row."""
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What a journal holds, at one instant."""
+
+    ok: int
+    failed: int
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    reasons: tuple[Reason, ...]
+    """Most frequent first."""
+
+
+class Standing(StrEnum):
+    """What a journal knows of an input row."""
+
+    ABSENT = "absent"
+    OK = "ok"
+    FAILED = "failed"
+    CHANGED = "changed"
+    """There is a result for this ordinal, and the row it was made from was another."""
+
+
+class Reader:
+    """Opens the journal beside `output`; never blocks its writer.
+
+    Raises:
+        StorageError: there is none, or it cannot be read.
+        DamagedError: it is broken and cannot be rebuilt now.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._path = journal_path(output)
+        self._store = Store(self._path, writable=False)
+        self._repaired = False
+        self.damaged = 0
+        """Records left out of `results` so far because they failed their checksum."""
+        try:
+            self.header: Header = self._read_header()
+            """The run's spec, and when and by what it was begun."""
+        except BaseException:
+            self.close()
+            raise
+
+    def note(self, name: str) -> Any:
+        """The JSON value last committed under `name`; `None` if there is none."""
+        found = self._sound(lambda store: store.note(name))
+        return None if found is None else json.loads(found)
+
+    def entries(self, start: int = 0) -> Iterator[Entry]:
+        """Ordinal, status and content hash of every result from `start` on, in order.
+
+        Only the structure they are read through is checked, not the checksums.
+        """
+        while found := self._entries(start):
+            yield from found
+            start = found[-1].ordinal + 1
+
+    def results(self, start: int = 0, stop: int = LAST_ORDINAL) -> Iterator[Record]:
+        """Every intact result with `start <= ordinal < stop`, in order."""
+        return self._records(start, stop, failed_only=False)
+
+    def statistics(self) -> Statistics:
+        """Counts and sums, and the failed rows by reason."""
+        totals = self._sound(lambda store: store.totals())
+        reasons = self._reasons() if totals.failed else ()
+        return Statistics(
+            ok=totals.ok,
+            failed=totals.failed,
+            attempts=totals.attempts,
+            input_tokens=totals.input_tokens,
+            output_tokens=totals.output_tokens,
+            reasons=reasons,
+        )
+
+    def replay(self) -> Replay:
+        """What is done, to be asked row by row."""
+        return Replay(self._entries, self._sound(lambda store: store.last()))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _entries(self, start: int) -> list[Entry]:
+        return self._sound(lambda store: store.entries(start))
+
+    def _records(self, start: int, stop: int, *, failed_only: bool) -> Iterator[Record]:
+        def chunk(store: Store) -> list[Record]:
+            return store.records(start, stop, failed_only=failed_only)
+
+        while found := self._sound(chunk):
+            for record in found:
+                if intact(record):
+                    yield record
+                else:
+                    self.damaged += 1
+            start = found[-1].ordinal + 1
+
+    def _reasons(self) -> tuple[Reason, ...]:
+        firsts: dict[tuple[Any, ...], tuple[int, Failure]] = {}
+        rows: dict[tuple[Any, ...], int] = {}
+        for record in self._records(0, LAST_ORDINAL, failed_only=True):
+            failure = next(filter(None, record.result.failures))
+            key = failure.kind, failure.status, failure.code
+            firsts.setdefault(key, (record.ordinal, failure))
+            rows[key] = rows.get(key, 0) + 1
+        reasons = (
+            Reason(failure=failure, ordinal=ordinal, rows=rows[key])
+            for key, (ordinal, failure) in firsts.items()
+        )
+        return tuple(sorted(reasons, key=lambda reason: (-reason.rows, reason.ordinal)))
+
+    def _read_header(self) -> Header:
+        found = next(filter(None, self._recovering(lambda store: store.headers())), None)
+        if found is None:
+            raise unreadable(self._path)
+        return found
+
+    def _sound(self, read: Callable[[Store], T]) -> T:
+        """`read` from a file that is whole and still this run's."""
+        if not self._store.in_place():
+            self._reopen()
+            if self._read_header() != self.header:
+                raise StorageError(f"{self._path} was begun anew by another run. Start over.")
+        return self._recovering(read)
+
+    def _recovering(self, read: Callable[[Store], T]) -> T:
+        try:
+            return read(self._store)
+        except UnfinishedError:
+            Store(self._path, writable=True).close()
+        except DamagedError as error:
+            if self._repaired:
+                raise
+            self._repaired = True
+            self._rebuild(error)
+        return read(self._store)
+
+    def _rebuild(self, found: DamagedError) -> None:
+        try:
+            repair(self._path)
+        except LockedError as error:
+            raise DamagedError(
+                f"{found} {error} The next run on this output rebuilds it and keeps what is whole."
+            ) from found
+        self._reopen()
+
+    def _reopen(self) -> None:
+        self._store.close()
+        self._store = Store(self._path, writable=False)
+
+
+class Replay:
+    """Answers for each input row, asked in order, what is stored for it.
+
+    A chunk of entries is read ahead, so what this run itself appends may not be seen. Reading one
+    may wait for a commit under way.
+    """
+
+    def __init__(self, read: Callable[[int], list[Entry]], last: int) -> None:
+        self._read = read
+        self._last = last
+        self._entries: dict[int, Entry] = {}
+        self._covered = range(0)
+
+    def find(self, ordinal: int, content_hash: bytes) -> Standing:
+        """How the row `ordinal`, whose content has `content_hash`, stands."""
+        if ordinal > self._last:
+            return Standing.ABSENT
+        if ordinal not in self._covered:
+            self._load(ordinal)
+        entry = self._entries.get(ordinal)
+        if entry is None:
+            return Standing.ABSENT
+        _, ok, found = entry
+        if found != content_hash:
+            return Standing.CHANGED
+        return Standing.OK if ok else Standing.FAILED
+
+    def _load(self, ordinal: int) -> None:
+        entries = self._read(ordinal)
+        self._entries = {entry[0]: entry for entry in entries}
+        end = entries[-1].ordinal if entries else self._last
+        self._covered = range(ordinal, end + 1)

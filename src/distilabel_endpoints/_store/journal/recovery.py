@@ -1,0 +1,199 @@
+"""From whatever lies beside the output to a journal that is sound and belongs to this run.
+
+Rules
+- A journal appears under its name complete, by a rename: made new, or rebuilt from a damaged one.
+- Only what passes its checksum is kept. A damaged file is kept too, under another name.
+- A journal that cannot prove which run it belongs to is never gone on with unasked.
+- The caller holds the lock.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilabel_endpoints._store.journal.database import Store, fill, rollback_journal
+from distilabel_endpoints._store.journal.header import Header, refuse_other_spec, unreadable
+from distilabel_endpoints._store.journal.pages import Cell, cells
+from distilabel_endpoints._store.journal.place import beside, identity, storage_errors, sync
+from distilabel_endpoints._store.journal.record import Record, intact
+from distilabel_endpoints._store.lock import hold
+from distilabel_endpoints.errors import DamagedError
+
+__all__ = ["Opening", "Repair", "make_sound", "repair"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How a journal is to be opened, and which run it must belong to."""
+
+    header: Header
+    fresh: bool = False
+    """Begin anew, whatever lies there."""
+    verify: bool = True
+    """Check every result's checksum. Without, only the file's structure is checked."""
+    accept_damaged_header: bool = False
+    """Take the results of a journal that no longer says which run it belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a look at every record found."""
+
+    damaged: int = 0
+    """Records lost. After a rebuild an estimate: what is unreadable cannot be counted exactly."""
+    rebuilt: bool = False
+    """The file itself was broken and has been written anew."""
+
+
+def make_sound(path: Path, opening: Opening) -> Repair:
+    """Leave at `path` a journal whose structure, header and (with `verify`) results are right.
+
+    Raises:
+        FingerprintError: it belongs to a run with another spec.
+        DamagedError: it does not say to which.
+    """
+    found = identity(path)
+    if found is None or opening.fresh or not path.stat().st_size:
+        _replace(path, opening.header, keep=opening.fresh and not _readable(path))
+        return Repair(rebuilt=found is not None and not opening.fresh)
+    _make_private(path)
+    try:
+        return Repair(_check(path, opening))
+    except _BrokenError:
+        lost = _rebuild(path, opening)
+        return Repair(lost + _check(path, opening), rebuilt=True)
+
+
+def repair(path: Path) -> None:
+    """Rebuild a damaged journal for one who only reads it.
+
+    Raises:
+        LockedError: a run is writing it.
+        DamagedError: it does not say which run it belongs to.
+    """
+    with hold(path):
+        header = next(_headers(path), None)
+        if header is None:
+            raise unreadable(path)
+        _rebuild(path, Opening(header=header))
+
+
+class _BrokenError(DamagedError):
+    """The file must be rebuilt from its pages."""
+
+
+def _check(path: Path, opening: Opening) -> int:
+    """How many records had to be dropped from a file that is itself sound."""
+    with ExitStack() as stack:
+        try:
+            store = stack.enter_context(closing(Store(path, writable=True)))
+            store.check()
+            headers = store.headers()
+            damaged = list(_damaged(store)) if opening.verify else []
+        except DamagedError as error:
+            raise _BrokenError(*error.args) from error
+        header = _accepted(path, next(filter(None, headers), None), opening)
+        if None in headers:
+            store.write_header(header)
+        if damaged:
+            store.discard(damaged)
+    return len(damaged)
+
+
+def _damaged(store: Store) -> Iterator[int]:
+    start = 0
+    while records := store.records(start):
+        yield from (record.ordinal for record in records if not intact(record))
+        start = records[-1].ordinal + 1
+
+
+def _accepted(path: Path, found: Header | None, opening: Opening) -> Header:
+    if found is not None:
+        refuse_other_spec(found, opening.header, path)
+        return found
+    if not opening.accept_damaged_header:
+        raise unreadable(path)
+    return opening.header
+
+
+def _rebuild(path: Path, opening: Opening) -> int:
+    """Write what can be read into a new file in place of the old one, which is kept."""
+    header = _accepted(path, next(_headers(path), None), opening)
+    lost = 0
+
+    def kept() -> Iterator[Record]:
+        nonlocal lost
+        for cell in cells(path):
+            record = _record(cell)
+            if record is not None and intact(record):
+                yield record
+            elif record is not None or cell is None:
+                lost += 1
+
+    with storage_errors(path):
+        _replace(path, header, kept(), keep=True)
+    return lost
+
+
+def _headers(path: Path) -> Iterator[Header]:
+    with storage_errors(path):
+        for cell in cells(path):
+            if cell is not None and len(cell[1]) == 2 and (header := Header.decode(*cell[1])):
+                yield header
+
+
+def _record(cell: Cell | None) -> Record | None:
+    """The record a row of a leaf page may be; its ordinal is the row id."""
+    if cell is None:
+        return None
+    ordinal, columns = cell
+    if len(columns) != len(Record._fields) or columns[0] is not None:
+        return None
+    return Record._make((ordinal, *columns[1:]))
+
+
+def _replace(
+    path: Path, header: Header, records: Iterable[Record] = (), *, keep: bool = False
+) -> None:
+    draft = beside(path, ".new")
+    try:
+        fill(draft, header, records)
+        with storage_errors(path):
+            # Left in place, it would be played back into the new file.
+            rollback_journal(path).unlink(missing_ok=True)
+            if keep:
+                _keep(path)
+            draft.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+    sync(path.parent)
+
+
+def _keep(path: Path) -> None:
+    kept = beside(path, ".damaged")
+    kept.unlink(missing_ok=True)
+    # Without hard links it is not kept; what was readable has been taken over already.
+    with suppress(OSError, NotImplementedError):
+        os.link(path, kept, follow_symlinks=False)
+
+
+def _readable(path: Path) -> bool:
+    if identity(path) is None:
+        return True
+    try:
+        with closing(Store(path, writable=True)) as store:
+            return any(store.headers())
+    except DamagedError:
+        return False
+
+
+def _make_private(path: Path) -> None:
+    with storage_errors(path):
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)

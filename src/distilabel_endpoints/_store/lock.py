@@ -1,0 +1,178 @@
+"""One writer per output, wherever it runs.
+
+Rules
+- The kernel's lock (flock) on `OUTPUT.journal.lock` is the truth: it dies with the process, and
+  Linux carries it over NFS. What the file says only names the holder.
+- The file is removed while it is locked; whoever takes the lock checks that the file it locked
+  is still the one of that name.
+- It is not taken on the journal itself: SQLite's own locks vanish when any descriptor of that
+  file is closed, and a repair puts another file in its place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from distilabel_endpoints._store.journal.place import Identity, beside, identity, storage_errors
+from distilabel_endpoints.errors import LockedError, StorageError
+
+__all__ = ["Holder", "Lock", "hold", "holder_of"]
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_MOST_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who writes, as that process described itself."""
+
+    host: str
+    pid: int
+    since: str
+    """UTC, ISO 8601."""
+    boot: str
+    """Which start of the machine, empty where the system does not say."""
+
+    @classmethod
+    def here(cls) -> Holder:
+        """This process."""
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(host=socket.gethostname(), pid=os.getpid(), since=since, boot=_boot())
+
+    def gone(self) -> bool:
+        """Whether it surely no longer runs. False for other machines, which cannot be asked."""
+        if self.host != socket.gethostname():
+            return False
+        if self.boot != _boot():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+class Lock:
+    """The held lock. Made by `hold`."""
+
+    def __init__(self, path: Path, locked: Identity) -> None:
+        self._path = path
+        self._locked = locked
+
+    def check(self) -> None:
+        """Raise `StorageError` if the lock's file was taken away: another may hold it now."""
+        if identity(self._path) != self._locked:
+            raise StorageError(
+                f"{self._path} was removed while this run was writing, so another could have "
+                "begun. What was committed is safe; run the same command again."
+            )
+
+
+def lock_path(journal: Path) -> Path:
+    """The file whose lock stands for `journal`."""
+    return beside(journal, ".lock")
+
+
+@contextmanager
+def hold(journal: Path) -> Iterator[Lock]:
+    """Be the only writer of `journal` for the length of a `with` block.
+
+    Raises:
+        LockedError: another process is; said at once, with its host, pid and start.
+        StorageError: the directory cannot be written, or its file system has no locks.
+    """
+    path = lock_path(journal)
+    descriptor, locked = _take(path)
+    try:
+        _sign(path, descriptor)
+        yield Lock(path, locked)
+    finally:
+        with suppress(OSError):
+            if identity(path) == locked:
+                path.unlink()
+        os.close(descriptor)
+
+
+def holder_of(journal: Path) -> Holder | None:
+    """Who writes `journal`, as far as can be told without touching the lock."""
+    try:
+        holder = _read(lock_path(journal).read_bytes())
+    except OSError:
+        return None
+    return None if holder is None or holder.gone() else holder
+
+
+def _take(path: Path) -> tuple[int, Identity]:
+    while True:
+        descriptor = _open(path)
+        try:
+            _flock(path, descriptor)
+            status = os.fstat(descriptor)
+            locked = status.st_dev, status.st_ino
+            if identity(path) == locked:
+                return descriptor, locked
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # The holder before us removed this file between our open and our lock.
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    identity(path)
+    with storage_errors(path):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _flock(path: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LockedError(_describe(path, descriptor)) from None
+    except OSError as error:
+        raise StorageError(
+            f"Cannot lock {path}: {error.strerror}. A run needs a file system with file locks; "
+            "write to another disk, or have this one mounted with them."
+        ) from error
+
+
+def _describe(path: Path, descriptor: int) -> str:
+    output = path.name.removesuffix(".journal.lock")
+    holder = _read(os.pread(descriptor, _MOST_BYTES, 0))
+    if holder is None:
+        return f"{output} is being written by another process. Wait for it, or stop it."
+    who = f"process {holder.pid} on {holder.host}, since {holder.since}"
+    if holder.gone():
+        return f"{output} is held by a child of {who}. That process is gone; stop its children."
+    return f"{output} is being written by {who}. Wait for it, stop it, or choose another output."
+
+
+def _sign(path: Path, descriptor: int) -> None:
+    with storage_errors(path):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(Holder.here())).encode(), 0)
+
+
+def _read(content: bytes) -> Holder | None:
+    try:
+        return Holder(**json.loads(content))
+    except (ValueError, TypeError):
+        return None
+
+
+def _boot() -> str:
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""

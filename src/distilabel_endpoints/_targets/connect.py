@@ -1,0 +1,194 @@
+"""From what a user names to an open client: resolve, ask, choose the route, make the client."""
+
+from __future__ import annotations
+
+import importlib.util
+import ssl
+from dataclasses import replace
+from typing import Final
+
+import httpx2
+from anyio import to_thread
+from pydantic import SecretStr
+
+from distilabel_endpoints._clients.clocks import first_token_seconds
+from distilabel_endpoints._clients.transport import open_session
+from distilabel_endpoints._targets.credentials import saved_token, sendable_token, token_for_url
+from distilabel_endpoints._targets.probe import probe
+from distilabel_endpoints._targets.settings import Naming
+from distilabel_endpoints._targets.urls import Target, target_of_url
+from distilabel_endpoints._targets.waiting import ReadyWait
+from distilabel_endpoints.errors import ConfigurationError, InstallationError, run_error
+from distilabel_endpoints.records import Client, Failure, FailureKind, Route, Server
+
+__all__ = ["open_client", "resolve", "route_of"]
+
+_NO_TGI_ROUTE: Final = frozenset(
+    {Server.VLLM, Server.SGLANG, Server.LLAMACPP, Server.OPENAI, Server.ROUTER}
+)
+
+
+async def resolve(naming: Naming) -> Target:
+    """Where requests go, which server that is, and what it serves. Waits for what is starting.
+
+    Raises:
+        ConfigurationError: the naming does not fit what is there.
+        RunError: no request can succeed.
+    """
+    found = naming.found_token or await to_thread.run_sync(saved_token)
+    if naming.base_url is not None:
+        target = target_of_url(naming.base_url)
+        token = token_for_url(target.root, naming.given_token, found)
+        wait = ReadyWait(naming.wait_ready)
+        target = await _probed(naming, replace(target, token=token), wait, patient=False)
+        return replace(target, model=_chosen_model(naming, target))
+    return await _resolve_name(naming, _hub_token(naming.given_token, found))
+
+
+async def _resolve_name(naming: Naming, token: SecretStr | None) -> Target:
+    """The target of a name that the Hub or the control plane knows."""
+    from distilabel_endpoints._targets.hub import endpoint_target, model_target
+
+    if naming.model_id is not None:
+        return replace(await model_target(naming.model_id, naming.provider, token), token=token)
+    assert naming.endpoint_name is not None
+    wait = ReadyWait(naming.wait_ready)
+    target = await endpoint_target(
+        naming.endpoint_name, naming.endpoint_namespace, token, wait=wait
+    )
+    token = token_for_url(target.root, token, None)
+    return await _probed(naming, replace(target, token=token), wait, patient=True)
+
+
+def _hub_token(given: SecretStr | None, found: SecretStr | None) -> SecretStr | None:
+    if given:
+        return sendable_token(given, "api_key")
+    return sendable_token(found, "the token of this environment") if found else None
+
+
+async def _probed(naming: Naming, target: Target, wait: ReadyWait, *, patient: bool) -> Target:
+    """`target` as its server describes itself. `patient`: nothing listening yet is waited out."""
+    async with _open_session(naming, target) as session:
+        while True:
+            found = await probe(session, target)
+            if isinstance(found, Target):
+                return found
+            if found.status is None and not patient:
+                raise run_error(replace(found, code="unavailable"))
+            if wait.is_over:
+                raise run_error(_never_ready(found, target, wait))
+            await wait.pause(target.root, f"not ready ({found.message})")
+
+
+def _never_ready(last: Failure, target: Target, wait: ReadyWait) -> Failure:
+    return replace(
+        last,
+        kind=FailureKind.UNAVAILABLE,
+        code="unavailable",
+        message=f"{target.root} is not ready after {wait.waited:.0f} s: {last.message}",
+        hint=last.hint or "Wait longer with wait_ready, or look at the server's logs.",
+    )
+
+
+def _chosen_model(naming: Naming, target: Target) -> str | None:
+    chosen = naming.served_model
+    if chosen is None:
+        if target.model is None and len(target.models) > 1:
+            shown = ", ".join(target.models[:10])
+            raise ConfigurationError(
+                f"{target.root} serves {len(target.models)} models; say which with served_model: "
+                f"{shown}{', …' if len(target.models) > 10 else ''}."
+            )
+        return target.model
+    if target.models and chosen not in target.models:
+        raise ConfigurationError(
+            f"served_model {chosen!r} is not served by {target.root}, which has: "
+            f"{', '.join(target.models[:10])}."
+        )
+    return chosen
+
+
+def route_of(target: Target, *, use_openai_client: bool, renders_prompt: bool) -> Route:
+    """The client's method that requests go through.
+
+    Raises:
+        ConfigurationError: the server has no such route; the message names the two ways out.
+    """
+    if renders_prompt and target.server is Server.ROUTER:
+        raise ConfigurationError(
+            "tokenizer_id sends text generation, and the serverless router takes conversations "
+            "only. Either leave tokenizer_id out, or use a dedicated endpoint (endpoint_name)."
+        )
+    if use_openai_client:
+        return Route.OPENAI_TEXT if renders_prompt else Route.OPENAI_CHAT
+    if not renders_prompt:
+        return Route.HUB_CHAT
+    if target.server in _NO_TGI_ROUTE:
+        raise ConfigurationError(
+            f"tokenizer_id sends text generation, which the default client can only do on TGI; "
+            f"{target.root} is {target.server.value}. Either set use_openai_client=True, which "
+            "uses the completions API, or leave tokenizer_id out, which uses the chat API."
+        )
+    return Route.HUB_TEXT
+
+
+def open_client(naming: Naming, target: Target, route: Route) -> Client:
+    """The client for a resolved target. Call it on the loop that will use it.
+
+    Raises:
+        InstallationError: the extra `openai` is needed.
+    """
+    client = _open_library(naming, target, route)
+    if not naming.wake:
+        return client
+    from distilabel_endpoints._targets.waking import WakingClient
+
+    return WakingClient(client, naming, target)
+
+
+def _open_library(naming: Naming, target: Target, route: Route) -> Client:
+    first_token = first_token_seconds(naming.timeout)
+    if route in {Route.HUB_CHAT, Route.HUB_TEXT}:
+        from distilabel_endpoints._clients.hub import HubClient
+
+        url = target.chat_url if route is Route.HUB_CHAT else target.root
+        return HubClient(
+            _open_session(naming, target),
+            url=None if target.server is Server.ROUTER else url,
+            model=target.model,
+            bill_to=naming.bill_to,
+            first_token=first_token,
+        )
+    if importlib.util.find_spec("openai") is None:
+        raise InstallationError(
+            "use_openai_client=True needs the openai package: "
+            'pip install "distilabel-endpoints[openai]"'
+        )
+    from distilabel_endpoints._clients.openai import OpenAIClient
+
+    return OpenAIClient(
+        _open_session(naming, target),
+        url=target.api,
+        model=target.model or "default",
+        first_token=first_token,
+    )
+
+
+def _open_session(naming: Naming, target: Target) -> httpx2.AsyncClient:
+    headers = {name: value.get_secret_value() for name, value in naming.headers}
+    if naming.bill_to is not None:
+        headers.setdefault("X-HF-Bill-To", naming.bill_to)
+    token = target.token.get_secret_value() if target.token else None
+    return open_session(target.root, token, headers, trust=_trust(naming.ca_file))
+
+
+def _trust(ca_file: str | None) -> ssl.SSLContext | None:
+    """The system's certificates and those of a file; `None` for the system's alone."""
+    if ca_file is None:
+        return None
+    context = httpx2.create_ssl_context()
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"ca_file {ca_file!r} cannot be read: {error}") from None
+    return context

@@ -1,0 +1,98 @@
+"""`describe()`: what an LLM talks to, and what can be asked of it there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from distilabel_endpoints._clients.parameters import accepted_parameters
+from distilabel_endpoints.grammar import GrammarFormat, constrain, parse_grammar
+from distilabel_endpoints.records import Route, Server
+
+if TYPE_CHECKING:
+    from distilabel_endpoints._targets.endpoints import Endpoint
+
+__all__ = ["Capabilities", "Description", "capabilities_of", "describe_endpoints"]
+
+_EXAMPLES: Final = {
+    GrammarFormat.JSON: {"format": "json", "schema": {"type": "object"}},
+    GrammarFormat.REGEX: {"format": "regex", "schema": "[a-z]+"},
+    GrammarFormat.CHOICE: {"format": "choice", "schema": ["yes", "no"]},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What the server at hand can do on the route that is used."""
+
+    parameters: tuple[str, ...]
+    """Generation parameters that can be sent."""
+    structured_output: tuple[str, ...]
+    """Formats that really constrain the answer; the others are only checked afterwards."""
+    choices: int | None
+    """Completions one request brings at most; `None` until the server fell short of a wish."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What an LLM talks to."""
+
+    target: str
+    """What was named: `model_id=...`, `endpoint_name=...` or `base_url=...`."""
+    url: str
+    """Where requests go; several are separated by commas."""
+    client: str
+    """The class that sends them."""
+    route: Route
+    server: Server
+    """`unknown` where several endpoints have different ones."""
+    endpoints: Mapping[str, Server]
+    """Each URL, and the server that is there."""
+    model: str | None
+    """The name in the body, as the server wants it."""
+    capabilities: Capabilities
+
+
+def capabilities_of(route: Route, server: Server, choices: int | None) -> Capabilities:
+    """What can be asked of `server` on `route`."""
+    formats = (
+        kind.value
+        for kind, example in _EXAMPLES.items()
+        if constrain(parse_grammar(example), server, route) is not None
+    )
+    return Capabilities(
+        parameters=accepted_parameters(route, server),
+        structured_output=tuple(formats),
+        choices=1 if route is Route.HUB_TEXT else choices,
+    )
+
+
+def describe_endpoints(
+    endpoints: Sequence[Endpoint], *, target: str, client: str, choices: int | None
+) -> Description:
+    """One endpoint or several: what all of them can do is what can be asked."""
+    first = endpoints[0]
+    servers = {endpoint.target.root: endpoint.target.server for endpoint in endpoints}
+    can = [
+        capabilities_of(*dialect, choices)
+        for dialect in dict.fromkeys(e.dialect for e in endpoints)
+    ]
+    return Description(
+        target=target,
+        url=", ".join(servers),
+        client=client,
+        route=first.route,
+        server=first.target.server if len(set(servers.values())) == 1 else Server.UNKNOWN,
+        endpoints=servers,
+        model=first.target.model,
+        capabilities=Capabilities(
+            parameters=_in_all([one.parameters for one in can]),
+            structured_output=_in_all([one.structured_output for one in can]),
+            choices=can[0].choices,
+        ),
+    )
+
+
+def _in_all(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(name for name in lists[0] if all(name in names for names in lists))

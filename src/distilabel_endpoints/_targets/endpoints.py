@@ -1,0 +1,190 @@
+"""What one object talks to: the endpoints of its list, resolved, agreed, and opened as one pool.
+
+All of a pool's endpoints serve one model under one name: what is asked of one may be asked of any.
+Their servers may differ; a request then carries its options in the words of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distilabel_endpoints._engine.loop import Lease, lease_scheduler, run_on_engine_loop
+from distilabel_endpoints._engine.pool import Member, Pool
+from distilabel_endpoints._engine.retry import Ledger, RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.scheduler import Scheduler
+from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
+from distilabel_endpoints._targets.settings import Naming
+from distilabel_endpoints._targets.urls import Target, target_of_url
+from distilabel_endpoints.errors import ConfigurationError, RunError, run_error
+from distilabel_endpoints.records import Failure, Route, Server
+
+__all__ = [
+    "Endpoint",
+    "check_distinct",
+    "dialects",
+    "find_endpoints",
+    "identity_of",
+    "open_lease",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One endpoint that was found, and how it is talked to."""
+
+    naming: Naming
+    target: Target
+    route: Route
+
+    @property
+    def dialect(self) -> tuple[Route, Server]:
+        """What decides the words a request is sent in."""
+        return self.route, self.target.server
+
+
+def check_distinct(urls: Sequence[str]) -> None:
+    """A list of URLs names at least one endpoint, and none twice.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if not urls:
+        raise ConfigurationError("base_url is an empty list; give at least one URL.")
+    seen: dict[str, str] = {}
+    for url in urls:
+        root = target_of_url(url).root
+        if root in seen:
+            raise ConfigurationError(
+                f"base_url lists one endpoint twice: {seen[root]} and {url}. Keep one."
+            )
+        seen[root] = url
+
+
+def find_endpoints(
+    namings: Sequence[Naming], *, use_openai_client: bool, renders_prompt: bool
+) -> tuple[Endpoint, ...]:
+    """Every endpoint, found and asked who it is; all serve one model.
+
+    Raises:
+        ConfigurationError: a naming does not fit what is there, or the endpoints not each other.
+        RunError: no request can succeed at one of them; the message says at which.
+    """
+    # Imported here: the client libraries cost more than the rest of the package together.
+    from distilabel_endpoints._targets.connect import route_of
+
+    targets = run_on_engine_loop(_resolve_all, namings)
+    endpoints = tuple(
+        Endpoint(
+            naming=naming,
+            target=target,
+            route=route_of(
+                target, use_openai_client=use_openai_client, renders_prompt=renders_prompt
+            ),
+        )
+        for naming, target in zip(namings, targets, strict=True)
+    )
+    _check_one_model(endpoints)
+    return endpoints
+
+
+async def _resolve_all(namings: Sequence[Naming]) -> list[Target]:
+    """The first endpoint that cannot be had ends it for all."""
+    tasks = [asyncio.ensure_future(_resolve(naming, len(namings))) for naming in namings]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _resolve(naming: Naming, count: int) -> Target:
+    from distilabel_endpoints._targets.connect import resolve
+
+    try:
+        return await resolve(naming)
+    except RunError as error:
+        if count == 1 or naming.base_url is None:
+            raise
+        raise run_error(_located(error.failure, target_of_url(naming.base_url).root)) from None
+
+
+def _located(failure: Failure, root: str) -> Failure:
+    if root in failure.message:
+        return failure
+    return replace(failure, message=f"{root}: {failure.message}")
+
+
+def identity_of(endpoints: Sequence[Endpoint], *, by_url: bool) -> dict[str, Any]:
+    """What a run's answers depend on: the model; where its name is not known, the URLs."""
+    model = _model_identity(endpoints[0].target.model)
+    roots = sorted(endpoint.target.root for endpoint in endpoints)
+    urls = roots[0] if len(roots) == 1 else roots
+    return {"model": model, "base_url": urls if by_url and not model else None}
+
+
+def _model_identity(model: str | None) -> str | None:
+    """The name that stays when a model's file is moved."""
+    return Path(model).name if model and model.endswith(".gguf") else model
+
+
+def _check_one_model(endpoints: Sequence[Endpoint]) -> None:
+    served = {e.target.root: _model_identity(e.target.model) for e in endpoints}
+    if len(set(served.values())) > 1:
+        shown = ", ".join(f"{root} serves {model or 'no name'}" for root, model in served.items())
+        raise ConfigurationError(
+            f"The endpoints of base_url do not serve one model: {shown}. Give those that do, or "
+            "let the servers call it by one name (vLLM: --served-model-name)."
+        )
+
+
+def dialects(endpoints: Sequence[Endpoint]) -> list[tuple[Route, Server]]:
+    """The distinct ones, in the order of the endpoints."""
+    return list(dict.fromkeys(endpoint.dialect for endpoint in endpoints))
+
+
+def open_lease(
+    endpoints: Sequence[Endpoint],
+    limits: LimiterSettings,
+    retries: RetrySettings,
+    timeout: float,
+) -> Lease:
+    """The scheduler of these endpoints, shared by all who ask for the same with the same limits."""
+
+    async def make() -> Scheduler:
+        return Scheduler(_open_pool(endpoints, limits, retries), attempt_timeout=timeout)
+
+    return lease_scheduler((tuple(endpoints), limits, retries, timeout), make)
+
+
+def _open_pool(
+    endpoints: Sequence[Endpoint], limits: LimiterSettings, retries: RetrySettings
+) -> Pool:
+    from distilabel_endpoints._targets.connect import open_client
+
+    rng, now = random.Random(), asyncio.get_running_loop().time()
+    if len(endpoints) == 1:
+        only = endpoints[0]
+        return Pool.of_one(
+            open_client(only.naming, only.target, only.route),
+            limiter=Limiter(limits, rng=rng, now=now),
+            policy=RetryPolicy(retries, rng=rng),
+        )
+    own = replace(limits, requests_per_minute=None, tokens_per_minute=None)
+    ledger, spoken = Ledger(retries.retry_burst), dialects(endpoints)
+
+    def member(endpoint: Endpoint) -> Member:
+        return Member(
+            name=endpoint.target.root,
+            client=open_client(endpoint.naming, endpoint.target, endpoint.route),
+            limiter=Limiter(own, rng=rng, now=now),
+            policy=RetryPolicy(retries, rng=rng, ledger=ledger),
+            dialect=spoken.index(endpoint.dialect),
+        )
+
+    return Pool([member(endpoint) for endpoint in endpoints], limits, now=now)

@@ -1,0 +1,182 @@
+"""CSV as RFC 4180 has it: UTF-8, a header row, commas, double quotes, line breaks inside quotes.
+
+Every field is text; nothing is guessed to be a number or a date. A row with another number of
+fields than the header, or with a broken quote, is a bad row, and reading goes on behind it.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from distilabel_endpoints.errors import InputError
+from distilabel_endpoints.rows.intake import Intake, hashed
+from distilabel_endpoints.rows.json_text import BadInputError, quoted
+from distilabel_endpoints.rows.lines import BOM, CHUNK, Oversize, Weight
+from distilabel_endpoints.rows.model import BadReason, BadRow, Place, Row
+
+__all__ = ["escape_formula", "read_csv", "unescape_formula"]
+
+# The cells a spreadsheet would run, and what stands for them after escaping.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\0]")
+_ESCAPED = re.compile(r"'+[=+\-@\t\r\0]")
+
+
+def escape_formula(text: str) -> str:
+    """`text` with an apostrophe before what a spreadsheet would take for a formula."""
+    return "'" + text if _FORMULA.match(text) else text
+
+
+def unescape_formula(text: str) -> str:
+    """The text that `escape_formula` was given."""
+    return text[1:] if _ESCAPED.match(text) else text
+
+
+class _OverlongError(Exception):
+    """The record is larger than the cap; `lines.rest` is where it goes on."""
+
+
+class _Lines:
+    """Physical lines for `csv.reader`, and what the record that is being read is made of."""
+
+    def __init__(self, stream: BinaryIO, cap: int) -> None:
+        self._stream = stream
+        self._cap = cap
+        self._next_line = 1
+        self._next_offset = 0
+        self.begin()
+
+    def begin(self) -> None:
+        self.record: list[bytes] = []
+        self.size = 0
+        self.broken = False
+        self.line = self._next_line
+        self.offset = self._next_offset
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        raw = self._stream.readline(self._cap + 2)
+        if not raw:
+            raise StopIteration
+        self._next_line += 1
+        self._next_offset += len(raw)
+        self.record.append(raw)
+        self.size += len(raw)
+        if self.size > self._cap + 2 or (len(raw) == self._cap + 2 and not raw.endswith(b"\n")):
+            raise _OverlongError
+        if self.offset == 0 and len(self.record) == 1:
+            raw = raw.removeprefix(BOM)
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            self.broken = True
+            return raw.decode(errors="replace")
+
+    def skip_record(self) -> Weight:
+        """Read on to the end of an overlong record without holding it."""
+        weight = Weight()
+        quotes = 0
+        while True:
+            for piece in self.record:
+                quotes += piece.count(b'"')
+                weight.add(piece)
+            at_end = self.record[-1].endswith(b"\n")
+            if at_end and quotes % 2 == 0:
+                return weight
+            piece = self._stream.readline(CHUNK)
+            if not piece:
+                return weight
+            self._next_line += at_end
+            self._next_offset += len(piece)
+            self.record = [piece]
+
+
+class _Table:
+    """The records of one CSV file, each a `Row` or a `BadRow`."""
+
+    def __init__(self, stream: BinaryIO, intake: Intake, file: str) -> None:
+        self._lines = _Lines(stream, intake.options.max_row_bytes)
+        self._records = csv.reader(self._lines, strict=True)
+        self._intake = intake
+        self._file = file
+        self._header: list[str] = []
+        self._key = b""
+
+    def rows(self) -> Iterator[Row | BadRow]:
+        # Its default of 131,072 characters is the whole process's, so it is only ever raised.
+        csv.field_size_limit(max(csv.field_size_limit(), self._intake.options.max_row_bytes))
+        if not self._read_header():
+            return
+        while True:
+            self._lines.begin()
+            row: Row | BadRow | None
+            try:
+                fields = next(self._records, None)
+            except (csv.Error, _OverlongError) as error:
+                row = self._refused(error)
+            else:
+                if fields is None:
+                    return
+                row = self._row(fields) if fields else None
+            if row is not None:
+                yield row
+
+    def _read_header(self) -> bool:
+        try:
+            header = next((fields for fields in self._records if fields), None)
+        except (csv.Error, _OverlongError) as error:
+            raise InputError(f"line 1: the header row is not CSV: {error}") from None
+        if header is None:
+            return False
+        if self._lines.broken:
+            raise InputError("line 1: the header row is not UTF-8; convert the file to UTF-8")
+        if self._intake.options.unescape_formulas:
+            header = [unescape_formula(name) for name in header]
+        twice = {name for name in header if header.count(name) > 1}
+        if twice:
+            raise InputError(f"line 1: column names appear twice: {quoted(sorted(twice))}")
+        self._header = header
+        self._key = hashed("\0".join(header).encode())
+        return True
+
+    def _row(self, fields: list[str]) -> Row | BadRow | None:
+        lines, intake = self._lines, self._intake
+        raw = b"".join(lines.record).rstrip(b"\r\n")
+        digest = hashed(raw, self._key)
+        message = ""
+        if len(raw) > intake.options.max_row_bytes:
+            return intake.oversize(Oversize(len(raw), digest), self._place())
+        if lines.broken:
+            message = "not UTF-8"
+        elif len(fields) != len(self._header):
+            message = f"{len(fields)} fields where the header has {len(self._header)}"
+        if message:
+            return intake.bad(BadInputError(BadReason.INPUT, message), digest, self._place())
+        if intake.options.unescape_formulas:
+            fields = [unescape_formula(field) for field in fields]
+        columns = dict(zip(self._header, fields, strict=True))
+        return intake.columns(columns, digest, self._place())
+
+    def _refused(self, error: Exception) -> BadRow | None:
+        lines, place = self._lines, self._place()
+        if isinstance(error, _OverlongError):
+            return self._intake.oversize(lines.skip_record().oversize(), place)
+        digest = hashed(b"".join(lines.record).rstrip(b"\r\n"), self._key)
+        refusal = BadInputError(BadReason.INPUT, f"not CSV: {error}")
+        return self._intake.bad(refusal, digest, place)
+
+    def _place(self) -> Place:
+        return Place(self._file, self._lines.line, self._lines.offset)
+
+
+def read_csv(stream: BinaryIO, intake: Intake, file: str) -> Iterator[Row | BadRow]:
+    """The rows of a CSV file.
+
+    Raises:
+        InputError: The header row is broken.
+    """
+    return _Table(stream, intake, file).rows()
