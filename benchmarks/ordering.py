@@ -29,7 +29,8 @@ from benchmarks.turns import in_turns
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints.local import LocalEndpoint
 from distilabel_endpoints.progress import open_progress
-from distilabel_endpoints.runs import ordering, runner
+from distilabel_endpoints.runs import local as runner
+from distilabel_endpoints.runs import ordering
 
 Order = Callable[[Iterable[Any]], Iterator[Any]]
 ORDERS: dict[str, Order] = {"that of the input": iter, "ours": ordering.arranged}
