@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from distilabel_endpoints.testing import SimulatedEndpoint
+from distilabel_endpoints.testing import Latency, Limits, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 
@@ -49,6 +49,39 @@ print(len(asyncio.run(main())))
 """,
     )
     assert out.split() == ["3", "1"]
+
+
+FOREIGN_LOOPS = """
+class Handle:
+    def __init__(self, timer):
+        self.cancel = timer.cancel
+class ForeignLoop(asyncio.SelectorEventLoop):
+    def call_at(self, when, callback, *arguments, context=None):
+        return Handle(super().call_at(when, callback, *arguments, context=context))
+class Policy(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = ForeignLoop
+asyncio.set_event_loop_policy(Policy())
+"""
+
+
+def test_a_program_with_loops_of_another_kind_keeps_them(simulated_endpoint: Make) -> None:
+    """`generate` and `agenerate` under another loop policy, over an endpoint that refuses."""
+    out = run_script(
+        simulated_endpoint(
+            slots=2, latency=Latency(0.02, sigma=0.8), limits=Limits(queue=0), log=False
+        ).url,
+        f"""
+{FOREIGN_LOOPS}
+async def main(llm):
+    answers = await asyncio.gather(*(llm.agenerate(input=HELLO) for _ in range(40)))
+    return type(asyncio.get_running_loop()), answers
+with InferenceEndpointsLLM(base_url=URL) as llm:
+    kind, answers = asyncio.run(main(llm))
+    print(kind.__name__, sum(isinstance(answer[0], str) for answer in answers))
+    print(sum(isinstance(row[0], str) for row in llm.generate([HELLO] * 40)))
+""",
+    )
+    assert out.split() == ["ForeignLoop", "40", "40"]
 
 
 def test_a_dropped_object_takes_its_thread_along(simulated_endpoint: Make) -> None:

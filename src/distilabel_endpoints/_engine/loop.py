@@ -1,7 +1,8 @@
 """The process's one event loop, and one scheduler per target on it.
 
 Rules
-- The loop runs in a daemon thread, from the first lease to the last; uvloop where it is installed.
+- The loop runs in a daemon thread, from the first lease to the last. It is asyncio's own, whatever
+  loop the caller's program uses or has made its default (see Decisions in ARCHITECTURE.md).
 - However many objects, threads and loops call in, a target has one client, one pool, one limiter.
 - A forked child starts anew: a loop does not survive a fork.
 - Interrupting a blocked caller cancels its work before the interrupt goes on.
@@ -10,7 +11,6 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import threading
 from collections.abc import Awaitable, Callable, Hashable
@@ -44,8 +44,8 @@ class _Process:
 
 
 def _fresh_process() -> _Process:
-    fast = importlib.util.find_spec("uvloop") is not None
-    return _Process(BlockingPortalProvider("asyncio", {"use_uvloop": fast}))
+    # Named, as without a factory the process's event loop policy decides: uvloop's, for one.
+    return _Process(BlockingPortalProvider("asyncio", {"loop_factory": asyncio.SelectorEventLoop}))
 
 
 class _Current:

@@ -45,6 +45,8 @@ class Line:
         self._lanes: dict[Member | None, deque[_Waiter]] = {None: deque()}
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
+        """When the timer fires. Kept here, as not every loop's handles know it."""
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
@@ -115,11 +117,12 @@ class Line:
             shunned = [shunned for shunned, _ in heads]
             when = self._pool.next_time(now, heads[0][1].tokens, shunned)
         timer = self._timer
-        if timer is not None and (when is None or abs(timer.when() - when) > TICK):
+        if timer is not None and (when is None or abs(self._wakes_at - when) > TICK):
             timer.cancel()
             timer = self._timer = None
         if when is not None and timer is None:
-            self._timer = self._loop.call_at(max(when, now + TICK), self._pump_later)
+            self._wakes_at = max(when, now + TICK)
+            self._timer = self._loop.call_at(self._wakes_at, self._pump_later)
 
     def _pump_later(self) -> None:
         self._timer = None
