@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from distilabel_endpoints.errors import ConversationError
 from distilabel_endpoints.records import Conversation
 
-__all__ = ["ROLES", "validate_messages"]
+__all__ = ["ROLES", "checked_text", "validate_messages"]
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 _LEADING: Final = frozenset({"system", "developer"})
@@ -56,6 +56,18 @@ def validate_messages(messages: Any) -> Conversation:
         else:
             _check_message(message, role, content, f"messages[{index}]")
     return cast("Conversation", messages)
+
+
+def checked_text(text: str) -> str:
+    """The same text, known to be a prompt that can be sent.
+
+    Raises:
+        ConversationError: it is empty, or UTF-8 cannot encode it.
+    """
+    if not text:
+        raise ConversationError("a prompt must hold at least one character")
+    _check_encodable(text, "the prompt")
+    return text
 
 
 def _check_message(message: Mapping[str, Any], role: str, content: Any, place: str) -> None:

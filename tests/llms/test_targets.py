@@ -125,7 +125,7 @@ def test_provider_and_payer(
         ),
         ({"model_id": "./a/b/c", "api_key": GOOD}, ConfigurationError, "model_id './a/b/c'"),
         (
-            {"model_id": "org/open", "tokenizer_id": "org/open", "api_key": GOOD},
+            {"model_id": "org/open", "tokenizer_id": "org/gated", "api_key": GOOD},
             ConfigurationError,
             "tokenizer_id.*leave tokenizer_id out.*endpoint_name",
         ),

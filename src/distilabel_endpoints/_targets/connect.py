@@ -108,26 +108,28 @@ def _chosen_model(naming: Naming, target: Target) -> str | None:
     return chosen
 
 
-def route_of(target: Target, *, use_openai_client: bool, renders_prompt: bool) -> Route:
+def route_of(target: Target, *, use_openai_client: bool, sends_prompts: bool) -> Route:
     """The client's method that requests go through.
 
     Raises:
         ConfigurationError: the server has no such route; the message names the two ways out.
     """
-    if renders_prompt and target.server is Server.ROUTER:
+    if sends_prompts and target.server is Server.ROUTER:
         raise ConfigurationError(
-            "tokenizer_id sends text generation, and the serverless router takes conversations "
-            "only. Either leave tokenizer_id out, or use a dedicated endpoint (endpoint_name)."
+            "A prompt (from tokenizer_id, or a text as input) is sent as text generation, and the "
+            "serverless router takes conversations only. Either leave tokenizer_id out, or use a "
+            "dedicated endpoint (endpoint_name)."
         )
     if use_openai_client:
-        return Route.OPENAI_TEXT if renders_prompt else Route.OPENAI_CHAT
-    if not renders_prompt:
+        return Route.OPENAI_TEXT if sends_prompts else Route.OPENAI_CHAT
+    if not sends_prompts:
         return Route.HUB_CHAT
     if target.server in _NO_TGI_ROUTE:
         raise ConfigurationError(
-            f"tokenizer_id sends text generation, which the default client can only do on TGI; "
-            f"{target.root} is {target.server.value}. Either set use_openai_client=True, which "
-            "uses the completions API, or leave tokenizer_id out, which uses the chat API."
+            "A prompt (from tokenizer_id, or a text as input) is sent as text generation, which "
+            f"the default client can only do on TGI; {target.root} is {target.server.value}. "
+            "Either set use_openai_client=True, which uses the completions API, or leave "
+            "tokenizer_id out, which uses the chat API."
         )
     return Route.HUB_TEXT
 

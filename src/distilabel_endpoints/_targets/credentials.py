@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 import ipaddress
+import os
 import warnings
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,11 +21,13 @@ from pydantic import SecretStr
 from distilabel_endpoints.errors import ConfigurationError
 
 __all__ = [
+    "FoundToken",
     "is_loopback",
     "refuse_insecure_token",
     "saved_token",
     "sendable_token",
     "token_for_url",
+    "token_of_environment",
 ]
 
 _HUGGING_FACE: Final = (
@@ -33,6 +36,19 @@ _HUGGING_FACE: Final = (
     "huggingface.cloud",
     "endpoints.huggingface.tech",
 )
+
+
+class FoundToken(SecretStr):
+    """A token that merely lies about: nobody gave it for the URL at hand.
+
+    The type says so wherever the value goes: through copies, pickles and assignments.
+    """
+
+
+def token_of_environment() -> FoundToken | None:
+    """`HF_TOKEN` as it is now."""
+    token = os.environ.get("HF_TOKEN", "").strip()
+    return FoundToken(token) if token else None
 
 
 def saved_token() -> SecretStr | None:

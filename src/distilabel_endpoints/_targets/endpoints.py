@@ -66,7 +66,7 @@ def check_distinct(urls: Sequence[str]) -> None:
 
 
 def find_endpoints(
-    namings: Sequence[Naming], *, use_openai_client: bool, renders_prompt: bool
+    namings: Sequence[Naming], *, use_openai_client: bool, sends_prompts: bool
 ) -> tuple[Endpoint, ...]:
     """Every endpoint, found and asked who it is; all serve one model.
 
@@ -83,7 +83,7 @@ def find_endpoints(
             naming=naming,
             target=target,
             route=route_of(
-                target, use_openai_client=use_openai_client, renders_prompt=renders_prompt
+                target, use_openai_client=use_openai_client, sends_prompts=sends_prompts
             ),
         )
         for naming, target in zip(namings, targets, strict=True)

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncLLM", "GenerationParameters", "Input"]
 
-Input = Conversation | tuple[Conversation, Mapping[str, Any]]
-"""Messages, or messages with the structured output this one input wants."""
+Input = Conversation | str | tuple[Conversation | str, Mapping[str, Any]]
+"""Messages, or a prompt that is sent as it is; either with the structured output it wants."""
 
 Planner = Callable[[int, Input], RowPlan]
 
@@ -120,7 +120,8 @@ class AsyncLLM(Serializable, ABC):
 
         Args:
             inputs: conversations, each a list of messages, or a tuple of one and the
-                `structured_output` it wants.
+                `structured_output` it wants. With `tokenizer_id`, a text is a prompt that is
+                sent as it is.
             num_generations: completions per input.
             **parameters: see `GenerationParameters`; they win over `generation_kwargs`.
 
@@ -146,7 +147,6 @@ class AsyncLLM(Serializable, ABC):
         **parameters: Unpack[GenerationParameters],
     ) -> list[Output]:
         """As `generate`, with statistics, finish reasons and errors: one `Output` per input."""
-        lease = self.engine()
         planner = self.planner(_positive(num_generations), parameters)
         plans = [planner(index, given) for index, given in enumerate(inputs)]
         outputs: list[Output | None] = [None] * len(plans)
@@ -155,11 +155,20 @@ class AsyncLLM(Serializable, ABC):
             outputs[result.ordinal] = output_of(result)
 
         try:
-            lease.run(lease.scheduler.drive, plans, _work(lease.scheduler), deliver)
+            self.answer(plans, deliver)
         except RunError as error:
             error.outputs = outputs
             raise
         return [output for output in outputs if output is not None]
+
+    def answer(self, plans: Iterable[RowPlan], deliver: Callable[[Result], None]) -> None:
+        """Send what is planned; blocks until each row was delivered, from the engine's thread.
+
+        Raises:
+            RunError: no row can be answered; those that were have been delivered.
+        """
+        lease = self.engine()
+        lease.run(lease.scheduler.drive, plans, _work(lease.scheduler), deliver)
 
     def iter_outputs(
         self,

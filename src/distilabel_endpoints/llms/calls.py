@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from distilabel_endpoints._clients.parameters import Compiled, compile_parameters
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.chat_templates import ChatRenderer
-from distilabel_endpoints.conversations import validate_messages
+from distilabel_endpoints.conversations import checked_text, validate_messages
 from distilabel_endpoints.errors import (
     ConfigurationError,
     ConversationError,
@@ -104,13 +104,12 @@ class Call:
             raise type(error)(f"inputs[{index}]: {error}") from None
 
     def _plan(self, index: int, given: Input) -> RowPlan:
-        messages, grammar = self._split(given)
-        messages = validate_messages(messages)
-        prompt = self.renderer.render(messages, self._compiled.tools) if self.renderer else None
+        content, grammar = self._split(given)
+        messages, prompt = self._content(content)
         seed = self._compiled.seed
         request = Request(
             ordinal=index,
-            messages=None if prompt is not None else messages,
+            messages=messages,
             prompt=prompt,
             options=self._options_for(grammar),
             seed=None if seed is None else seed + index * self.num_generations,
@@ -136,7 +135,24 @@ class Call:
             max_new_tokens=self._compiled.max_new_tokens,
         )
 
-    def _split(self, given: Input) -> tuple[Conversation, Grammar | None]:
+    def _content(self, content: Any) -> tuple[Conversation | None, str | None]:
+        """What the route takes: messages, or the prompt that they or a text make."""
+        sends_prompt = self.route in {Route.HUB_TEXT, Route.OPENAI_TEXT}
+        if isinstance(content, str):
+            if not sends_prompt:
+                raise ConversationError(
+                    "a text is sent as it is by text generation only, and this path takes "
+                    "conversations. Make it [{'role': 'user', 'content': text}]."
+                )
+            return None, checked_text(content)
+        messages = validate_messages(content)
+        if not sends_prompt:
+            return messages, None
+        if self.renderer is None:
+            raise ConversationError("without tokenizer_id, this path takes texts only.")
+        return None, self.renderer.render(messages, self._compiled.tools)
+
+    def _split(self, given: Input) -> tuple[Any, Grammar | None]:
         if not isinstance(given, tuple):
             return given, self._grammar
         pair: tuple[Any, ...] = given

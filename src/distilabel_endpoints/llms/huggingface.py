@@ -6,13 +6,12 @@ No wire code: targets are resolved and clients are made in `_clients`, rows are 
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 import weakref
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -28,7 +27,11 @@ from pydantic import (
 from distilabel_endpoints._clients.parameters import check_parameters
 from distilabel_endpoints._engine.retry import RetrySettings
 from distilabel_endpoints._limits.limiter import LimiterSettings
-from distilabel_endpoints._targets.credentials import refuse_insecure_token
+from distilabel_endpoints._targets.credentials import (
+    FoundToken,
+    refuse_insecure_token,
+    token_of_environment,
+)
 from distilabel_endpoints._targets.description import Description, describe_endpoints
 from distilabel_endpoints._targets.endpoints import (
     Endpoint,
@@ -49,6 +52,10 @@ from distilabel_endpoints.llms.calls import Call, growth, plan_in_dialects
 
 __all__ = ["InferenceEndpointsLLM"]
 
+_NO_TOKENIZER: Final = (
+    "tokenizer_id is not used: the serverless router takes conversations only, and applies the "
+    "chat template of model_id itself. Leave tokenizer_id out to be rid of this warning."
+)
 _CLIENTS = {False: "huggingface_hub.AsyncInferenceClient", True: "openai.AsyncOpenAI"}
 
 
@@ -60,11 +67,6 @@ def _usable_policy(given: str) -> str:
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 OnLength = Annotated[str, AfterValidator(_usable_policy)]
-
-
-def _token_of_environment() -> SecretStr | None:
-    token = os.environ.get("HF_TOKEN", "").strip()
-    return SecretStr(token) if token else None
 
 
 class InferenceEndpointsLLM(AsyncLLM):
@@ -90,7 +92,7 @@ class InferenceEndpointsLLM(AsyncLLM):
 
     Several URLs, each of an endpoint with the same model, are used as one: see "Several endpoints"
     in `docs/targets.md`."""
-    api_key: SecretStr | None = Field(default_factory=_token_of_environment, repr=False)
+    api_key: SecretStr | None = Field(default_factory=token_of_environment, repr=False)
     """Default: `HF_TOKEN`, read now; then the token saved by `hf auth login`."""
     tokenizer_id: str | None = None
     """A Hub id or folder: the prompt is rendered here and sent as text generation."""
@@ -182,7 +184,10 @@ class InferenceEndpointsLLM(AsyncLLM):
 
     def _gives_token(self) -> bool:
         named = any(name.lower() == "authorization" for name in self.headers)
-        return named or (self.api_key is not None and "api_key" in self.model_fields_set)
+        return named or self._given_token() is not None
+
+    def _given_token(self) -> SecretStr | None:
+        return None if isinstance(self.api_key, FoundToken) else self.api_key
 
     def _check_companions(self) -> None:
         """Fields that only mean something beside another."""
@@ -227,10 +232,12 @@ class InferenceEndpointsLLM(AsyncLLM):
         with self._loading:
             if self._lease is not None and self._lease.alive:
                 return
+            if self._is_own_tokenizer():
+                warnings.warn(_NO_TOKENIZER, UserWarning, stacklevel=2)
             endpoints = find_endpoints(
                 self._namings(),
                 use_openai_client=self.use_openai_client,
-                renders_prompt=self.tokenizer_id is not None,
+                sends_prompts=self._sends_prompts(),
             )
             self._renderer = self._open_renderer(endpoints[0].target.token)
             self._endpoints = endpoints
@@ -255,7 +262,7 @@ class InferenceEndpointsLLM(AsyncLLM):
         return tuple(self._naming(url) for url in urls)
 
     def _naming(self, base_url: str | None) -> Naming:
-        given = "api_key" in self.model_fields_set
+        given = self._given_token()
         return Naming(
             model_id=self.model_id,
             endpoint_name=self.endpoint_name,
@@ -264,7 +271,7 @@ class InferenceEndpointsLLM(AsyncLLM):
             served_model=self.served_model,
             provider=self.provider,
             bill_to=self.bill_to,
-            given_token=self.api_key if given else None,
+            given_token=given,
             found_token=None if given else self.api_key,
             headers=tuple(self.headers.items()),
             wait_ready=self.wait_ready,
@@ -273,8 +280,19 @@ class InferenceEndpointsLLM(AsyncLLM):
             wake=self.wake,
         )
 
+    def _sends_prompts(self) -> bool:
+        """Whether requests hold a prompt, not a conversation."""
+        return self.tokenizer_id is not None and not self._is_own_tokenizer()
+
+    def _is_own_tokenizer(self) -> bool:
+        """Whether `tokenizer_id` names the model that the router serves, with its own template."""
+        if self.model_id is None or self.tokenizer_id is None:
+            return False
+        repository, _, _provider = self.model_id.partition(":")
+        return repository.casefold() == self.tokenizer_id.casefold()
+
     def _open_renderer(self, token: SecretStr | None) -> ChatRenderer | None:
-        if self.tokenizer_id is None:
+        if self.tokenizer_id is None or not self._sends_prompts():
             return None
         return load_renderer(self.tokenizer_id, token.get_secret_value() if token else None)
 
@@ -321,7 +339,7 @@ class InferenceEndpointsLLM(AsyncLLM):
         return {
             **({"on_length": self.on_length} if growth(self.on_length) else {}),
             **identity_of(self._endpoints, by_url=not named),
-            "tokenizer_id": self.tokenizer_id,
+            "tokenizer_id": self.tokenizer_id if self._sends_prompts() else None,
             "structured_output": self.structured_output
             and parse_grammar(self.structured_output).as_value(),
             "parameters": {**self.generation_kwargs, **parameters},

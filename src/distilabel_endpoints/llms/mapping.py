@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from distilabel_endpoints._clients.parameters import check_parameters
-from distilabel_endpoints._engine.generations import RowPlan, answer_row
+from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.errors import InputError
-from distilabel_endpoints.records import Failure, FailureKind, Result
+from distilabel_endpoints.llms.outputs import refused_row
+from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import ConversationSpec, OutputColumns, Place, Row
 from distilabel_endpoints.rows.columns import ColumnKind, OutputColumn
 from distilabel_endpoints.rows.datasets_rows import datasets_package
@@ -97,7 +98,6 @@ class MapFunction:
 
     def _results(self, batch: Batch, ordinals: Sequence[int]) -> dict[int, Result]:
         """Every row's result, by its ordinal."""
-        scheduler = (lease := self.llm.engine()).scheduler
         bound = self.conversations.bind(batch)
         shared = self.llm.planner(self.num_generations, self.parameters)
         results: dict[int, Result] = {}
@@ -109,28 +109,16 @@ class MapFunction:
                 planner = shared if not own else self._planner(own)
                 plans.append(planner(ordinal, _given(prepared)))
             except InputError as error:
-                results[ordinal] = self._refused(ordinal, error)
-
-        async def work(plan: RowPlan) -> Result:
-            return await answer_row(scheduler, plan)
+                results[ordinal] = refused_row(ordinal, self.num_generations, error)
 
         def deliver(result: Result) -> None:
             results[result.ordinal] = result
 
-        lease.run(scheduler.drive, plans, work, deliver)
+        self.llm.answer(plans, deliver)
         return results
 
     def _planner(self, own: Mapping[str, Any]) -> Any:
         return self.llm.planner(self.num_generations, check_parameters({**self.parameters, **own}))
-
-    def _refused(self, ordinal: int, error: InputError) -> Result:
-        """A row that cannot be sent."""
-        failure = Failure(kind=FailureKind.ROW, code="input", message=str(error), retryable=False)
-        return Result(
-            ordinal=ordinal,
-            completions=(None,) * self.num_generations,
-            failures=(failure,) * self.num_generations,
-        )
 
 
 def _row(batch: Batch, place: int, ordinal: int) -> Row:

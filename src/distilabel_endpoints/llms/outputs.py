@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
 
-from distilabel_endpoints.errors import GenerationError
-from distilabel_endpoints.records import Completion, Result
+from distilabel_endpoints.errors import GenerationError, InputError
+from distilabel_endpoints.records import Completion, Failure, FailureKind, Result
 
-__all__ = ["Output", "Statistics", "output_of"]
+__all__ = ["Output", "Statistics", "output_of", "refused_row"]
 
 
 class Statistics(TypedDict):
@@ -54,6 +54,16 @@ def output_of(result: Result) -> Output:
     )
     _add_extras(output, result.completions)
     return output
+
+
+def refused_row(ordinal: int, num_generations: int, error: InputError) -> Result:
+    """The result of a row that cannot be sent, beside others that can."""
+    failure = Failure(kind=FailureKind.ROW, code="input", message=str(error), retryable=False)
+    return Result(
+        ordinal=ordinal,
+        completions=(None,) * num_generations,
+        failures=(failure,) * num_generations,
+    )
 
 
 def _add_extras(output: Output, completions: Sequence[Completion | None]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from distilabel_endpoints._targets.credentials import FoundToken
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 
@@ -91,7 +92,7 @@ def pack(
 
 def _variable_of(llm: InferenceEndpointsLLM) -> str | None:
     """The variable that an explicit `api_key` can be read from, where the user named none."""
-    if llm.api_key is None or "api_key" not in llm.model_fields_set:
+    if llm.api_key is None or isinstance(llm.api_key, FoundToken):
         return None
     if llm.api_key.get_secret_value() == os.environ.get(_AMBIENT, "").strip():
         return _AMBIENT
