@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ class GenerateSettings:
     """Attributes of the LLM that were given."""
     local: str | None
     """The embedded endpoint's model; empty for the default one."""
+    api_key_env: str | None
+    """The environment variable that holds the target's key."""
     parameters: Mapping[str, Any]
     schema: Path | None
     rows: Mapping[str, Any]
@@ -111,6 +114,7 @@ def _generate_ray(settings: GenerateSettings) -> int:
             options=RunOptions(parameters=settings.parameters, **_row_options(settings.rows)),
             progress=open_progress(_mode(settings)),
             address=settings.ray or None,
+            api_key_env=settings.api_key_env,
             **({"actors": settings.ray_actors} if settings.ray_actors else {}),
             fresh=settings.fresh,
             resume_command=settings.resume_command,
@@ -143,6 +147,8 @@ def _source(settings: GenerateSettings) -> RowSource:
 def _llm(settings: GenerateSettings) -> Iterator[InferenceEndpointsLLM]:
     """The LLM, with the embedded endpoint under it where that was asked for."""
     given = {name: value for name, value in settings.target.items() if value is not None}
+    if settings.api_key_env is not None:
+        given["api_key"] = os.environ[settings.api_key_env].strip()
     if settings.schema is not None:
         given["structured_output"] = {"format": "json", "schema": _schema(settings.schema)}
     if settings.local is None:

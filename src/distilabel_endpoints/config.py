@@ -59,9 +59,18 @@ def read_settings(path: Path, known: AbstractSet[str]) -> dict[str, Any]:
     Raises:
         ConfigurationError: it cannot be read, or has a name that is no setting (with the nearest).
     """
-    found = _parse_settings(path)
-    settings = {str(name).replace("-", "_"): value for name, value in found.items()}
+    settings: dict[str, Any] = {}
+    for key, value in _parse_settings(path).items():
+        name = str(key).replace("-", "_")
+        if name in settings:
+            raise ConfigurationError(f"{path}: {name} is given twice. Keep one.")
+        settings[name] = value
     for name in settings:
+        if name == "api_key":
+            raise ConfigurationError(
+                f"{path}: a key has no place in a file of settings. Name the environment variable "
+                "that holds it: api_key_env."
+            )
         if name not in known:
             nearest = difflib.get_close_matches(name, known, 1, 0.5)
             hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
@@ -86,6 +95,16 @@ def _parse_yaml(text: str) -> Any:
     import yaml
 
     try:
+        settings = yaml.compose(text, yaml.SafeLoader)
+        if isinstance(settings, yaml.MappingNode):
+            _refuse_repeated([key.value for key, _ in settings.value])
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
+
+
+def _refuse_repeated(names: list[Any]) -> None:
+    """YAML's reader would take the last of two settings with one name without a word."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is given twice; keep one")

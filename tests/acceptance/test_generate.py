@@ -199,7 +199,7 @@ def test_a_dry_run_sends_no_generation(
     ("words", "said"),
     [
         (["--base-url", "http://localhost:1", "--temperature", "hot"], "--temperature"),
-        ([], "model_id"),
+        ([], "Choose one: --base-url, --model-id"),
         (["--base-url", "ftp://x"], "base_url"),
         (["--base-url", "http://localhost:1", "--param", "x"], "NAME=JSON"),
         (["--base-url", "http://localhost:1", "--max-tokens", "3"], "--max-new-tokens"),

@@ -81,6 +81,7 @@ class RayRun:
         input: what `read_rows` takes.
         address: of a Ray cluster; None for one on this machine.
         actors: how many send.
+        api_key_env: the variable that holds the target's key, here and where the actors run.
         fresh: drop what an earlier run left.
         resume_command: what goes on with this run, for the summary.
     """
@@ -92,6 +93,7 @@ class RayRun:
     progress: Display
     address: str | None = None
     actors: int = ACTORS
+    api_key_env: str | None = None
     fresh: bool = False
     resume_command: tuple[str, ...] | None = None
 
@@ -167,7 +169,7 @@ class _Execution:
     def _generate(self, file: RowFile) -> None:
         run = self._run
         actors = min(run.actors, run.llm.max_concurrency or run.actors)
-        parcel = pack(run.llm, workers=actors, api_key_env=None, headers_env=None)
+        parcel = pack(run.llm, workers=actors, api_key_env=run.api_key_env, headers_env=None)
         with cluster(run.address, cpus=actors * NUM_CPUS + _OTHERS_CPUS) as ray:
             coordinator = start_coordinator(parcel.identity(), run.llm.max_concurrency)
             order = Order(parcel=parcel, options=run.options, id_column=ROW_ID)
