@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from chat_tokenizer import CHATML, make_tokenizer, set_template
-from distilabel_endpoints.chat_templates import RENDER_SECONDS, ChatRenderer, load_renderer
+from distilabel_endpoints.chat_templates import ChatRenderer, load_renderer
 from distilabel_endpoints.errors import ConfigurationError, ConversationError, InstallationError
+from distilabel_endpoints.template_guard import RENDER_SECONDS
 
 HELLO = [{"role": "user", "content": "Hello"}]
 CANARY = [{"role": "user", "content": "CANARY secret"}]

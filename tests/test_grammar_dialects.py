@@ -19,7 +19,7 @@ from distilabel_endpoints.records import Route, Server
 SCHEMA: dict[str, Any] = {
     "title": "A person!",
     "type": "object",
-    "properties": {"name": {"type": "string", "default": None}, "dead": {"const": False}},
+    "properties": {"name": {"type": "string"}, "dead": {"const": False}},
     "required": ["name", "dead"],
     "additionalProperties": False,
 }
@@ -29,18 +29,18 @@ REGEX = parse_grammar({"schema": r"^\d+$"})
 CHOICE = parse_grammar({"schema": ["yes.", "no"]})
 STANDARD = {"response_format": {"type": "json_schema", "json_schema": NAMED}}
 TGI_JSON = {"response_format": {"type": "json_object", "value": SCHEMA}}
-TGI_REGEX = {"response_format": {"type": "regex", "value": "[0-9]+"}}
+TGI_REGEX = {"response_format": {"type": "regex", "value": r"\d+"}}
 TGI_CHOICE = {"response_format": {"type": "regex", "value": r"yes\.|no"}}
 LLAMACPP = (
     {"json_schema": SCHEMA},
-    {"grammar": "root ::= [0-9]+"},
+    {"grammar": "root ::= [0-9]{1,}"},
     {"grammar": r'root ::= "yes\x2E" | "no"'},
 )
 VLLM: tuple[Any, Any] = (
-    {"structured_outputs": {"regex": "[0-9]+"}},
+    {"structured_outputs": {"regex": r"\d+"}},
     {"structured_outputs": {"choice": ["yes.", "no"]}},
 )
-SGLANG: tuple[Any, Any] = ({"regex": "[0-9]+"}, {"regex": r"yes\.|no"})
+SGLANG: tuple[Any, Any] = ({"regex": r"\d+"}, {"regex": r"yes\.|no"})
 
 # What the body of a request holds beside messages and model: for JSON, for a regex, for choices.
 WIRE: dict[tuple[Server, Route], tuple[Any, Any, Any]] = {

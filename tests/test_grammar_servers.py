@@ -134,7 +134,7 @@ def composed(rng: Random, depth: int) -> str:
         [
             "".join(parts),
             f"(?:{'|'.join(parts)})",
-            f"(?:{parts[0]}){rng.choice(['*', '+', '?', '{2}', '{,3}', '{1,2}'])}",
+            f"(?:{parts[0]}){rng.choice(['*', '+', '?', '{2}', '{0,3}', '{1,2}'])}",
         ]
     )
 

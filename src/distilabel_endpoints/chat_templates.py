@@ -2,9 +2,7 @@
 
 `transformers` loads the tokenizer and renders, in Jinja's immutable sandbox; it is imported at the
 first `load_renderer`, never before, and no code from a repository is run. A template is foreign
-code all the same, so it gets a budget of processor time and of output: the rendering thread
-traces the template's lines and stops it when the time is over. A line that never ends would
-escape that; the operator that can make one (`**`) is refused when the template is loaded.
+code all the same, so it gets a budget of processor time and of output (`template_guard`).
 The generation prompt is always added: an answer is a new message, as in distilabel 1.1.
 """
 
@@ -12,24 +10,24 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 from distilabel_endpoints.errors import ConfigurationError, ConversationError, InstallationError
+from distilabel_endpoints.template_guard import (
+    MAX_RENDERED,
+    RENDER_SECONDS,
+    OutOfTimeError,
+    raises_to_a_power,
+    time_limit,
+)
 
-__all__ = ["MAX_RENDERED", "RENDER_SECONDS", "ChatRenderer", "load_renderer"]
+__all__ = ["ChatRenderer", "load_renderer"]
 
-RENDER_SECONDS: Final = 1.0
-"""Processor time one rendering may take. A usual one takes 50 microseconds."""
-MAX_RENDERED: Final = 16_777_216
-"""Longest rendered prompt, in characters."""
-_STEPS_PER_READING: Final = 128
 _RENDERING_FAILS: Final = (
     ArithmeticError,
     AttributeError,
@@ -43,10 +41,6 @@ _JINJA_WORDS: Final = (
     *("a", "access", "an", "attribute", "dict", "element", "has", "is", "item", "list", "no"),
     *("not", "object", "of", "str", "the", "to", "type", "undefined", "unsafe"),
 )
-
-
-class _OutOfTimeError(Exception):
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +69,7 @@ class ChatRenderer:
 
         try:
             prompt = _apply(self.tokenizer, messages, tools, self.clock)
-        except _OutOfTimeError:
+        except OutOfTimeError:
             raise self._refusal(f"took more than {RENDER_SECONDS:g} s on it") from None
         except jinja2.TemplateError as exc:
             raise self._refusal(f"refuses it: {self._redacted(exc)}") from None
@@ -148,14 +142,14 @@ def _check_template(tokenizer_id: str, tokenizer: Any) -> None:
             "tokenizer of an instruction-tuned model, or leave tokenizer_id out."
         ) from None
     try:
-        unstoppable = _raises_to_a_power(template)
+        unstoppable = raises_to_a_power(template)
         if not unstoppable:
             _try_out(tokenizer)
     except jinja2.TemplateSyntaxError as exc:
         raise ConfigurationError(
             f"{where}: its chat template is malformed in line {exc.lineno}."
         ) from None
-    except _OutOfTimeError:
+    except OutOfTimeError:
         raise ConfigurationError(f"{where}: its chat template does not come to an end.") from None
     if unstoppable:
         raise ConfigurationError(f"{where}: its chat template uses **, which is not allowed.")
@@ -180,7 +174,7 @@ def _apply(
     tools: Sequence[Mapping[str, Any]] | None,
     clock: Callable[[], float],
 ) -> str:
-    with _time_limit(RENDER_SECONDS, clock):
+    with time_limit(RENDER_SECONDS, clock):
         prompt: str = tokenizer.apply_chat_template(
             list(messages),
             tools=list(tools) if tools else None,
@@ -188,42 +182,6 @@ def _apply(
             add_generation_prompt=True,
         )
     return prompt
-
-
-def _raises_to_a_power(template: str) -> bool:
-    """Is there a `**` that is not the `**` of keyword arguments?"""
-    import jinja2
-
-    before = ""
-    for _, kind, value in jinja2.Environment(autoescape=True).lex(template):
-        if kind == "operator" and value == "**" and before not in {"(", ","}:
-            return True
-        before = before if kind == "whitespace" else value
-    return False
-
-
-@contextmanager
-def _time_limit(seconds: float, clock: Callable[[], float]) -> Iterator[None]:
-    """Raise `_OutOfTimeError` in a template that is still running after `seconds`.
-
-    The trace function of this thread (a debugger's, say) is set aside meanwhile.
-    """
-    deadline = clock() + seconds
-    steps = 0
-
-    def trace(frame: FrameType, _event: str, _argument: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps % _STEPS_PER_READING == 0 and clock() > deadline:
-            raise _OutOfTimeError
-        return trace if frame.f_code.co_filename == "<template>" else None
-
-    previous = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield
-    finally:
-        sys.settrace(previous)
 
 
 @contextmanager

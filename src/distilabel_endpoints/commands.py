@@ -132,7 +132,7 @@ def _row_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text_of(path: Path, what: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--{what}: {path} cannot be read: {error}") from None
 

@@ -80,7 +80,7 @@ def read_settings(path: Path, known: AbstractSet[str]) -> dict[str, Any]:
 
 def _parse_settings(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".toml":
             return tomllib.loads(text)
         found = _parse_yaml(text)

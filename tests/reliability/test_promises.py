@@ -42,7 +42,7 @@ SECURITY = {
     "S8": "An HTML report escapes what it shows.",
     "S9": "CSV output holds no formulas, reversibly.",
     "S10": "Row data never becomes a path; links are not written through.",
-    "S11": "Templates run in a sandbox, with bounds on time and size.",
+    "S11": "Templates run in a sandbox, with a limit on time and on the length of the prompt.",
     "S12": "Nothing is unpickled or evaluated.",
     "S13": "A response is bounded in bytes, headers and depth.",
     "S14": "Files are their owner's alone.",

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import openai
 import pytest
 from huggingface_hub import AsyncInferenceClient
@@ -191,7 +191,7 @@ def test_tools_are_called(choice: Any, name: str | None, simulated_endpoint: Sta
         (call,) = answer.message.tool_calls
         assert call.function.name == name
         if name == "person":
-            jsonschema.validate(json.loads(call.function.arguments), SCHEMA)
+            jsonschema_rs.validate(SCHEMA, json.loads(call.function.arguments))
         chunks = await complete(endpoint, **options, stream=True)
         parts = [part for c in chunks for part in c.choices[0].delta.tool_calls or ()]
         assert parts[0].function.name == name
@@ -270,8 +270,8 @@ def _fits(kind: str, text: str) -> bool:
     match kind:
         case "schema":
             try:
-                jsonschema.validate(json.loads(text), SCHEMA)
-            except (ValueError, jsonschema.ValidationError):
+                jsonschema_rs.validate(SCHEMA, json.loads(text))
+            except (ValueError, jsonschema_rs.ValidationError):
                 return False
             return True
         case "json":

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pytest
 from huggingface_hub import AsyncInferenceClient
 from huggingface_hub.errors import OverloadedError, ValidationError
@@ -93,7 +93,7 @@ def test_grammars_constrain(simulated_endpoint: Start) -> None:
 
     async def main() -> None:
         text = await generate(endpoint, grammar={"type": "json", "value": schema})
-        jsonschema.validate(json.loads(text), schema)
+        jsonschema_rs.validate(schema, json.loads(text))
         text = await generate(endpoint, grammar={"type": "regex", "value": r"\d{3}-[xyz]+"})
         assert re.fullmatch(r"\d{3}-[xyz]+", text)
 

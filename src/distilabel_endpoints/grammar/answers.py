@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Final, assert_never
 
-from distilabel_endpoints.grammar.pattern_reader import read_pattern
 from distilabel_endpoints.grammar.patterns import matcher
 from distilabel_endpoints.grammar.schemas import property_names, validator
 from distilabel_endpoints.grammar.strict_json import compact, read_json
@@ -36,7 +35,7 @@ def _checker(grammar: Grammar) -> Callable[[str], str | None]:
         case GrammarFormat.JSON:
             return _json_checker(grammar)
         case GrammarFormat.REGEX:
-            matches = matcher(read_pattern(grammar.text).regex(), whole=True)
+            matches = matcher(grammar.text)
             return lambda text: None if matches(text) else "does not match the pattern"
         case GrammarFormat.CHOICE:
             choices = frozenset(grammar.schema)
@@ -47,8 +46,6 @@ def _checker(grammar: Grammar) -> Callable[[str], str | None]:
 
 
 def _json_checker(grammar: Grammar) -> Callable[[str], str | None]:
-    from referencing.exceptions import Unresolvable
-
     schema = grammar.schema
     names = property_names(schema)
     checks = validator(schema)
@@ -57,19 +54,23 @@ def _json_checker(grammar: Grammar) -> Callable[[str], str | None]:
         try:
             answer = read_json(text, MAX_ANSWER_DEPTH)
             error = next(checks.iter_errors(answer), None)
-        except (RecursionError, Unresolvable):
-            return "the schema refers to itself without end on this answer"
+        except UnicodeEncodeError:
+            return "holds half a surrogate pair"
         except ValueError as exc:
             return str(exc)
-        return None if error is None else _reason(error, names)
+        return None if error is None else _reason(error, schema, names)
 
     return checker
 
 
-def _reason(error: Any, names: frozenset[str]) -> str:
-    asked = compact(error.validator_value)
-    asked = f": {asked}" if len(asked) <= _SHOWN else ""
-    return f'{_pointer(error.absolute_path, names)} breaks "{error.validator}"{asked}'
+def _reason(error: Any, schema: Any, names: frozenset[str]) -> str:
+    """Made of the schema's words: the validator's own message quotes the answer."""
+    rule = schema
+    for step in error.schema_path:
+        rule = rule[step]
+    wanted = compact(rule)
+    wanted = f": {wanted}" if len(wanted) <= _SHOWN else ""
+    return f'{_pointer(error.instance_path, names)} breaks "{error.schema_path[-1]}"{wanted}'
 
 
 def _pointer(path: Iterable[str | int], names: frozenset[str]) -> str:

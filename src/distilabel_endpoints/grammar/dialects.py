@@ -14,9 +14,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from distilabel_endpoints.grammar.as_written import as_written
-from distilabel_endpoints.grammar.pattern_reader import read_pattern
-from distilabel_endpoints.grammar.patterns import choices_to_gbnf, choices_to_regex
-from distilabel_endpoints.grammar.schemas import is_closed, sendable, title
+from distilabel_endpoints.grammar.patterns import (
+    choices_to_gbnf,
+    choices_to_regex,
+    pattern_to_gbnf,
+    unanchored,
+)
+from distilabel_endpoints.grammar.schemas import is_strict, sendable, title
 from distilabel_endpoints.grammar.values import Grammar, GrammarFormat
 from distilabel_endpoints.records import Route, Server
 
@@ -44,7 +48,7 @@ def _regex(grammar: Grammar) -> str:
     """The pattern, or the choices as a pattern."""
     if grammar.format is GrammarFormat.CHOICE:
         return choices_to_regex(grammar.schema)
-    return read_pattern(grammar.text).regex()
+    return unanchored(grammar.text)
 
 
 def _json_schema(grammar: Grammar, *, strict: bool) -> Fields:
@@ -59,8 +63,8 @@ def _standard(grammar: Grammar) -> Fields:
 
 
 def _cautious(grammar: Grammar) -> Fields:
-    """OpenAI refuses `strict` for a schema with an open object or an optional property."""
-    return _json_schema(grammar, strict=is_closed(grammar.schema))
+    """OpenAI takes `strict` for a part of JSON Schema only, and refuses it for the rest."""
+    return _json_schema(grammar, strict=is_strict(sendable(grammar.text)))
 
 
 def _standard_on_hub(grammar: Grammar) -> Fields:
@@ -111,7 +115,7 @@ def _llamacpp_choice(grammar: Grammar) -> Fields:
 
 
 def _llamacpp_regex(grammar: Grammar) -> Fields | None:
-    gbnf = read_pattern(grammar.text).gbnf()
+    gbnf = pattern_to_gbnf(grammar.text)
     return None if gbnf is None else {"grammar": gbnf}
 
 

@@ -1,34 +1,49 @@
 """JSON schemas: what is accepted, what is sent, and the validator of answers.
 
 Rules. A schema is checked against its dialect's meta-schema when it is given. References stay
-inside the schema; nothing is ever fetched. Its patterns are matched in linear time. Property
+inside the schema; nothing is ever fetched. Its patterns are matched in bounded time. Property
 order is kept, for constrained decoders write properties in the order of the schema.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import unquote
 
 from distilabel_endpoints.errors import SchemaError
 from distilabel_endpoints.grammar.patterns import PatternError, matcher
 from distilabel_endpoints.grammar.strict_json import compact, read_json
 
-__all__ = ["is_closed", "property_names", "read_schema", "sendable", "title", "validator"]
+__all__ = ["is_strict", "property_names", "read_schema", "sendable", "title", "validator"]
 
 MAX_SCHEMA_BYTES: Final = 262_144
 MAX_SCHEMA_DEPTH: Final = 64
 WHERE: Final = "structured_output.schema"
 
+_BACKTRACK_LIMIT: Final = 100_000
+"""Steps that look-around in a pattern may take: some 30 ms, then the answer does not match."""
 _INSTANCES: Final = frozenset({"const", "default", "enum", "example", "examples"})
 _NAMED: Final = frozenset(
     {"$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"}
 )
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
-_OPEN: Final = frozenset(
-    {"allOf", "dependentRequired", "dependentSchemas", "else", "if", "not", "oneOf"}
-    | {"patternProperties", "propertyNames", "then"}
+_STRICT: Final = frozenset(
+    {"$defs", "$ref", "additionalProperties", "anyOf", "const", "definitions", "description"}
+    | {"enum", "exclusiveMaximum", "exclusiveMinimum", "format", "items", "maxItems", "maximum"}
+    | {"minItems", "minimum", "multipleOf", "pattern", "properties", "required", "title", "type"}
+)
+_STRICT_FORMATS: Final = frozenset(
+    {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
+)
+_KEYWORDS: Final = _STRICT | frozenset(
+    {"$anchor", "$comment", "$dynamicRef", "$id", "$recursiveRef", "$schema", "additionalItems"}
+    | {"allOf", "contains", "contentEncoding", "contentMediaType", "contentSchema", "default"}
+    | {"dependencies", "dependentRequired", "dependentSchemas", "deprecated", "else", "examples"}
+    | {"if", "maxContains", "maxLength", "maxProperties", "minContains", "minLength"}
+    | {"minProperties", "not", "oneOf", "patternProperties", "prefixItems", "propertyNames"}
+    | {"readOnly", "then", "unevaluatedItems", "unevaluatedProperties", "uniqueItems", "writeOnly"}
 )
 
 
@@ -55,10 +70,27 @@ def _checked(text: str) -> str:
         raise SchemaError(f"{WHERE}: {exc}") from None
     if not isinstance(schema, dict):
         raise SchemaError(f"{WHERE}: a JSON schema is an object, not {type(schema).__name__}")
-    _check_dialect(schema)
+    schema = _unwrapped(schema)
+    if schema and _KEYWORDS.isdisjoint(schema):
+        raise SchemaError(
+            f"{WHERE}: none of its keys ({', '.join(schema)[:80]}) is a keyword of JSON Schema, so "
+            "any answer would fit. Give a schema such as {'type': 'object', 'properties': ...}."
+        )
     _check_references(schema)
-    _check_patterns(schema)
+    _check_dialect(schema)
     return compact(schema)
+
+
+def _unwrapped(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema in what OpenAI's and TGI's `response_format` put around it."""
+    for key, beside in (
+        ("json_schema", {"type"}),
+        ("schema", {"name", "strict", "description", "type"}),
+        ("value", {"type"}),
+    ):
+        if isinstance(schema.get(key), dict) and schema.keys() - {key} <= beside:
+            return _unwrapped(schema[key])
+    return schema
 
 
 def subschemas(schema: Any) -> Iterator[dict[str, Any]]:
@@ -94,47 +126,67 @@ def title(schema: Mapping[str, Any]) -> str:
     return name[:64] or "answer"
 
 
-def is_closed(schema: Mapping[str, Any]) -> bool:
-    """Does it meet OpenAI's `strict` mode: every object closed, every property required?"""
-    return schema.get("type") == "object" and all(
-        _OPEN.isdisjoint(node)
-        and (
-            "object" not in _listed(node.get("type"))
-            or (
-                node.get("additionalProperties") is False
-                and set(node.get("required", ())) == set(node.get("properties", ()))
-            )
-        )
-        for node in subschemas(schema)
+def is_strict(schema: Mapping[str, Any]) -> bool:
+    """Is it in the part of JSON Schema that OpenAI's `strict` mode takes?
+
+    Every object closed, every property required, a reference alone, and no keyword or format but
+    those of https://platform.openai.com/docs/guides/structured-outputs (supported schemas).
+    """
+    return schema.get("type") == "object" and all(map(_is_strict_node, subschemas(schema)))
+
+
+def _is_strict_node(node: Mapping[str, Any]) -> bool:
+    if not node.keys() <= _STRICT or ("$ref" in node and len(node) > 1):
+        return False
+    if "format" in node and node["format"] not in _STRICT_FORMATS:
+        return False
+    return "object" not in _listed(node.get("type")) or (
+        node.get("additionalProperties") is False
+        and set(node.get("required", ())) == set(node.get("properties", ()))
     )
 
 
 def sendable(text: str) -> dict[str, Any]:
-    """The schema as it is sent: `const: null` is said as `enum: [null]`.
+    """The schema as it is sent, so that servers understand it and both clients send the same.
 
-    huggingface_hub drops every key whose value is `None` from what it sends, at any depth,
-    so that `{"const": null}` would arrive as `{}`: anything.
+    - `const: null` becomes `enum: [null]` and `default: null` goes: huggingface_hub drops every
+      key whose value is `None`, at any depth, and `{"const": null}` would arrive as anything.
+    - Patterns with look-around go (pydantic writes one for `Decimal`): constraining engines have
+      none, and refuse the whole schema. The answer is checked against them all the same.
     """
     schema: dict[str, Any] = read_json(text, MAX_SCHEMA_DEPTH)
     for node in subschemas(schema):
         if "const" in node and node["const"] is None and "enum" not in node:
             node["enum"] = [node.pop("const")]
+        if "default" in node and node["default"] is None:
+            del node["default"]
+        if isinstance(node.get("pattern"), str) and not _is_regular(node["pattern"]):
+            del node["pattern"]
     return schema
 
 
-def validator(schema: Mapping[str, Any]) -> Any:
-    """A `jsonschema` validator that fetches nothing and matches patterns in linear time."""
-    from jsonschema.validators import Draft202012Validator, extend, validator_for
-    from referencing import Registry
+def _is_regular(pattern: str) -> bool:
+    try:
+        matcher(pattern)
+    except PatternError:
+        return False
+    return True
 
-    dialect = validator_for(schema, default=Draft202012Validator)
-    linear = {
-        "additionalProperties": _additional_properties,
-        "pattern": _pattern,
-        "patternProperties": _pattern_properties,
-    }
-    checked = extend(dialect, linear)  # type: ignore[no-untyped-call]
-    return checked(schema, registry=Registry())
+
+def validator(schema: Mapping[str, Any]) -> Any:
+    """A `jsonschema_rs` validator that fetches nothing and matches patterns in bounded time.
+
+    Raises:
+        jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError: it is not a schema.
+    """
+    import jsonschema_rs
+
+    return jsonschema_rs.validator_for(
+        dict(schema),
+        validate_formats=False,
+        offline=True,
+        pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT),
+    )
 
 
 def _text(given: Any) -> str:
@@ -156,28 +208,21 @@ def _text(given: Any) -> str:
 
 
 def _check_dialect(schema: dict[str, Any]) -> None:
-    from jsonschema.exceptions import SchemaError as DialectError
-    from jsonschema.validators import Draft202012Validator, validator_for
+    import jsonschema_rs
 
     if not isinstance(schema.get("$schema", ""), str):
         raise SchemaError(f"{WHERE}: $schema must be a URI, or be left out for draft 2020-12")
-    dialect = validator_for(schema, default=Draft202012Validator)
     try:
-        dialect.check_schema(schema)
-    except DialectError as exc:
-        at = "/".join(map(str, exc.absolute_path))
+        validator(schema)
+    except jsonschema_rs.ValidationError as exc:
+        at = "/".join(map(str, exc.instance_path))
         raise SchemaError(f"{WHERE}: invalid at #/{at}: {exc.message[:200]}") from None
+    except (jsonschema_rs.ReferencingError, ValueError) as exc:
+        reason = str(exc).splitlines()[0][:200]
+        raise SchemaError(f"{WHERE}: it cannot be used: {reason}") from None
 
 
 def _check_references(schema: dict[str, Any]) -> None:
-    from jsonschema.validators import Draft202012Validator, validator_for
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import specification_with
-
-    dialect = validator_for(schema, default=Draft202012Validator)
-    resource = specification_with(str(dialect.META_SCHEMA["$schema"])).create_resource(schema)
-    resolver = Registry().resolver_with_root(resource)
     for node in subschemas(schema):
         if node is not schema and isinstance(node.get("$id"), str):
             raise SchemaError(f"{WHERE}: an $id inside the schema is not supported; remove it")
@@ -187,13 +232,7 @@ def _check_references(schema: dict[str, Any]) -> None:
                     f"{WHERE}: the reference {reference!r} leaves the schema and nothing is "
                     f"fetched; copy what it names under $defs and refer to '#/$defs/...'"
                 )
-            try:
-                target = resolver.lookup(reference).contents
-            except Unresolvable:
-                raise SchemaError(
-                    f"{WHERE}: the reference {reference!r} names nothing in the schema"
-                ) from None
-            _check_loop(node, target, reference, resolver.lookup)
+            _check_loop(schema, node, reference)
 
 
 def _references(node: Any) -> list[str]:
@@ -202,69 +241,37 @@ def _references(node: Any) -> list[str]:
     return [value for key in _REFERENCES if isinstance(value := node.get(key), str)]
 
 
-def _check_loop(node: Any, target: Any, reference: str, lookup: Callable[[str], Any]) -> None:
+def _check_loop(root: dict[str, Any], node: Any, reference: str) -> None:
     """Refuse references that lead back to themselves without consuming anything."""
-    seen = [node]
-    while not any(target is step for step in seen):
+    seen, following = [node], reference
+    while True:
+        target = _pointed(root, following)
+        if any(target is step for step in seen):
+            raise SchemaError(f"{WHERE}: the reference {reference!r} only leads back to itself")
         seen.append(target)
-        onward = _references(target)
-        if not onward or not onward[0].startswith("#"):
+        onward = [value for value in _references(target) if value.startswith("#")]
+        if not onward:
             return
-        target = lookup(onward[0]).contents
-    raise SchemaError(f"{WHERE}: the reference {reference!r} only leads back to itself")
+        following = onward[0]
 
 
-def _check_patterns(schema: dict[str, Any]) -> None:
-    for node in subschemas(schema):
-        keyed = node.get("patternProperties", {})
-        if keyed and "unevaluatedProperties" in node:
+def _pointed(root: dict[str, Any], reference: str) -> Any:
+    """What `#` or `#/a/b` names; `None` for an anchor, which has no other reference in it."""
+    if reference == "#":
+        return root
+    if not reference.startswith("#/"):
+        return None
+    place: Any = root
+    for step in unquote(reference[2:]).split("/"):
+        key = step.replace("~1", "/").replace("~0", "~")
+        try:
+            place = place[int(key)] if isinstance(place, list) else place[key]
+        except (LookupError, TypeError, ValueError):
             raise SchemaError(
-                f"{WHERE}: patternProperties beside unevaluatedProperties cannot be checked; "
-                f"use additionalProperties"
-            )
-        for pattern in [*keyed, node.get("pattern", "")]:
-            try:
-                matcher(pattern)
-            except PatternError as exc:
-                raise SchemaError(
-                    f"{WHERE}: the pattern {pattern!r:.200} cannot be enforced: {exc}"
-                ) from None
+                f"{WHERE}: the reference {reference!r} names nothing in the schema"
+            ) from None
+    return place
 
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def _pattern(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[Any]:
-    from jsonschema.exceptions import ValidationError
-
-    if validator.is_type(instance, "string") and not matcher(pattern)(instance):
-        yield ValidationError("pattern")
-
-
-def _pattern_properties(
-    validator: Any, patterns: Mapping[str, Any], instance: Any, _: Any
-) -> Iterator[Any]:
-    if not validator.is_type(instance, "object"):
-        return
-    for pattern, schema in patterns.items():
-        for name, value in instance.items():
-            if matcher(pattern)(name):
-                yield from validator.descend(value, schema, path=name, schema_path=pattern)
-
-
-def _additional_properties(
-    validator: Any, extra: Any, instance: Any, schema: Mapping[str, Any]
-) -> Iterator[Any]:
-    from jsonschema.exceptions import ValidationError
-
-    if not validator.is_type(instance, "object"):
-        return
-    patterns = [matcher(pattern) for pattern in schema.get("patternProperties", ())]
-    for name, value in instance.items():
-        if name in schema.get("properties", ()) or any(match(name) for match in patterns):
-            continue
-        if extra is False:
-            yield ValidationError("additionalProperties")
-        else:
-            yield from validator.descend(value, extra, path=name)

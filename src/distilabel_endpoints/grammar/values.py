@@ -18,8 +18,7 @@ from enum import StrEnum
 from typing import Any, Final, assert_never
 
 from distilabel_endpoints.errors import SchemaError
-from distilabel_endpoints.grammar.pattern_reader import read_pattern
-from distilabel_endpoints.grammar.patterns import PatternError
+from distilabel_endpoints.grammar.patterns import PatternError, matcher
 from distilabel_endpoints.grammar.schemas import WHERE, read_schema
 from distilabel_endpoints.grammar.strict_json import compact
 
@@ -125,11 +124,11 @@ def _read_regex(pattern: Any) -> str:
         raise SchemaError(f"{WHERE}: a regex is a pattern that is not empty")
     _check_text(pattern)
     try:
-        read_pattern(pattern)
+        matcher(pattern)
     except PatternError as exc:
         raise SchemaError(
-            f"{WHERE}: the pattern cannot be enforced: {exc}; servers enforce literals, classes, "
-            f"groups, alternation and the quantifiers * + ? {{m,n}}"
+            f"{WHERE}: answers cannot be checked against the pattern: {exc}. Leave out look-around "
+            "and back-references."
         ) from None
     return pattern
 

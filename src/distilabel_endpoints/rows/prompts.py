@@ -67,7 +67,7 @@ class ConversationSpec:
         if self.template is not None:
             if self.input_column is not None:
                 raise ConfigurationError("give an input column or a template, not both")
-            return _template(self.template)
+            return _template(self.template, names)
         wanted = _INPUT_COLUMNS if self.input_column is None else (self.input_column,)
         column = next((name for name in wanted if name in names), None)
         if not names:  # no rows, or none with a column: each row will say so
@@ -113,10 +113,12 @@ class Conversations:
         )
 
 
-def _template(text: str) -> Callable[[Row], str]:
+def _template(text: str, names: tuple[str, ...]) -> Callable[[Row], str]:
     from distilabel_endpoints.rows.template import PromptTemplate
 
     template = PromptTemplate(text)
+    if names:  # else there are no rows, or none that could be read
+        template.check_columns(names)
     return lambda row: template.render(row.columns)
 
 

@@ -1,200 +1,130 @@
-"""The one door to jinja2: a template over a row's columns that cannot escape or run away.
+"""The one door to jinja2: the user's own template over a row's columns.
 
-Escape: jinja2's immutable sandbox, and of methods only those on a short list. Runaway: every value
-that a template makes is bounded in size, every operation on bounded values ends soon, and between
-operations a meter counts steps and the thread's own CPU time. So it works in any thread, needs no
-signal, and the step limit gives the same verdict on every machine. Nothing random is offered, and
-no other template can be loaded: a prompt is a function of its row.
+The template runs in jinja2's immutable sandbox, for a limited time (`template_guard`). It is a
+function of its row: nothing random, no other template. A field of a row wins over a method of the
+same name (`{{ order.items }}`), and what is undefined is an error wherever it hides. What can be
+known from the columns is an error before the first row.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
-from typing import Any
+import re
+import time
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, Final
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, nodes, pass_context
-from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context
+from jinja2 import (
+    StrictUndefined,
+    TemplateSyntaxError,
+    Undefined,
+    UndefinedError,
+    meta,
+    nodes,
+)
+from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from distilabel_endpoints.errors import ConfigurationError, ConversationError
 from distilabel_endpoints.rows.json_text import BadInputError, json_value, quoted
-from distilabel_endpoints.rows.metering import (
-    ESTIMATES,
-    ITEM_SIZE,
-    MAX_SIZE,
-    METHOD_ESTIMATES,
-    LimitError,
-    Meter,
-    argument_size,
-    bits_size,
-    extent,
-    product_size,
+from distilabel_endpoints.template_guard import (
+    MAX_RENDERED,
+    RENDER_SECONDS,
+    OutOfTimeError,
+    raises_to_a_power,
+    time_limit,
 )
 
 __all__ = ["PromptTemplate"]
 
-MAX_SOURCE = 64 * 1024
+MAX_SOURCE: Final = 64 * 1024
 """Characters of a template."""
-_FILTERS = (
-    "abs capitalize count d default dictsort e escape first float groupby indent int items join "
-    "last length list lower map max min reject rejectattr replace reverse round select "
-    "selectattr sort string sum title trim truncate unique upper urlencode"
-)
-_METHODS = (
-    "as_integer_ratio bit_length capitalize casefold changed count cycle date endswith find get "
-    "index is_integer isalnum isalpha isdigit islower isnumeric isocalendar isoformat isoweekday "
-    "isspace istitle isupper items keys lower lstrip next partition removeprefix removesuffix "
-    "replace reset rfind rpartition rsplit rstrip split splitlines startswith strftime strip "
-    "swapcase time timestamp title total_seconds upper values weekday"
-)
-_STEP, _EACH, _CONCAT = "step!", "each!", "concat!"  # names no template can write
+_SINGLE_BRACES: Final = re.compile(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})")
 
 
-class _Each:
-    """What a loop goes over, with a charge for each pass."""
+class _Undefined(StrictUndefined):
+    """Raises in lists and mappings that are printed, too."""
 
-    def __init__(self, items: Any, meter: Meter) -> None:
-        self._items = items
-        self._meter = meter
-
-    def __iter__(self) -> Iterator[Any]:
-        for item in self._items:
-            self._meter.charge()
-            yield item
-
-    def __len__(self) -> int:
-        return len(self._items)
+    __repr__ = StrictUndefined.__str__
 
 
-class _Guards(NodeTransformer):
-    """Puts a check where jinja2 compiles to a bare Python operation."""
+class _FieldsFirst(NodeTransformer):
+    """`a.b` that is not called is the field `b`; jinja2 would take a method of that name."""
 
-    def _wrapped(self, name: str, node: Any) -> nodes.Filter:
-        return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
-
-    def _checked(self, node: Any) -> nodes.Filter:
-        return self._wrapped(_STEP, self.generic_visit(node))
-
-    visit_List = visit_Dict = _checked  # noqa: N815 - the visitor's protocol
-
-    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802 - the visitor's protocol
+        callee = node.node
         self.generic_visit(node)
-        return node if node.ctx != "load" else self._wrapped(_STEP, node)
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        node.iter = self._wrapped(_EACH, node.iter)
+        if isinstance(callee, nodes.Getattr):
+            node.node = callee  # its own parts have been visited
         return node
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+    def visit_Getattr(self, node: nodes.Getattr) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        return self._wrapped(_CONCAT, nodes.List(node.nodes, lineno=node.lineno))
-
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        node.expr = self._wrapped(_STEP, node.expr)
-        return node
-
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        return self._wrapped(_STEP, node) if isinstance(node.arg, nodes.Slice) else node
+        return nodes.Getitem(node.node, nodes.Const(node.attr), node.ctx, lineno=node.lineno)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox with the meter on everything."""
+    """The sandbox, without what is random and with sizes that fit into memory."""
 
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    intercepted_binops = frozenset({"+", "*"})
 
     def __init__(self) -> None:
         super().__init__(
-            undefined=StrictUndefined,
-            keep_trailing_newline=True,
-            optimized=False,
-            cache_size=0,
-            finalize=pass_context(lambda _, value: self.bounded(value)),
+            undefined=_Undefined, keep_trailing_newline=True, cache_size=0, finalize=_shown
         )
-        self.meter = Meter()
-        self._methods = frozenset(_METHODS.split())
-        self.meter.start()
-        self.globals.pop("lipsum")
-        self.filters = {name: self._metered(self.filters[name], name) for name in _FILTERS.split()}
-        self.filters["tojson"] = self._metered(_tojson, "tojson")
-        self.filters[_STEP] = self.bounded
-        self.filters[_EACH] = lambda items: _Each(items, self.meter)
-        self.filters[_CONCAT] = lambda parts: self.concat(map(str, parts))
-        tests: dict[str, Any] = dict(self.tests)
-        self.tests = {name: self._metered(test, name) for name, test in tests.items()}
+        del self.globals["lipsum"], self.filters["random"]
+        self.filters["tojson"] = _tojson
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree: nodes.Template = _Guards().visit(super()._parse(source, name, filename))
+        tree: nodes.Template = _FieldsFirst().visit(super()._parse(source, name, filename))
         tree.set_environment(self)
         return tree
 
-    def bounded(self, value: Any) -> Any:
-        """The value, if it is not too large; an iterator as the list of what it gives."""
-        if isinstance(value, Iterator):
-            value = list(islice(value, MAX_SIZE // ITEM_SIZE + 1))
-        self.meter.charge(extent(value))
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        value = super().getitem(obj, argument)
+        is_field = isinstance(obj, Mapping) and argument in obj
+        if callable(value) and not is_field and not isinstance(value, _Undefined):
+            return self.undefined(obj=obj, name=argument)
         return value
 
-    def concat(self, parts: Iterable[str]) -> str:
-        """The parts together, if they are not too large: every buffer and the output."""
-        held = []
-        size = 0
-        for part in parts:
-            size += len(part)
-            self.meter.charge(size if size > MAX_SIZE else 0)
-            held.append(part)
-        return "".join(held)
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if _size_after(operator, left, right) > MAX_RENDERED:
+            raise SecurityError(f"a value is larger than {MAX_RENDERED:,} characters")
+        return super().call_binop(context, operator, left, right)
 
-    def _metered(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
-        estimate = ESTIMATES.get(name)
 
-        @functools.wraps(function)
-        def metered(*args: Any, **kwargs: Any) -> Any:
-            given = [arg for arg in args if not isinstance(arg, Context)]
-            self.meter.charge(sum(argument_size(arg) for arg in (*given, *kwargs.values())))
-            if estimate is not None:
-                values = [arg for arg in given if not hasattr(arg, "autoescape")]
-                self.meter.charge(estimate(*values, **kwargs))
-            return self.bounded(function(*args, **kwargs))
+def _size_after(operator: str, left: Any, right: Any) -> int:
+    """How long `left operator right` will be; digits count eightfold, as they cost time too."""
+    if operator == "*" and isinstance(left, int) and isinstance(right, int):
+        return 8 * (left.bit_length() + right.bit_length())
+    if operator == "*":
+        many, times = (right, left) if isinstance(left, int) else (left, right)
+        return _length(many) * times if isinstance(times, int) else 0
+    return _length(left) + _length(right)
 
-        return metered
 
-    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        self.meter.charge(sum(argument_size(arg) for arg in (*args, *kwargs.values())))
-        estimate = METHOD_ESTIMATES.get(getattr(obj, "__name__", ""))
-        if estimate is not None and isinstance(getattr(obj, "__self__", None), str):
-            self.meter.charge(estimate(obj.__self__, *args, **kwargs))
-        return self.bounded(super().call(context, obj, *args, **kwargs))
+def _length(value: Any) -> int:
+    if isinstance(value, list | tuple):
+        return 8 * len(value)  # a place in a list takes eight bytes
+    return len(value) if isinstance(value, str | bytes) else 0
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "%" and isinstance(left, str | bytes):
-            raise SecurityError("text formatting with % is not offered; join values with ~")
-        if operator == "*":
-            self.meter.charge(product_size(left, right))
-        elif operator == "**" and isinstance(left, int) and isinstance(right, int):
-            self.meter.charge(bits_size(left.bit_length() * abs(right)))
-        return self.bounded(super().call_binop(context, operator, left, right))
 
-    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:  # noqa: ARG002
-        """`None`: `str.format` is not wrapped but refused, like every method not listed."""
-        return None
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if callable(value) and attr not in self._methods:
-            return False
-        return super().is_safe_attribute(obj, attr, value)
+def _shown(value: Any) -> Any:
+    # `{{ 'x' if y }}` is jinja2's lenient Undefined when y is false, and prints nothing.
+    if callable(value) and not isinstance(value, Undefined):
+        raise SecurityError("a method or function is printed; call it, or check the field's name")
+    return value
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
     """JSON as it is, for prompts: no HTML escapes, unlike jinja2's own."""
-    return json.dumps(value, ensure_ascii=False, indent=indent, default=json_value)
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=_json_value)
+
+
+def _json_value(value: Any) -> Any:
+    return str(value) if isinstance(value, _Undefined) else json_value(value)
 
 
 class PromptTemplate:
@@ -204,35 +134,95 @@ class PromptTemplate:
         """Compile `source`.
 
         Raises:
-            ConfigurationError: It is not a template, or uses a filter that is not offered.
+            ConfigurationError: it is not a template, or has an operator that is not offered.
         """
+        source = source.removeprefix("\ufeff")  # Windows editors put it before the text
         if len(source) > MAX_SOURCE:
             raise ConfigurationError(f"the template has more than {MAX_SOURCE:,} characters")
         self._environment = _Environment()
         try:
+            if raises_to_a_power(source):
+                raise ConfigurationError("the template uses **, which is not offered; use *")
+            self._tree = self._environment.parse(source)
             self._template = self._environment.from_string(source)
         except TemplateSyntaxError as error:
             raise ConfigurationError(f"template, line {error.lineno}: {error.message}") from None
+        except TemplateError as error:
+            raise ConfigurationError(f"template: {error.message}") from None
         except (RecursionError, MemoryError, SyntaxError, ValueError) as error:
             raise ConfigurationError(f"the template is too complex: {error}") from None
+
+    def check_columns(self, columns: Iterable[str]) -> None:
+        """What the template needs must be among `columns`, and it must need some.
+
+        Raises:
+            ConfigurationError: it uses no column, or one that is not there.
+        """
+        names = tuple(columns)
+        used = meta.find_undeclared_variables(self._tree) - set(self._environment.globals)
+        self._check_braces(names)
+        if not used:
+            raise ConfigurationError(
+                "the template uses no column, so the same prompt would be sent for every row. "
+                f"Write {{{{ {names[0] if names else 'prompt'} }}}}; columns: {quoted(names)}"
+            )
+        for name in sorted(used - {"row", *names} - self._optional()):
+            near = get_close_matches(name, names, n=1)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigurationError(
+                f"template: there is no column {name!r}; columns: {quoted(names)}.{guess} For a "
+                f"column that only some rows have, write {{{{ {name} | default('') }}}}."
+            )
+
+    def _check_braces(self, names: tuple[str, ...]) -> None:
+        for text in self._tree.find_all(nodes.TemplateData):
+            for match in _SINGLE_BRACES.finditer(text.data):
+                if match[1] in names:
+                    raise ConfigurationError(
+                        f"template: {match[0]} is sent as it stands. Write {{{{ {match[1]} }}}} "
+                        f"for the column, or {{{{ '{match[0]}' }}}} for the text itself."
+                    )
+
+    def _optional(self) -> set[str]:
+        """Names that the template asks about, or has a default for."""
+        asked: set[str] = set()
+        for node in self._tree.find_all((nodes.Test, nodes.Filter)):
+            about = node.node
+            if node.name in {"defined", "undefined", "default", "d"} and isinstance(
+                about, nodes.Name
+            ):
+                asked.add(about.name)
+        return asked
 
     def render(self, columns: Mapping[str, Any]) -> str:
         """The text for one row. `row` is all columns, unless a column has that name.
 
         Raises:
-            ConversationError: A column is missing, or the template fails or needs too much. No
+            ConversationError: A column is missing, or the template fails or takes too long. No
                 column's content is in the message.
         """
-        self._environment.meter.start()
         try:
-            return self._template.render({"row": columns, **columns})
+            with time_limit(RENDER_SECONDS, time.thread_time):
+                return self._rendered(columns)
+        except OutOfTimeError:
+            reason = f"took more than {RENDER_SECONDS:g} s"
+            raise ConversationError(f"template: it {reason} for this row") from None
         except UndefinedError as error:
             names = quoted(columns)
             raise ConversationError(f"template: {error.message}; columns: {names}") from None
-        except (LimitError, SecurityError) as error:
+        except SecurityError as error:
             raise ConversationError(f"template: {error}") from None
         except BadInputError as error:
             raise ConversationError(f"template: {error.message}") from None
         except Exception as error:  # noqa: BLE001
             # A template is a program: anything can come out of it. Messages may quote the row.
             raise ConversationError(f"template: it raised {type(error).__name__}") from None
+
+    def _rendered(self, columns: Mapping[str, Any]) -> str:
+        parts, size = [], 0
+        for part in self._template.generate({"row": columns, **columns}):
+            parts.append(part)
+            size += len(part)
+            if size > MAX_RENDERED:
+                raise SecurityError(f"the prompt has more than {MAX_RENDERED:,} characters")
+        return "".join(parts)

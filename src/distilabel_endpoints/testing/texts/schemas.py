@@ -61,7 +61,7 @@ class _Instances:
         """An instance of a part of the schema."""
         if not isinstance(schema, Mapping) or not schema:
             return self._rng.choice(_WORDS)
-        schema = self._flat(schema)
+        schema = self._flat(schema, depth)
         if "const" in schema:
             return schema["const"]
         if "enum" in schema:
@@ -80,7 +80,7 @@ class _Instances:
             case _:
                 return self._string(schema)
 
-    def _flat(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _flat(self, schema: Mapping[str, Any], depth: int) -> Mapping[str, Any]:
         """The schema with its references and combinations merged in."""
         merged = {k: v for k, v in schema.items() if k not in {"$ref", "allOf", "anyOf", "oneOf"}}
         parts = list(schema.get("allOf", ()))
@@ -88,10 +88,19 @@ class _Instances:
             parts.append(self._pointed(schema["$ref"]))
         for options in (schema.get("anyOf"), schema.get("oneOf")):
             if options:
-                parts += [o for o in options if o.get("type") != "null"][:1] or options[:1]
+                parts += [o for o in options if self._fits(o, depth)][:1] or options[:1]
         for part in parts:
-            merged = _merged(merged, self._flat(part)) if isinstance(part, Mapping) else merged
+            merged = (
+                _merged(merged, self._flat(part, depth)) if isinstance(part, Mapping) else merged
+            )
         return merged
+
+    @staticmethod
+    def _fits(option: Any, depth: int) -> bool:
+        """Is it worth taking here: something before the depth is reached, then no reference?"""
+        if not isinstance(option, Mapping):
+            return True
+        return "$ref" not in option if depth >= _DEPTH else option.get("type") != "null"
 
     def _pointed(self, reference: str) -> Any:
         found = self._root
