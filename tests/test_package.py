@@ -65,7 +65,7 @@ def test_unknown_names_are_attribute_errors() -> None:
 
 def test_every_public_module_says_what_it_exports() -> None:
     """Each module has a docstring and a sorted `__all__` whose names exist."""
-    found = pkgutil.walk_packages(distilabel_endpoints.__path__, "distilabel.")
+    found = pkgutil.walk_packages(distilabel_endpoints.__path__, "distilabel_endpoints.")
     for info in found:
         if info.name.endswith(("__main__", "distilabel_endpoints.local.llama")):
             continue

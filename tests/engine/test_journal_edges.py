@@ -36,10 +36,10 @@ from distilabel_endpoints._store.journal import (
 from distilabel_endpoints._store.journal.commit import Committer
 from distilabel_endpoints._store.journal.database import Store, fill
 from distilabel_endpoints._store.journal.header import FORMAT, Header, refuse_other_spec
-from distilabel_endpoints._store.journal.place import identity, storage_errors
 from distilabel_endpoints._store.journal.record import Record, seal
 from distilabel_endpoints._store.journal.recovery import _replace
 from distilabel_endpoints._store.lock import hold, lock_path
+from distilabel_endpoints._store.place import identity, storage_errors
 from distilabel_endpoints.errors import DamagedError, FingerprintError, StorageError
 from distilabel_endpoints.records import Result, Usage
 

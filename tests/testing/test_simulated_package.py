@@ -38,7 +38,7 @@ def test_every_name_is_there_and_no_other() -> None:
         assert getattr(distilabel_endpoints.testing, name) is not None
     with pytest.raises(AttributeError, match="nothing"):
         distilabel_endpoints.testing.nothing  # noqa: B018
-    assert set(fault_names) - set(names) == {"BreakKind"}
+    assert set(fault_names) - set(names) == {"BreakKind", "Script"}
 
 
 def test_changes_are_the_fields_of_settings() -> None:

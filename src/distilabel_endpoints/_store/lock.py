@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from distilabel_endpoints._store.journal.place import Identity, beside, identity, storage_errors
+from distilabel_endpoints._store.place import Identity, beside, identity, storage_errors
 from distilabel_endpoints.errors import LockedError, StorageError
 
 __all__ = ["Holder", "Lock", "hold", "holder_of"]

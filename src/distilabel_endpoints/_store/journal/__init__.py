@@ -9,7 +9,7 @@ Rules
 
 - `log`: what the run holds. `commit`: the writer's thread. `reader`: replay and statistics.
 - `recovery`: create, check, rebuild. `database`: the SQLite file and its rules.
-- `pages`: rows of a damaged file. `record`, `header`, `place`: values and paths.
+- `pages`: rows of a damaged file. `record`, `header`: values.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from __future__ import annotations
 from distilabel_endpoints._store.journal.commit import Pace
 from distilabel_endpoints._store.journal.header import Header
 from distilabel_endpoints._store.journal.log import Journal
-from distilabel_endpoints._store.journal.place import check_space, journal_path
 from distilabel_endpoints._store.journal.reader import Reader, Reason, Replay, Standing, Statistics
 from distilabel_endpoints._store.journal.record import Entry, Record
 from distilabel_endpoints._store.journal.recovery import Repair
 from distilabel_endpoints._store.lock import Holder, holder_of
+from distilabel_endpoints._store.place import check_space, journal_path
 
 __all__ = [
     "Entry",

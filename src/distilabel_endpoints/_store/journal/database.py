@@ -26,8 +26,8 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from distilabel_endpoints._store.journal.header import Header, sealed
-from distilabel_endpoints._store.journal.place import beside, create_private, identity, sync
 from distilabel_endpoints._store.journal.record import Entry, Record
+from distilabel_endpoints._store.place import beside, create_private, identity, sync
 from distilabel_endpoints.errors import DamagedError, StorageError
 
 __all__ = ["LAST_ORDINAL", "Note", "Store", "Totals", "UnfinishedError", "fill", "rollback_journal"]

@@ -12,11 +12,11 @@ from typing import Any, Self
 from distilabel_endpoints._store.journal.commit import DEFAULT_PACE, Committer, Pace, ignore
 from distilabel_endpoints._store.journal.database import Note, Store
 from distilabel_endpoints._store.journal.header import Header
-from distilabel_endpoints._store.journal.place import journal_path
 from distilabel_endpoints._store.journal.reader import Reader
 from distilabel_endpoints._store.journal.record import Record, seal
 from distilabel_endpoints._store.journal.recovery import Opening, Repair, make_sound
 from distilabel_endpoints._store.lock import hold
+from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import StorageError
 from distilabel_endpoints.records import Result
 

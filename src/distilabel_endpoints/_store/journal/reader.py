@@ -19,9 +19,9 @@ from typing import Any, Self, TypeVar
 
 from distilabel_endpoints._store.journal.database import LAST_ORDINAL, Store, UnfinishedError
 from distilabel_endpoints._store.journal.header import Header, unreadable
-from distilabel_endpoints._store.journal.place import journal_path
 from distilabel_endpoints._store.journal.record import Entry, Record, intact
 from distilabel_endpoints._store.journal.recovery import repair
+from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import DamagedError, LockedError, StorageError
 from distilabel_endpoints.records import Failure
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from distilabel_endpoints._store.journal.database import Store, fill, rollback_journal
 from distilabel_endpoints._store.journal.header import Header, refuse_other_spec, unreadable
 from distilabel_endpoints._store.journal.pages import Cell, cells
-from distilabel_endpoints._store.journal.place import beside, identity, storage_errors, sync
 from distilabel_endpoints._store.journal.record import Record, intact
 from distilabel_endpoints._store.lock import hold
+from distilabel_endpoints._store.place import beside, identity, storage_errors, sync
 from distilabel_endpoints.errors import DamagedError
 
 __all__ = ["Opening", "Repair", "make_sound", "repair"]
