@@ -178,7 +178,8 @@ def generate(
 
     INPUT is a .jsonl (.gz, .zst), .json, .csv or .parquet file, a folder or glob of them,
     hf://datasets/OWNER/NAME, a saved dataset, or - for JSON lines on standard input. OUTPUT has the
-    input's columns, and generation, model_name, finish_reason, input_tokens, output_tokens, error.
+    input's columns, and generation, model_name, finish_reason, input_tokens, output_tokens, error,
+    error_code, reasoning, failed_generation.
 
     \b
     Examples:
@@ -257,6 +258,7 @@ _ROW_NAMES = (
     "limit",
     "on_bad_row",
     "column_prefix",
+    "escape_formulas",
 )
 
 

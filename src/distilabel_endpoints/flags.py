@@ -389,6 +389,11 @@ def _prompt_flags() -> list[Flag]:
         Flag("--schema", type=click.Path(exists=True), help="A JSON schema for the answers."),
         Flag("--column-prefix", metavar="TEXT", help="Prefix for added columns, e.g. ai_."),
         Flag(
+            "--escape-formulas",
+            is_flag=True,
+            help="In CSV: an apostrophe before cells that a spreadsheet would run as formulas.",
+        ),
+        Flag(
             "--on-bad-row",
             type=click.Choice(["fail", "skip", "stop"]),
             default="fail",

@@ -37,8 +37,11 @@ def test_a_file_in_a_file_out(simulated_endpoint: Make, rows: Path, tmp_path: Pa
             "input_tokens",
             "output_tokens",
             "error",
+            "error_code",
+            "reasoning",
+            "failed_generation",
         ]
-        assert all(row["generation"] and row["error"] is None for row in found)
+        assert all(row["generation"] and not row["error"] for row in found)
         assert done.stdout == ""
 
 

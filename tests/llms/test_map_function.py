@@ -49,6 +49,9 @@ def test_a_map_over_a_dataset(llm: InferenceEndpointsLLM) -> None:
         "input_tokens",
         "output_tokens",
         "error",
+        "error_code",
+        "reasoning",
+        "failed_generation",
     ]
     assert [n for n, text in enumerate(done["generation"]) if text is None] == [7]
     assert [n for n, error in enumerate(done["error"]) if error is not None] == [7]

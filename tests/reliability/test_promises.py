@@ -40,7 +40,7 @@ SECURITY = {
     "S6": "TLS is always verified; a private authority can be named.",
     "S7": "What a model or a server says cannot drive the terminal.",
     "S8": "An HTML report escapes what it shows.",
-    "S9": "CSV output holds no formulas, reversibly.",
+    "S9": "With `--escape-formulas` CSV output holds no formulas, reversibly.",
     "S10": "Row data never becomes a path; links are not written through.",
     "S11": "Templates run in a sandbox, with a limit on time and on the length of the prompt.",
     "S12": "Nothing is unpickled or evaluated.",

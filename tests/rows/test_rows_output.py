@@ -9,6 +9,7 @@ import errno
 import gzip
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,12 @@ OURS = {
     "input_tokens": 3,
     "output_tokens": 4,
     "error": None,
+    "error_code": None,
+    "reasoning": None,
+    "failed_generation": None,
 }
+IN_JSONL = {name: "" if value is None else value for name, value in OURS.items()}
+"""The same in JSON Lines, whose columns keep one type."""
 
 
 def lines(path: Path) -> list[Any]:
@@ -48,7 +54,7 @@ def lines(path: Path) -> list[Any]:
 def test_columns_for_one_generation() -> None:
     """Text, name, reason, cost and error; the optional ones where they are asked for."""
     assert OutputColumns("model").values(answered(0)) == OURS
-    every = OutputColumns("m", prefix="my_", reasoning=True, tool_calls=True, logprobs=True)
+    every = OutputColumns("m", prefix="my_", tool_calls=True, logprobs=True)
     completion = Completion(
         text="t",
         finish_reason="stop",
@@ -64,7 +70,9 @@ def test_columns_for_one_generation() -> None:
         "my_input_tokens": None,
         "my_output_tokens": None,
         "my_error": None,
+        "my_error_code": None,
         "my_reasoning": "r",
+        "my_failed_generation": None,
         "my_tool_calls": [{"id": "1"}],
         "my_logprobs": [{"p": 1}],
     }
@@ -81,6 +89,9 @@ def test_columns_for_several_generations() -> None:
         "input_tokens": 3,
         "output_tokens": 4,
         "error": None,
+        "error_code": None,
+        "reasoning": [None] * 3,
+        "failed_generation": None,
         "tool_calls": [None] * 3,
     }
     failure = Failure(kind=FailureKind.TRANSIENT, message="it broke", status=500, attempts=5)
@@ -94,6 +105,7 @@ def test_columns_for_several_generations() -> None:
     assert values["generations"] == ["a", None, "c"]
     assert values["finish_reason"] == [None, None, "length"]
     assert values["error"] == [None, "transient 500: it broke (after 5 attempts)", None]
+    assert values["error_code"] == [None, "transient", None]
     assert (values["input_tokens"], values["output_tokens"]) == (11, 2)
 
 
@@ -138,7 +150,7 @@ def test_json_lines_keep_the_row_to_the_byte(tmp_path: Path) -> None:
     written = (tmp_path / "y.jsonl").read_bytes().splitlines()
     for before, after in zip(rows, written, strict=True):
         assert after.startswith(before.rstrip(b"}").rstrip())
-        assert json.loads(after) == {**json.loads(before), **OURS}
+        assert json.loads(after) == {**json.loads(before), **IN_JSONL}
 
 
 def test_rows_of_an_indented_array(tmp_path: Path) -> None:
@@ -146,7 +158,7 @@ def test_rows_of_an_indented_array(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{"a": "x\ny", "b": [1, {"c": None}]}, {"a": "\r"}]
     (tmp_path / "x.json").write_text(json.dumps(rows, indent=2).replace("\n", "\r\n"))
     write_all(tmp_path / "x.json", tmp_path / "y.jsonl")
-    assert lines(tmp_path / "y.jsonl") == [{**row, **OURS} for row in rows]
+    assert lines(tmp_path / "y.jsonl") == [{**row, **IN_JSONL} for row in rows]
 
 
 def test_values_json_has_no_type_for(tmp_path: Path) -> None:
@@ -172,7 +184,7 @@ def test_values_json_has_no_type_for(tmp_path: Path) -> None:
         "nested": [{"inf": None}, 0.5, ["t"]],
     }
     write_all([row], tmp_path / "y.jsonl")
-    assert lines(tmp_path / "y.jsonl") == [{**expected, **OURS}]
+    assert lines(tmp_path / "y.jsonl") == [{**expected, **IN_JSONL}]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "csv", "csv.gz", "parquet", "arrow"])
@@ -191,8 +203,8 @@ def test_lone_surrogates_of_a_model(tmp_path: Path, suffix: str) -> None:
     assert texts == ["a\ufffdb\0"]
 
 
-def test_bad_rows_have_only_our_columns(tmp_path: Path) -> None:
-    """A row that could not be read stands in its place, with its error."""
+def test_bad_rows_stand_in_their_place(tmp_path: Path) -> None:
+    """A row that could not be read at all has its error and nothing else."""
     (tmp_path / "x.jsonl").write_text('{"prompt":"a"}\nnope\n{"prompt":"b"}\n')
     for suffix in ("jsonl", "csv", "parquet"):
         write_all(tmp_path / "x.jsonl", tmp_path / f"y.{suffix}")
@@ -213,11 +225,11 @@ def test_csv_output(tmp_path: Path) -> None:
         records = list(csv.DictReader(file, strict=True))
     assert [list(record.values())[:6] for record in records] == [
         ['say "hi",\nplease', "1.5", "true", '["a", {"b": null}]', "", ""],
-        ["", "", "false", "", "2020-01-01", "'+w=="],
+        ["", "", "false", "", "2020-01-01", "+w=="],
     ]
     assert records[0]["generation"] == "answer"
     assert (tmp_path / "y.csv").read_bytes().startswith(b"prompt,n,ok,tags,late,raw,generation,")
-    assert (tmp_path / "y.csv").read_bytes().endswith(b",3,4,\r\n")
+    assert (tmp_path / "y.csv").read_bytes().endswith(b",3,4,,,,\r\n")
 
 
 FORMULAS = ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\0x", "'=1", "'", "plain", "é", ""]
@@ -225,17 +237,22 @@ FORMULAS = ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\0x", "'=1", "'", "plain", 
 
 @pytest.mark.promise("S9")
 def test_csv_formulas(tmp_path: Path) -> None:
-    """No cell starts like a formula, and reading with the flag gives the texts back."""
+    """Where that is asked for no cell starts like a formula, and one apostrophe is all there is."""
     source = [{"=prompt": text, "-5": -5} for text in FORMULAS]
-    write_all(source, tmp_path / "y.csv")
+    write_all(source, tmp_path / "y.csv", OutputColumns("model", escape_formulas=True))
     with (tmp_path / "y.csv").open(newline="") as file:
         cells = [cell for record in csv.reader(file) for cell in record]
     assert not [cell for cell in cells if cell.startswith(tuple("=+@\t\r\0"))]
     assert [cell for cell in cells if cell.startswith("-")] == ["-5"] * len(FORMULAS)
-    back = good(open_rows(tmp_path / "y.csv", unescape_formulas=True))
-    assert [row["=prompt"] for row in back] == FORMULAS
-    write_all(source, tmp_path / "z.csv", escape_formulas=False)
-    assert [row["=prompt"] for row in good(open_rows(tmp_path / "z.csv"))] == FORMULAS
+    back = [row["'=prompt"] for row in good(open_rows(tmp_path / "y.csv"))]
+    assert [re.sub(r"^'(?='*[-=+@\t\r\0])", "", text) for text in back] == FORMULAS
+
+
+def test_csv_cells_are_written_as_they_are(tmp_path: Path) -> None:
+    """Numbers, phone numbers, handles and lists come out as they went in, names included."""
+    cells = [*FORMULAS, "-0.5", "+49 30 123", "@bob", "- one\n- two", "=1"]
+    write_all([{"=prompt": text} for text in cells], tmp_path / "y.csv")
+    assert [row["=prompt"] for row in good(open_rows(tmp_path / "y.csv"))] == cells
 
 
 def test_nul_in_csv_is_noted(tmp_path: Path) -> None:
@@ -378,7 +395,7 @@ def test_formats_that_need_the_rows_twice(tmp_path: Path) -> None:
     source = open_rows(iter([{"a": 1}]))
     check_output(tmp_path / "y.jsonl", MODEL, source)
     write_all(source, tmp_path / "y.jsonl")
-    assert lines(tmp_path / "y.jsonl") == [{"a": 1, **OURS}]
+    assert lines(tmp_path / "y.jsonl") == [{"a": 1, **IN_JSONL}]
 
 
 @pytest.mark.promise("S10")
@@ -461,4 +478,4 @@ def test_rows_of_a_refused_result(tmp_path: Path) -> None:
         for good_row in source:
             assert isinstance(good_row, Row)
             writer.write(good_row, answered(0))
-    assert [line["error"] for line in lines(tmp_path / "y.jsonl")] == ["row: not JSON", None]
+    assert [line["error"] for line in lines(tmp_path / "y.jsonl")] == ["row: not JSON", ""]

@@ -129,8 +129,8 @@ def test_bad_rows_keep_their_cells(tmp_path: Path) -> None:
 
 def test_our_columns(tmp_path: Path) -> None:
     """One type each, whatever the rows hold: JSON text for tool calls and log probabilities."""
-    columns = OutputColumns("m", reasoning=True, tool_calls=True, logprobs=True)
-    several = OutputColumns("m", 2, reasoning=True, tool_calls=True, logprobs=True)
+    columns = OutputColumns("m", tool_calls=True, logprobs=True)
+    several = OutputColumns("m", 2, tool_calls=True, logprobs=True)
     full = Completion(text="t", reasoning="r", tool_calls=({"id": "é"},), logprobs=[{"p": 1}])
     result = Result(ordinal=0, completions=(full, None), failures=(None, None))
     source = open_rows([{"a": 1}])
@@ -360,7 +360,7 @@ def test_mixed_sources_are_learnt(tmp_path: Path) -> None:
 
 
 def test_surrogates_in_json_columns(tmp_path: Path) -> None:
-    """Rows with lone surrogates are bad rows; learning a schema passes them by."""
+    """Rows with lone surrogates are bad rows, and change no type of the other rows' columns."""
     (tmp_path / "x.jsonl").write_text('{"a":"\\ud800"}\n{"a":1}\n')
     source = open_rows(tmp_path / "x.jsonl")
     assert len(bad(source)) == 1
@@ -407,5 +407,5 @@ def test_written_rows_are_read_back(tmp_path: Path) -> None:
     (row,) = open_rows(tmp_path / "z.parquet")
     assert isinstance(row, Row)
     assert row.columns["generation"] == row.columns["second_generation"] == "answer"
-    with pytest.raises(ConfigurationError, match="already has the column 'error', 'finish_reason'"):
+    with pytest.raises(ConfigurationError, match="already has the column 'error', 'error_code'"):
         check_output(tmp_path / "w.parquet", MODEL, open_rows(tmp_path / "y.parquet"))

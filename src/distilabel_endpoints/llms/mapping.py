@@ -19,9 +19,8 @@ from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.llms.outputs import refused_row
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import ConversationSpec, OutputColumns, Place, Row
-from distilabel_endpoints.rows.columns import ColumnKind, OutputColumn
+from distilabel_endpoints.rows.columns import ColumnKind, OutputColumn, cell_text
 from distilabel_endpoints.rows.datasets_rows import datasets_package
-from distilabel_endpoints.rows.json_text import json_text
 from distilabel_endpoints.rows.prompts import PreparedRow, without_nulls
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class MapFunction:
         results = self._results(batch, ordinals)
         values = [columns.values(results[ordinal]) for ordinal in ordinals]
         return {
-            column.name: [_cell(column, value[column.name]) for value in values]
+            column.name: [cell_text(column, value[column.name]) for value in values]
             for column in columns
         }
 
@@ -131,15 +130,6 @@ def _given(prepared: PreparedRow) -> Any:
     if prepared.structured_output is None:
         return prepared.messages
     return prepared.messages, prepared.structured_output
-
-
-def _cell(column: OutputColumn, value: Any) -> Any:
-    """The value as its column's type has it: nested ones are JSON text."""
-    if column.kind is not ColumnKind.JSON or value is None:
-        return value
-    if not column.many:
-        return json_text(value)
-    return [None if entry is None else json_text(entry) for entry in value]
 
 
 def _type(datasets: Any, column: OutputColumn) -> Any:

@@ -59,8 +59,9 @@ def generate_ray(
 
     The output has the input's columns, unchanged, and those that `distilabel-endpoints generate`
     adds: `generation` (or `generations`), `model_name`, `finish_reason`, `input_tokens`,
-    `output_tokens`, `error`. A row's failure is its `error`. What no row can get past (a bad
-    token, no such model) ends the execution, with our error's class and text in Ray's.
+    `output_tokens`, `error`, `error_code`, `reasoning`, `failed_generation`. A row's failure is its
+    `error`. What no row can get past (a bad token, no such model) ends the execution, with our
+    error's class and text in Ray's.
 
     Args:
         ds: rows with a conversation each.

@@ -8,6 +8,7 @@ so that Parquet output copies them exactly, whatever Python can or cannot hold.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,10 @@ def arrow_rows(batch: Any, intake: Intake, name: str, line: int) -> Iterator[Row
         place = Place(name, line + index)
         if isinstance(columns, BadInputError):
             digest = hashed(batch.slice(index, 1).serialize().to_pybytes())
-            row: Row | BadRow | None = intake.bad(columns, digest, place, cells)
+            kept = _expressible(batch, index)
+            row: Row | BadRow | None = intake.bad(
+                columns, digest, place, columns=kept, original=cells
+            )
         else:
             row = intake.mapping(columns, place, cells)
         if row is not None:
@@ -155,11 +159,18 @@ _INEXPRESSIBLE = (ValueError, OverflowError, NotImplementedError, KeyError)
 
 
 def _python_row(batch: Any, index: int) -> dict[str, Any] | BadInputError:
-    row = {}
+    row = _expressible(batch, index)
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        try:
-            row[name] = column[index].as_py()
-        except _INEXPRESSIBLE:
+        if name not in row:
             kind = f"a value of type {column.type} that Python cannot hold"
             return BadInputError(BadReason.INPUT, f"column {quoted([name])} has {kind}")
+    return row
+
+
+def _expressible(batch: Any, index: int) -> dict[str, Any]:
+    """The cells of a row that Python can hold."""
+    row = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        with suppress(*_INEXPRESSIBLE):
+            row[name] = column[index].as_py()
     return row

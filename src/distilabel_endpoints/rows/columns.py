@@ -6,9 +6,11 @@
 | `model_name` | text | text |
 | `finish_reason`, `reasoning`, `tool_calls`, `logprobs` | one or null | list, one entry each |
 | `input_tokens`, `output_tokens` | what the row cost, or null | the same, summed |
-| `error` | text or null | null, or a list with text where a generation failed |
+| `error`, `error_code` | text or null | null, or a list with text where a generation failed |
+| `failed_generation` | text or null | the same: the text of an answer that was refused |
 
-Beside a generation `error` begins with `warning`: its text is there, and is not all it should be.
+`error_code` is stable and null for every row that did not fail; `error` is for people. Beside a
+generation `error` begins with `warning`: its text is there, and is not all it should be.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from itertools import zip_longest
 from typing import Any, Final
 
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.records import Completion, Result, Usage
-from distilabel_endpoints.rows.json_text import quoted
+from distilabel_endpoints.records import Completion, Failure, Result, Usage
+from distilabel_endpoints.rows.json_text import json_text, quoted, valid_text
 
-__all__ = ["WARNING", "ColumnKind", "OutputColumn", "OutputColumns"]
+__all__ = ["WARNING", "ColumnKind", "OutputColumn", "OutputColumns", "cell_text", "failure_code"]
 
 WARNING: Final = "warning"
 """What an `error` begins with that stands beside its generation: the row did not fail."""
@@ -35,7 +37,7 @@ class ColumnKind(StrEnum):
     TEXT = "text"
     COUNT = "count"
     JSON = "json"
-    """Nested values; text of JSON where the format has one type for a whole column."""
+    """Nested values, written as text of JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,8 @@ class OutputColumn:
     kind: ColumnKind = ColumnKind.TEXT
     many: bool = False
     """A list, with one entry for each generation."""
+    optional: bool = False
+    """Null in most rows; JSON Lines has empty text there, so that the column keeps one type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +60,26 @@ class OutputColumns:
     num_generations: int = 1
     _: KW_ONLY
     prefix: str = ""
-    reasoning: bool = False
     tool_calls: bool = False
     logprobs: bool = False
+    escape_formulas: bool = False
+    """CSV: put an apostrophe before each cell that a spreadsheet would run as a formula."""
 
     def __iter__(self) -> Iterator[OutputColumn]:
         many = self.num_generations > 1
-        text, count, nested = ColumnKind.TEXT, ColumnKind.COUNT, ColumnKind.JSON
+        count = ColumnKind.COUNT
         name = self._name
         yield OutputColumn(name=name("generations" if many else "generation"), many=many)
-        yield OutputColumn(name=name("model_name"), kind=text)
+        yield OutputColumn(name=name("model_name"))
         yield OutputColumn(name=name("finish_reason"), many=many)
         yield OutputColumn(name=name("input_tokens"), kind=count)
         yield OutputColumn(name=name("output_tokens"), kind=count)
-        yield OutputColumn(name=name("error"), many=many)
-        if self.reasoning:
-            yield OutputColumn(name=name("reasoning"), many=many)
-        if self.tool_calls:
-            yield OutputColumn(name=name("tool_calls"), kind=nested, many=many)
-        if self.logprobs:
-            yield OutputColumn(name=name("logprobs"), kind=nested, many=many)
+        for optional in ("error", "error_code", "reasoning", "failed_generation"):
+            yield OutputColumn(name=name(optional), many=many, optional=True)
+        for nested, wanted in (("tool_calls", self.tool_calls), ("logprobs", self.logprobs)):
+            if wanted:
+                kind = ColumnKind.JSON
+                yield OutputColumn(name=name(nested), kind=kind, many=many, optional=True)
 
     def _name(self, name: str) -> str:
         return self.prefix + name
@@ -107,10 +111,11 @@ class OutputColumns:
             self.model_name,
             pick([completion and completion.finish_reason for completion in completions]),
             *_cost(result.usages),
-            self._errors(result),
+            self._reported(_errors(result)),
+            self._reported([failure and failure_code(failure) for failure in result.failures]),
+            pick([completion and completion.reasoning for completion in completions]),
+            self._reported([failure and failure.text for failure in result.failures]),
         ]
-        if self.reasoning:
-            values.append(pick([completion and completion.reasoning for completion in completions]))
         if self.tool_calls:
             values.append(pick([_tool_calls(completion) for completion in completions]))
         if self.logprobs:
@@ -123,12 +128,21 @@ class OutputColumns:
     def _all(self, entries: list[Any]) -> list[Any]:
         return entries + [None] * (self.num_generations - len(entries))
 
-    def _errors(self, result: Result) -> Any:
-        pairs = zip_longest(result.failures, result.completions)
-        errors = [failure.describe() if failure else _warning(answer) for failure, answer in pairs]
+    def _reported(self, entries: list[Any]) -> Any:
+        """What most rows have nothing of: of several generations null, or one entry each."""
         if self.num_generations == 1:
-            return self._first(errors)
-        return self._all(errors) if any(errors) else None
+            return self._first(entries)
+        return self._all(entries) if any(entries) else None
+
+
+def failure_code(failure: Failure) -> str:
+    """A stable name for why a row failed: what `error_code` holds."""
+    return failure.code or str(failure.kind)
+
+
+def _errors(result: Result) -> list[str | None]:
+    pairs = zip_longest(result.failures, result.completions)
+    return [failure.describe() if failure else _warning(answer) for failure, answer in pairs]
 
 
 def _warning(completion: Completion | None) -> str | None:
@@ -147,3 +161,20 @@ def _cost(usages: tuple[Usage, ...]) -> tuple[int | None, int | None]:
     spent = [usage.input_tokens for usage in usages if usage.input_tokens is not None]
     made = [usage.output_tokens for usage in usages if usage.output_tokens is not None]
     return sum(spent) if spent else None, sum(made) if made else None
+
+
+def cell_text(column: OutputColumn, value: Any) -> Any:
+    """A value of `column` as every format holds it: nested values are text of JSON.
+
+    Text is what UTF-8 can carry, whatever a model answered.
+    """
+    if column.kind is ColumnKind.COUNT or value is None:
+        return value
+    convert = valid_text if column.kind is ColumnKind.TEXT else _stored_json
+    if column.many and isinstance(value, list):
+        return [None if entry is None else convert(entry) for entry in value]
+    return convert(value)
+
+
+def _stored_json(value: Any) -> str:
+    return valid_text(json_text(value))

@@ -7,8 +7,10 @@ fields than the header, or with a broken quote, is a bad row, and reading goes o
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
 from distilabel_endpoints.errors import InputError
@@ -17,21 +19,15 @@ from distilabel_endpoints.rows.json_text import BadInputError, quoted
 from distilabel_endpoints.rows.lines import BOM, CHUNK, Oversize, Weight
 from distilabel_endpoints.rows.model import BadReason, BadRow, Place, Row
 
-__all__ = ["escape_formula", "read_csv", "unescape_formula"]
+__all__ = ["escape_formula", "read_csv"]
 
-# The cells a spreadsheet would run, and what stands for them after escaping.
+# What a spreadsheet would run, also behind apostrophes: taking one away always undoes escaping.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\0]")
-_ESCAPED = re.compile(r"'+[=+\-@\t\r\0]")
 
 
 def escape_formula(text: str) -> str:
     """`text` with an apostrophe before what a spreadsheet would take for a formula."""
     return "'" + text if _FORMULA.match(text) else text
-
-
-def unescape_formula(text: str) -> str:
-    """The text that `escape_formula` was given."""
-    return text[1:] if _ESCAPED.match(text) else text
 
 
 class _OverlongError(Exception):
@@ -134,8 +130,6 @@ class _Table:
             return False
         if self._lines.broken:
             raise InputError("line 1: the header row is not UTF-8; convert the file to UTF-8")
-        if self._intake.options.unescape_formulas:
-            header = [unescape_formula(name) for name in header]
         twice = {name for name in header if header.count(name) > 1}
         if twice:
             raise InputError(f"line 1: column names appear twice: {quoted(sorted(twice))}")
@@ -148,26 +142,30 @@ class _Table:
         raw = b"".join(lines.record).rstrip(b"\r\n")
         digest = hashed(raw, self._key)
         message = ""
+        columns = dict(zip(self._header, fields, strict=False))
         if len(raw) > intake.options.max_row_bytes:
-            return intake.oversize(Oversize(len(raw), digest), self._place())
+            return intake.oversize(Oversize(len(raw), digest), self._place(), columns)
         if lines.broken:
             message = "not UTF-8"
         elif len(fields) != len(self._header):
-            message = f"{len(fields)} fields where the header has {len(self._header)}"
+            message = f"{len(fields)} fields, but the header has {len(self._header)}"
         if message:
-            return intake.bad(BadInputError(BadReason.INPUT, message), digest, self._place())
-        if intake.options.unescape_formulas:
-            fields = [unescape_formula(field) for field in fields]
-        columns = dict(zip(self._header, fields, strict=True))
+            refusal = BadInputError(BadReason.INPUT, message)
+            return intake.bad(refusal, digest, self._place(), columns=columns)
         return intake.columns(columns, digest, self._place())
 
     def _refused(self, error: Exception) -> BadRow | None:
         lines, place = self._lines, self._place()
+        text = b"".join(lines.record).decode(errors="replace")
+        fields: list[str] = []
+        with suppress(csv.Error):
+            fields = next(csv.reader(io.StringIO(text, newline="")), fields)
+        columns = dict(zip(self._header, fields, strict=False))
         if isinstance(error, _OverlongError):
-            return self._intake.oversize(lines.skip_record().oversize(), place)
+            return self._intake.oversize(lines.skip_record().oversize(), place, columns)
         digest = hashed(b"".join(lines.record).rstrip(b"\r\n"), self._key)
         refusal = BadInputError(BadReason.INPUT, f"not CSV: {error}")
-        return self._intake.bad(refusal, digest, place)
+        return self._intake.bad(refusal, digest, place, columns=columns)
 
     def _place(self) -> Place:
         return Place(self._file, self._lines.line, self._lines.offset)

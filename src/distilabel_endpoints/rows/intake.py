@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from distilabel_endpoints.rows.json_text import BadInputError, canonical, columns_of, quoted
+from distilabel_endpoints.rows.json_text import (
+    BadInputError,
+    canonical,
+    columns_of,
+    quoted,
+    readable_columns,
+    storable_columns,
+)
 from distilabel_endpoints.rows.lines import Frame, Oversize
 from distilabel_endpoints.rows.model import (
     MAX_ROW_BYTES,
@@ -33,8 +40,6 @@ class ReadOptions:
     max_row_bytes: int = MAX_ROW_BYTES
     reserved: frozenset[str] = frozenset()
     """Column names that no row may have: those the output adds."""
-    unescape_formulas: bool = False
-    """CSV: take back the apostrophe that our CSV output puts before a formula."""
 
 
 def hashed(content: bytes, key: bytes = b"") -> bytes:
@@ -69,23 +74,27 @@ class Intake:
             columns = columns_of(raw)
             self._refuse_clash(columns)
         except BadInputError as error:
-            return _bad_row(ordinal, error, digest, place)
+            return _bad_row(ordinal, error, digest, place, columns=readable_columns(raw))
         return Row(ordinal, columns, content_hash=digest, place=place, original=raw)
 
     def mapping(
         self, columns: Any, place: Place, original: ArrowCells | None = None
     ) -> Row | BadRow | None:
         """A record that is columns already."""
+        kept: Mapping[str, Any] = {}
         try:
             if not isinstance(columns, Mapping):
                 kind = type(columns).__name__
                 raise BadInputError(BadReason.INPUT, f"a row is a mapping of columns, not {kind}")
+            kept = columns
             encoded = canonical(columns)
         except BadInputError as error:
-            return self.bad(error, hashed(b"%d" % place.line), place, original)
+            digest, kept = hashed(b"%d" % place.line), storable_columns(kept)
+            return self.bad(error, digest, place, columns=kept, original=original)
         digest = hashed(encoded)
         if len(encoded) > self.options.max_row_bytes:
-            return self.bad(self._too_large(len(encoded)), digest, place, original)
+            refusal = self._too_large(len(encoded))
+            return self.bad(refusal, digest, place, columns=columns, original=original)
         return self.columns(columns, digest, place, original)
 
     def columns(
@@ -102,25 +111,30 @@ class Intake:
         try:
             self._refuse_clash(columns)
         except BadInputError as error:
-            return _bad_row(ordinal, error, digest, place, original)
+            return _bad_row(ordinal, error, digest, place, columns=columns, original=original)
         return Row(ordinal, columns, content_hash=digest, place=place, original=original)
 
-    def oversize(self, frame: Oversize, place: Place) -> BadRow | None:
+    def oversize(
+        self, frame: Oversize, place: Place, columns: Mapping[str, Any] | None = None
+    ) -> BadRow | None:
         """A record that is too large, and may never have been held."""
-        return self.bad(self._too_large(frame.size), frame.content_hash, place)
+        kept = readable_columns(frame.head) if columns is None else columns
+        return self.bad(self._too_large(frame.size), frame.content_hash, place, columns=kept)
 
     def bad(
         self,
         error: BadInputError,
         digest: bytes,
         place: Place,
+        *,
+        columns: Mapping[str, Any] | None = None,
         original: ArrowCells | None = None,
     ) -> BadRow | None:
-        """A record that its reader refuses."""
+        """A record that its reader refuses; `columns` are what can be read of it all the same."""
         self._ordinal = ordinal = self._ordinal + 1
         if self._skip is not None and self._skip(ordinal, digest):
             return None
-        return _bad_row(ordinal, error, digest, place, original)
+        return _bad_row(ordinal, error, digest, place, columns=columns or {}, original=original)
 
     def _too_large(self, size: int) -> BadInputError:
         cap = self.options.max_row_bytes
@@ -143,6 +157,8 @@ def _bad_row(
     error: BadInputError,
     digest: bytes,
     place: Place,
+    *,
+    columns: Mapping[str, Any],
     original: ArrowCells | None = None,
 ) -> BadRow:
     return BadRow(
@@ -151,5 +167,6 @@ def _bad_row(
         message=error.message,
         content_hash=digest,
         place=place,
+        columns=columns,
         original=original,
     )

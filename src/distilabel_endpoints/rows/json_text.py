@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import singledispatch
@@ -29,6 +29,8 @@ __all__ = [
     "json_text",
     "json_value",
     "quoted",
+    "readable_columns",
+    "storable_columns",
     "valid_text",
 ]
 
@@ -111,6 +113,73 @@ def columns_of(raw: bytes) -> dict[str, Any]:
     if _SURROGATE_ESCAPE.search(raw):
         _refuse_surrogates(value)
     return value
+
+
+_LENIENT: Any = json.JSONDecoder(strict=False)
+_MEMBER = re.compile(r'[ \t\r\n]*(?=")')
+_COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
+_COMMA = re.compile(r"[ \t\r\n]*,")
+
+
+def readable_columns(raw: bytes) -> dict[str, Any]:
+    """What can be read of a row that `columns_of` refuses, or of a row's beginning.
+
+    `NaN` stays a number, of a key that appears twice the last value counts, U+FFFD stands for what
+    is not UTF-8, and behind the place where it stops being JSON nothing is read.
+    """
+    text = raw.decode(errors="replace").strip()
+    try:
+        value = _LENIENT.decode(text)
+    except (ValueError, RecursionError):
+        value = dict(_members(text))
+    if not isinstance(value, dict):
+        return {}
+    columns: dict[str, Any] = _valid(value)
+    return columns
+
+
+def _members(text: str) -> Iterator[tuple[str, Any]]:
+    """The members of an object, as far as they can be read."""
+    position = 1 if text.startswith("{") else len(text)
+    try:
+        while member := _MEMBER.match(text, position):
+            name, end = _LENIENT.raw_decode(text, member.end())
+            colon = _COLON.match(text, end)
+            if colon is None:
+                return
+            value, end = _LENIENT.raw_decode(text, colon.end())
+            comma = _COMMA.match(text, end)
+            if end == len(text) and type(value) in (int, float):
+                return  # more digits may have followed
+            yield name, value
+            if comma is None:
+                return
+            position = comma.end()
+    except (ValueError, RecursionError):
+        return
+
+
+def _valid(value: Any) -> Any:
+    if isinstance(value, str):
+        return valid_text(value)
+    if isinstance(value, list):
+        return [_valid(inner) for inner in value]
+    if isinstance(value, dict):
+        return {valid_text(str(name)): _valid(inner) for name, inner in value.items()}
+    return value
+
+
+def storable_columns(columns: Mapping[Any, Any]) -> dict[str, Any]:
+    """Those of `columns` that an output can hold."""
+    kept = {}
+    for name, value in columns.items():
+        if isinstance(name, str):
+            try:
+                canonical({"value": _valid(value)})
+                kept[valid_text(name)] = _valid(value)
+            except (TypeError, ValueError, RecursionError):
+                continue
+    return kept
 
 
 _JSON_NAMES = {

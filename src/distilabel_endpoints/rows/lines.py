@@ -20,6 +20,7 @@ __all__ = ["BLANK", "BOM", "CHUNK", "Frame", "Oversize", "Weight", "frame_array"
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n"
 CHUNK = 256 * 1024
+_HEAD = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Oversize:
 
     size: int
     content_hash: bytes
+    head: bytes = b""
+    """How it begins: what names it in the output."""
 
 
 Frame = tuple[int, int, bytes | Oversize]
@@ -41,8 +44,11 @@ class Weight:
         self._digest = blake2b(digest_size=16)
         self._size = 0
         self._blank = b""
+        self._head = b""
 
     def add(self, piece: bytes) -> None:
+        if len(self._head) < _HEAD:
+            self._head += piece[:_HEAD]
         kept = piece.rstrip(BLANK)
         if not kept:
             # A run of blanks longer than a chunk is content for all it matters here.
@@ -55,7 +61,7 @@ class Weight:
         self._size += len(kept)
 
     def oversize(self) -> Oversize:
-        return Oversize(self._size, self._digest.digest())
+        return Oversize(self._size, self._digest.digest(), self._head)
 
 
 def frame_lines(stream: BinaryIO, cap: int) -> Iterator[Frame]:

@@ -102,6 +102,8 @@ class BadRow:
     message: str
     content_hash: bytes
     place: Place
+    columns: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What of the row can be read all the same: an output keeps it, its id above all."""
     original: ArrowCells | None = field(default=None, repr=False, compare=False)
 
     @property

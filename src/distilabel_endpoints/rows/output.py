@@ -14,7 +14,7 @@ from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows.arrow import pyarrow
 from distilabel_endpoints.rows.columns import OutputColumns
 from distilabel_endpoints.rows.compression import COMPRESSIONS, compressing
-from distilabel_endpoints.rows.model import Row, RowSource
+from distilabel_endpoints.rows.model import RowSource
 from distilabel_endpoints.rows.tables import TableWriter, learn_layout
 from distilabel_endpoints.rows.writers import CsvWriter, JsonlWriter, ResultWriter
 
@@ -31,7 +31,7 @@ def column_names(source: RowSource) -> tuple[str, ...]:
         return tuple(source.schema.names)
     names: dict[str, None] = {}
     for row in source:
-        if isinstance(row, Row) and not names.keys() >= row.columns.keys():
+        if not names.keys() >= row.columns.keys():
             names |= dict.fromkeys(row.columns)
     return tuple(names)
 
@@ -76,8 +76,6 @@ def open_writer(
     path: str | os.PathLike[str],
     columns: OutputColumns,
     source: RowSource,
-    *,
-    escape_formulas: bool = True,
 ) -> Iterator[ResultWriter]:
     """A writer of rows of `source`, whose file appears under its name when the block ends well.
 
@@ -88,7 +86,6 @@ def open_writer(
         path: `.jsonl` or `.csv` (each also `.gz` or `.zst`), `.parquet` or `.arrow`.
         columns: The columns to add.
         source: Where the rows come from.
-        escape_formulas: CSV: put an apostrophe before what a spreadsheet would run.
 
     Raises:
         ConfigurationError: As `check_output`.
@@ -104,7 +101,7 @@ def open_writer(
         make = partial(TableWriter, suffix=suffix, layout=layout, columns=columns)
     elif suffix == ".csv":
         names = column_names(source)
-        make = partial(CsvWriter, names=names, columns=columns, escape=escape_formulas)
+        make = partial(CsvWriter, names=names, columns=columns)
     else:
         make = partial(JsonlWriter, columns=columns)
     with writing(target) as file, _deflated(file, compression) as out:

@@ -58,7 +58,6 @@ def open_rows(
     *,
     max_row_bytes: int = MAX_ROW_BYTES,
     reserved: Iterable[str] = (),
-    unescape_formulas: bool = False,
     spool: str | os.PathLike[str] | None = None,
 ) -> RowSource:
     """The rows of `source`, read as they are asked for.
@@ -73,7 +72,6 @@ def open_rows(
         source: What to read.
         max_row_bytes: A larger row is a `BadRow`; JSON and CSV text of it is never held whole.
         reserved: Column names that make a row a `BadRow`: those the output adds.
-        unescape_formulas: Take back what CSV output put before formulas.
         spool: A file to keep standard input in, so that it can be read again. Made anew,
             owner-only; the caller removes it.
 
@@ -85,7 +83,6 @@ def open_rows(
     options = ReadOptions(
         max_row_bytes=max_row_bytes,
         reserved=frozenset(reserved),
-        unescape_formulas=unescape_formulas,
     )
     if isinstance(source, str | os.PathLike):
         return _open_path(os.fspath(source), options, spool)

@@ -11,19 +11,19 @@ Rows that came from Arrow are copied cell by cell in Arrow, so nothing Python ca
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, assert_never
+from typing import Any, BinaryIO
 
 from distilabel_endpoints.errors import ConfigurationError, InputError
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows.arrow import pyarrow
-from distilabel_endpoints.rows.columns import ColumnKind, OutputColumn, OutputColumns
+from distilabel_endpoints.rows.columns import ColumnKind, OutputColumns, cell_text
 from distilabel_endpoints.rows.datasets_rows import datasets_package
-from distilabel_endpoints.rows.json_text import json_text, quoted, valid_text
+from distilabel_endpoints.rows.json_text import quoted
 from distilabel_endpoints.rows.model import ArrowCells, BadRow, Row, RowSource
 from distilabel_endpoints.rows.shapes import Shape
 from distilabel_endpoints.rows.writers import ResultWriter
@@ -56,15 +56,21 @@ def learn_layout(source: RowSource) -> TableLayout:
         return TableLayout(source.schema)
     pa = pyarrow("Parquet output")
     shapes: dict[str, Shape] = {}
+    of_bad_rows: dict[str, Shape] = {}
     for row in source:
-        if isinstance(row, Row):
-            for name, value in row.columns.items():
-                if name not in shapes:
-                    shapes[name] = Shape()
-                shapes[name].observe(value)
+        _observe(shapes if isinstance(row, Row) else of_bad_rows, row.columns)
+    # A row that is refused must not change the type of a column that the others have.
+    shapes |= {name: of_bad_rows[name] for name in of_bad_rows if name not in shapes}
     schema = pa.schema([(name, shape.arrow_type()) for name, shape in shapes.items()])
     notes = [note for name, shape in shapes.items() for note in shape.notes(name)]
     return TableLayout(schema, shapes, notes=tuple(notes))
+
+
+def _observe(shapes: dict[str, Shape], columns: Mapping[str, Any]) -> None:
+    for name, value in columns.items():
+        if name not in shapes:
+            shapes[name] = Shape()
+        shapes[name].observe(value)
 
 
 def given_table(layout: TableLayout, rows: Sequence[Row | BadRow]) -> Any:
@@ -98,7 +104,7 @@ def _batches(layout: TableLayout, rows: Sequence[Row | BadRow]) -> Iterator[Any]
 
 def _from_python(layout: TableLayout, rows: Sequence[Row | BadRow]) -> Any:
     pa = pyarrow("Parquet output")
-    given: list[Mapping[str, Any]] = [row.columns if isinstance(row, Row) else {} for row in rows]
+    given = [row.columns if isinstance(row, Row) else _fitting(layout, row) for row in rows]
     arrays = []
     for field in layout.schema:
         values = [columns.get(field.name) for columns in given]
@@ -113,6 +119,19 @@ def _from_python(layout: TableLayout, rows: Sequence[Row | BadRow]) -> Any:
                 "did the input change since it was looked through?"
             ) from error
     return pa.RecordBatch.from_arrays(arrays, schema=layout.schema)
+
+
+def _fitting(layout: TableLayout, row: BadRow) -> dict[str, Any]:
+    """Those values of a refused row that fit their columns' types."""
+    pa = pyarrow("Parquet output")
+    fitting = {}
+    for field in layout.schema:
+        value = row.columns.get(field.name)
+        shape = layout.shapes[field.name] if layout.shapes is not None else None
+        with suppress(ValueError, TypeError, KeyError, OverflowError):
+            pa.array([shape.encode(value) if shape is not None else value], type=field.type)
+            fitting[field.name] = value
+    return fitting
 
 
 def added_fields(columns: OutputColumns) -> list[Any]:
@@ -134,28 +153,9 @@ def added_values(columns: OutputColumns, values: Sequence[Mapping[str, Any]]) ->
     """
     pa = pyarrow("Parquet output")
     return [
-        pa.array([_cell(column, row[column.name]) for row in values], type=field.type)
+        pa.array([cell_text(column, row[column.name]) for row in values], type=field.type)
         for column, field in zip(columns, added_fields(columns), strict=True)
     ]
-
-
-def _cell(column: OutputColumn, value: Any) -> Any:
-    match column.kind:
-        case ColumnKind.COUNT:
-            return value
-        case ColumnKind.TEXT:
-            convert: Callable[[Any], str] = valid_text
-        case ColumnKind.JSON:
-            convert = _stored_json
-        case kind:
-            assert_never(kind)
-    if column.many and value is not None:
-        return [None if entry is None else convert(entry) for entry in value]
-    return None if value is None else convert(value)
-
-
-def _stored_json(value: Any) -> str:
-    return valid_text(json_text(value))
 
 
 _GROUP_ROWS = 8192
@@ -186,7 +186,7 @@ class TableWriter(ResultWriter):
         self._bytes = 0
 
     def write(self, row: Row | BadRow, result: Result) -> None:
-        if isinstance(row, Row) and not self._known.issuperset(row.columns):
+        if not self._known.issuperset(row.columns):
             raise InputError(f"{row.source}: a column appeared since the input was looked through")
         ours = self._columns.values(result)
         self._rows.append(row)
@@ -223,7 +223,7 @@ def _row_size(row: Row | BadRow) -> int:
         case ArrowCells(batch, _):
             return int(batch.nbytes) // int(batch.num_rows)
         case None:
-            return _size(row.columns) if isinstance(row, Row) else 0
+            return _size(row.columns)
 
 
 def _size(value: Any) -> int:

@@ -1,9 +1,10 @@
-"""Rows and their results as lines of text: JSON Lines and CSV; and what every writer offers.
+"""Rows and their results as text: JSON Lines and CSV; and what every writer offers.
 
-JSON Lines copies a row's own JSON text where it came as such, so its columns stay as they were to
-the byte. What JSON has no type for is written as `decode` says. CSV has only text: null is empty,
-nested values are JSON text, and cells that a spreadsheet would run get an apostrophe in front,
-which `open_rows(..., unescape_formulas=True)` takes back.
+JSON Lines copies a row's own JSON text if it came as such, so its columns stay as they were to the
+byte. What JSON has no type for is written as `json_text` says. In our columns empty text stands for
+"nothing to report": who loads the file takes a column's type from its first rows, and a column
+that is null there and text later does not load. CSV has only text: null is empty, nested values are
+JSON text, and every other cell is written as it is unless formulas are to be escaped.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.records import Result
-from distilabel_endpoints.rows.columns import OutputColumns
+from distilabel_endpoints.rows.columns import OutputColumn, OutputColumns, cell_text
 from distilabel_endpoints.rows.csv_rows import escape_formula
 from distilabel_endpoints.rows.json_text import json_line, json_text, json_value, valid_text
 from distilabel_endpoints.rows.model import BadRow, Row
@@ -57,17 +58,21 @@ class JsonlWriter(ResultWriter):
         self._file = file
         self._columns = columns
         self._reserved = frozenset(columns.names)
+        self._optional = [column for column in columns if column.optional]
 
     def write(self, row: Row | BadRow, result: Result) -> None:
-        ours = json_line(self._columns.values(result))
-        self._file.write(_joined(self._row(row), ours) + b"\n")
+        self._file.write(self._object(row, result) + b"\n")
+
+    def _object(self, row: Row | BadRow, result: Result) -> bytes:
+        ours = self._columns.values(result)
+        for column in self._optional:
+            ours[column.name] = _never_null(column, ours[column.name], self._columns)
+        return _joined(self._row(row), json_line(ours))
 
     def _row(self, row: Row | BadRow) -> bytes:
-        if isinstance(row, BadRow):
-            return b"{}"
         if not self._reserved.isdisjoint(row.columns):
             self._columns.refuse_clash(row.columns)
-        if isinstance(row.original, bytes):
+        if isinstance(row, Row) and isinstance(row.original, bytes):
             # Line breaks in JSON text stand between its tokens, never in a string.
             return row.original.replace(b"\r", b" ").replace(b"\n", b" ")
         return json_line(row.columns)
@@ -78,6 +83,13 @@ class JsonlWriter(ResultWriter):
     discard = close
 
 
+def _never_null(column: OutputColumn, value: Any, columns: OutputColumns) -> Any:
+    text = cell_text(column, value)
+    if not column.many:
+        return text or ""
+    return [entry or "" for entry in text or [""] * columns.num_generations]
+
+
 def _joined(first: bytes, second: bytes) -> bytes:
     """The JSON text of one object with the members of two."""
     members = first[:-1].rstrip()
@@ -85,26 +97,25 @@ def _joined(first: bytes, second: bytes) -> bytes:
 
 
 class CsvWriter(ResultWriter):
-    """RFC 4180, with a header row."""
+    """RFC 4180, with a header row; also with tabs between the fields."""
 
     def __init__(
-        self, file: Any, names: tuple[str, ...], columns: OutputColumns, *, escape: bool
+        self, file: Any, names: tuple[str, ...], columns: OutputColumns, *, delimiter: str = ","
     ) -> None:
         columns.refuse_clash(names)
         self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        self._csv = csv.writer(self._text, lineterminator="\r\n")
+        self._csv = csv.writer(self._text, delimiter=delimiter, lineterminator="\r\n")
         self._names = names
         self._known = frozenset(names)
         self._columns = columns
-        self._escape = escape
+        self._escape = columns.escape_formulas
         self._nul = False
         self._csv.writerow([self._cell(name) for name in (*names, *columns.names)])
 
     def write(self, row: Row | BadRow, result: Result) -> None:
-        given: Mapping[str, Any] = row.columns if isinstance(row, Row) else {}
-        if not self._known.issuperset(given):
+        if not self._known.issuperset(row.columns):
             raise InputError(f"{row.source}: a column appeared since the input was looked through")
-        values = [given.get(name) for name in self._names]
+        values = [row.columns.get(name) for name in self._names]
         values += self._columns.values(result).values()
         self._csv.writerow([self._cell(value) for value in values])
 

@@ -47,6 +47,7 @@ def generate_dataset(
     limit: int | None = None,
     on_bad_row: BadRowPolicy = "fail",
     column_prefix: str = "",
+    escape_formulas: bool = False,
     fresh: bool = False,
     push_to_hub: str | None = None,
     progress: Progress | None = None,
@@ -65,6 +66,8 @@ def generate_dataset(
         limit: only the first so many rows.
         on_bad_row: `fail`, `skip` or `stop`.
         column_prefix: before the names of the columns that are added.
+        escape_formulas: for `.csv` and `.tsv`: an apostrophe before cells that a spreadsheet would
+            run as formulas. It changes answers that begin with `-`, `+`, `=` or `@`.
         fresh: drop what an earlier run left, instead of going on with it.
         push_to_hub: a dataset repository, `OWNER/NAME`, that gets the finished output and a card.
             It is made private if it is not there. The token is `HF_TOKEN` or the saved one.
@@ -86,6 +89,7 @@ def generate_dataset(
         limit=limit,
         on_bad_row=on_bad_row,
         column_prefix=column_prefix,
+        escape_formulas=escape_formulas,
     )
     if push_to_hub is not None:
         check_repository(push_to_hub)

@@ -81,7 +81,7 @@ def column_note(columns: OutputColumns) -> dict[str, Any]:
         "model_name": columns.model_name,
         "num_generations": columns.num_generations,
         "prefix": columns.prefix,
-        "reasoning": columns.reasoning,
         "tool_calls": columns.tool_calls,
         "logprobs": columns.logprobs,
+        "escape_formulas": columns.escape_formulas,
     }

@@ -36,6 +36,8 @@ class RunOptions:
     """A row that cannot be sent: file it as failed, leave it out, or stop before the start."""
     column_prefix: str = ""
     """Before the names of the columns that are added."""
+    escape_formulas: bool = False
+    """CSV: put an apostrophe before cells that a spreadsheet would run as formulas."""
 
     def __post_init__(self) -> None:
         _check_count("num_generations", self.num_generations)

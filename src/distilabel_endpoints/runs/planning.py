@@ -76,4 +76,5 @@ class RowPlanner:
             prefix=self._options.column_prefix,
             tool_calls=bool(asked.get("tools")),
             logprobs=bool(asked.get("logprobs")),
+            escape_formulas=self._options.escape_formulas,
         )

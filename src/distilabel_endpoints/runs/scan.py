@@ -125,8 +125,8 @@ def scan(
     found = Scan()
     examples: list[BadRow] = []
     for item in _rows(source, replay, found, options.limit, tell):
+        columns.refuse_clash(item.columns)
         if isinstance(item, Row):
-            columns.refuse_clash(item.columns)
             ids.add(item)
         bad = item if isinstance(item, BadRow) else checked(item, check)
         if bad is None:
