@@ -6,12 +6,11 @@ the page is out of date.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from distilabel_endpoints._clients.failures import BODY_RULES, FAULTS, OTHER_RULES, RULES, Rule
+from distilabel_endpoints._clients.failures import FAULTS, OTHER_RULES, RULES, Rule
 from distilabel_endpoints._engine.retry import RetrySettings
 from distilabel_endpoints.errors import run_error
 from distilabel_endpoints.records import Failure, FailureKind
@@ -65,6 +64,12 @@ _CONTENT: Final = (
     ),
     ("an answer that does not fit `structured_output`", "off_schema", "the text is kept"),
 )
+
+
+_WHEN: Final = {
+    "max_tokens_too_large": "`max_new_tokens` alone reaches the limit that the text names",
+    "too_large": "it says so, or the number requested is above the limit",
+}
 
 
 def page() -> str:
@@ -135,14 +140,15 @@ def _context() -> Iterator[str]:
 def _rules() -> Iterator[str]:
     yield "## Rules"
     yield ""
-    yield "The first that fits decides. *Text* is what the server says, without the prompt."
+    yield "The first that fits decides. *Text* is what the server says, without the prompt. An"
+    yield "error inside a 200 or a stream has the status that it names; one that names none is"
+    yield "judged by the text alone, by all rules that have one. Capitals, and what joins words"
+    yield "(`rate limit`, `rate_limit`, `RateLimit`), make no difference; `...` is any short text."
     yield ""
     yield "| what is seen | class | code | raised as, where it stops a run | how to mend it |"
     yield "|---|---|---|---|---|"
     for rule in RULES:
-        yield _row(_statuses(rule), rule)
-    for rule in BODY_RULES:
-        yield _row("an error inside a 200", rule)
+        yield _row(_seen(rule), rule)
     for seen, rule in OTHER_RULES:
         yield _row(seen, rule)
     for fault, (kind, hint) in FAULTS.items():
@@ -154,13 +160,23 @@ def _rules() -> Iterator[str]:
     yield ""
 
 
-def _statuses(rule: Rule) -> str:
-    return ", ".join(map(str, sorted(rule.statuses)))
+def _seen(rule: Rule) -> str:
+    """Statuses and words, and the words that an error without a status is known by."""
+    seen = ", ".join(map(str, sorted(rule.statuses))) or "any error"
+    if rule.text:
+        seen += f" with *text* like {_like(rule.text)}"
+    if rule.when is not None:
+        seen += f", if {_WHEN[rule.code]}"
+    if rule.without_status:
+        seen += f"; an error without a status with *text* like {_like(rule.without_status)}"
+    return seen
+
+
+def _like(phrases: Iterable[str]) -> str:
+    return ", ".join(f"`{phrase.replace('#', '5').removeprefix('^')}`" for phrase in phrases)
 
 
 def _row(seen: str, rule: Rule) -> str:
-    if rule.pattern is not None:
-        seen += " with *text* like " + ", ".join(f"`{words}`" for words in _examples(rule.pattern))
     stops = rule.kind in {FailureKind.RUN, FailureKind.UNAVAILABLE} or rule.code == "web_page"
     raised = f"`{_exception(rule)}`" if stops else "-"
     return f"| {seen} | `{rule.kind}` | `{rule.code}` | {raised} | {rule.hint or '-'} |"
@@ -170,18 +186,6 @@ def _exception(rule: Rule) -> str:
     status = min(rule.statuses, default=None)
     failure = Failure(kind=rule.kind, code=rule.code, status=status, message="")
     return type(run_error(failure)).__name__
-
-
-def _examples(pattern: str) -> Iterator[str]:
-    """Words of a regular expression, without its signs, as a reader expects them."""
-    plain = re.sub(r"\.\{[^}]*\}", " ... ", pattern)
-    plain = re.sub(r"_?\(\?[:!<=]+[^()]*\)|\\W\+|\\b|\^", " ", plain)
-    plain = re.sub(r"\[([^\]])[^\]]*\]", r"\1", plain)
-    plain = plain.replace(".?", " ").replace("?", "").replace("\\", "")
-    for words in plain.split("|"):
-        shown = " ".join(re.sub(r"[()]|(?<!\.)\.(?!\.)", " ", words).split())
-        if shown:
-            yield shown
 
 
 if __name__ == "__main__":

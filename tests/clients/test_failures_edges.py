@@ -65,7 +65,7 @@ def test_usable_is_what_says_something_legible(
     ("completions", "code", "message"),
     [
         ((), "empty", "the answer came to its end and has no text in it"),
-        ((SAID,), "bad_utf8", "the answer is no UTF-8"),
+        ((SAID,), "bad_utf8", "the answer is not UTF-8"),
     ],
 )
 @pytest.mark.parametrize(("status", "kept"), [(206, 206), (None, 200)])
@@ -201,7 +201,7 @@ def test_a_fault_keeps_the_status_and_says_how_to_mend_it(
     ("status", "code"),
     [
         (199, "server_error"), (200, "unusable"), (299, "unusable"), (300, "redirect"),
-        (399, "server_error"), (400, "bad_request"), (411, "rejected"), (498, "rejected"),
+        (399, "server_error"), (400, "bad_request"), (411, "rejected"), (497, "rejected"),
         (500, "server_error"), (600, "server_error"),
     ],
 )  # fmt: skip

@@ -1,13 +1,16 @@
 """What the body of an error says: in words, as a status, or as a web page.
 
 Whatever the body is, reading it takes bounded time and never raises. What a body repeats of the
-request (`input`, `ctx`) is not read; `redact` takes out what stands in the words themselves.
+request (`input`, `ctx`) is not read; what stands of it in the words themselves is taken out.
 
-Takes what must not be kept out of a server's words: tokens, and the prompt it sends back.
-
-A server echoes a request in many ways: whole or shortened, as JSON, as Python's repr, escaped once
-more inside another string. So both sides are brought to one plain form, and every longer run of
-characters that a message shares with a prompt is cut out of it.
+Rules
+- The words that decide what a failure means are read before secrets are taken out of them: a code
+  beside the word "token" is not a secret. They are never kept.
+- What is kept has neither tokens nor the prompt. Each string of a body is looked at by itself, so
+  that no word of one makes a secret of the next.
+- A server echoes a request in many ways: whole or shortened, as JSON, as Python's repr, escaped
+  once more inside another string. So both sides are brought to one plain form, and every longer
+  run of characters that a message shares with a prompt is cut out of it.
 """
 
 from __future__ import annotations
@@ -15,32 +18,65 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 from distilabel_endpoints.records import Request
 
-__all__ = ["error_in", "hide", "is_page", "load", "page_title", "redact", "words_in", "words_of"]
+__all__ = [
+    "Words",
+    "error_in",
+    "hide",
+    "is_page",
+    "load",
+    "page_title",
+    "read_words",
+    "redact",
+    "strings_in",
+    "strings_of",
+]
 
 _PARSED: Final = 1_000_000
 """Bytes up to which a body is read as JSON; an error that is longer repeats the request."""
 _SHOWN: Final = 16_384
-"""Bytes of any other body that are read."""
+"""Bytes of any other body that are read, and characters of all strings together."""
 _DEEPEST: Final = 8
 _KEYS: Final = (
     "error", "message", "msg", "title", "detail", "details", "reason", "error_description",
-    "errors", "error_type", "type", "code",
+    "errors", "error_type", "type", "code", "error_message", "error_msg", "errmsg", "status_msg",
+    "base_resp", "innererror", "inner_error", "metadata", "raw", "reasons",
 )  # fmt: skip
-_STATUS_KEYS: Final = ("code", "status", "status_code", "http_status_code")
+"""Where servers put words, in the order in which they are read."""
+_STATUS_KEYS: Final = ("code", "status", "status_code", "http_status_code", "error_code")
+_ERROR_KEYS: Final = (
+    "error", "errors", "detail", "error_code", "error_msg", "error_message", "errmsg",
+)  # fmt: skip
+_MESSAGE_KEYS: Final = ("message", "msg")
 _TAG: Final = re.compile(r"<[^<>]*>")
 _UNSEEN: Final = re.compile(r"<(?:script|style)\b", re.IGNORECASE)
 _SEEN_AGAIN: Final = re.compile(r"</(?:script|style)\b", re.IGNORECASE)
-_STATUS: Final = re.compile(r"[45][0-9][0-9]")
+_STATUS: Final = re.compile(r"[345][0-9][0-9]")
+_LONGEST_FIELD: Final = 8
+"""Steps of the path to a field that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a server said."""
+
+    plain: str
+    """To decide by: without the prompt, and with whatever else it holds. Not to be kept."""
+    shown: str
+    """For people: without the prompt, and without secrets."""
+
+    def __bool__(self) -> bool:
+        return bool(self.shown)
 
 
 def load(body: bytes) -> Any:
-    """The JSON value of a body; `None` where it is none, or too long for an error."""
+    """The JSON value of a body; `None` if it is not JSON, or too long for an error."""
     if len(body) > _PARSED:
         return None
     try:
@@ -49,19 +85,54 @@ def load(body: bytes) -> Any:
         return None
 
 
-def words_in(body: bytes) -> str:
+def read_words(
+    body: bytes,
+    request: Request | None = None,
+    secrets: Sequence[str] = (),
+    strings: Callable[[bytes], list[str]] | None = None,
+) -> Words:
+    """What a body says, without what it repeats of `request`.
+
+    Args:
+        body: as it came.
+        request: what was sent.
+        secrets: what was sent and must not be shown.
+        strings: reads the strings of a body; default: `strings_in`.
+    """
+    read = strings or strings_in
+    texts = safe = read(body)
+    if secrets:
+        # In the whole body first: what is shortened later may end in half of a secret.
+        hidden = hide(body.decode(errors="replace"), secrets).encode()
+        safe = [hide(text, secrets) for text in (texts if hidden == body else read(hidden))]
+    plain = [_without_prompt(text, request) for text in texts]
+    shown = plain if safe == texts else [_without_prompt(text, request) for text in safe]
+    return Words(_joined(plain), _joined(map(_without_secrets, shown)))
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return ": ".join(dict.fromkeys(filter(None, parts)))
+
+
+def strings_in(body: bytes) -> list[str]:
     """What a body says: the strings of JSON that are meant to be read, or its visible text."""
     loaded = load(body)
     if loaded is not None:
-        return words_of(loaded)
+        return strings_of(loaded)
     text = _text(body)
-    return _visible(text) if text.lstrip().startswith("<") else text.strip()
+    return [_visible(text) if text.lstrip().startswith("<") else text.strip()]
 
 
-def words_of(value: Any) -> str:
+def strings_of(value: Any) -> list[str]:
     """Every telling string of an error, once; what it repeats of the request is left out."""
-    found = dict.fromkeys(filter(None, _strings(value, 0)))
-    return ": ".join(found)[:_SHOWN]
+    found: dict[str, None] = {}
+    length = 0
+    for text in filter(None, _strings(value, 0)):
+        if length >= _SHOWN:
+            break
+        found[text[: _SHOWN - length]] = None
+        length += len(text) + 1
+    return list(found)
 
 
 def _strings(value: Any, depth: int) -> Iterator[str]:
@@ -69,22 +140,65 @@ def _strings(value: Any, depth: int) -> Iterator[str]:
         case str():
             yield value.strip()
         case dict() if depth < _DEEPEST:
+            where = _field(value)
             for key in _KEYS:
-                yield from _strings(value.get(key), depth + 1)
+                for text in _strings(value.get(key), depth + 1):
+                    yield f"{where}: {text}" if where else text
+                    where = ""
+            if isinstance(wait := value.get("retryDelay"), str):
+                yield f"retry in {wait}"
         case list() if depth < _DEEPEST:
             for item in value[:5]:
                 yield from _strings(item, depth + 1)
 
 
-def error_in(loaded: Any) -> tuple[int | None, str]:
-    """The status and the words of a JSON value that is an error object."""
-    if not isinstance(loaded, dict) or not (loaded.get("error") or loaded.get("object") == "error"):
-        return None, ""
+def _field(error: Mapping[str, Any]) -> str:
+    """The field that a validation error is about: `messages.0.role`."""
+    path = error.get("loc")
+    if not isinstance(path, list):
+        return ""
+    steps = [str(step)[:60] for step in path[: _LONGEST_FIELD + 1] if isinstance(step, str | int)]
+    return ".".join(steps[1:] if steps[:1] == ["body"] else steps)
+
+
+def error_in(loaded: Any) -> tuple[int | None, list[str]]:
+    """The status and the strings of a JSON value that is an error, or has one instead of an answer.
+
+    Servers put it under `error`, `errors`, `detail`, `base_resp` or inside a choice, or lay it
+    flat; one gives a list of errors. Anything else has no strings.
+    """
+    if isinstance(loaded, list):
+        return error_in(loaded[0]) if loaded and isinstance(loaded[0], dict) else (None, [])
+    if not isinstance(loaded, dict):
+        return None, []
+    choice = next(filter(None, map(_error_of, _choices(loaded))), None)
+    if choice is not None and not loaded.get("error"):
+        return error_in({"error": choice})
+    if not _is_error(loaded):
+        return None, []
     inner = loaded["error"] if isinstance(loaded.get("error"), dict) else loaded
     for value in map(inner.get, _STATUS_KEYS):
         if isinstance(value, int | str) and _STATUS.fullmatch(str(value)):
-            return int(value), words_of(loaded)
-    return None, words_of(loaded)
+            return int(value), strings_of(loaded)
+    return None, strings_of(loaded)
+
+
+def _is_error(loaded: Mapping[str, Any]) -> bool:
+    """One kept alive by `{"type": "ping"}` has not said that anything is wrong."""
+    if any(map(loaded.get, _ERROR_KEYS)) or "error" in (loaded.get("object"), loaded.get("type")):
+        return True
+    base = loaded.get("base_resp")
+    failed = isinstance(base, dict) and base.get("status_code") not in (None, 0)
+    return failed or any(isinstance(loaded.get(key), str) for key in _MESSAGE_KEYS)
+
+
+def _choices(loaded: Mapping[str, Any]) -> list[Any]:
+    choices = loaded.get("choices")
+    return choices if isinstance(choices, list) else []
+
+
+def _error_of(choice: Any) -> Any:
+    return choice.get("error") if isinstance(choice, dict) else None
 
 
 def is_page(body: bytes, content_type: str) -> bool:
@@ -150,8 +264,11 @@ _SECRET: Final = re.compile(
 _NAMED_SECRET: Final = re.compile(
     r"(\b(?:bearer|basic)\s+(?!(?:tokens?|auth\w*|scheme|realm)(?:[\s.,]|$)))"
     r"[^\s\"',;)}\[\]]{4,}"
-    r"|(\b(?:api[-_ ]?keys?|tokens?|authorization|secret|password)\b(?:\s+provided|\s+received)?"
-    r"[\"']?\s*[:=]\s*[\"']?(?:bearer\s+|basic\s+)?)(?!\d+\b|bearer\b|basic\b)[^\s\"',;)}\[\]]{6,}",
+    r"|(\b(?:api[-_ ]?keys?|token|authorization|secret|password)\b(?:\s+provided|\s+received)?"
+    r"[\"']?\s*[:=]\s*[\"']?(?:bearer\s+|basic\s+)?)"
+    # Not a number, and not a code in words: `invalid_request_error`.
+    r"(?!\d+\b|bearer\b|basic\b|(?-i:[a-z]+(?:_[a-z]+)+)(?:[\s\"',.;:)}\[\]]|$))"
+    r"[^\s\"',;)}\[\]]{6,}",
     re.IGNORECASE,
 )
 
@@ -166,9 +283,17 @@ def hide(text: str, secrets: Iterable[str]) -> str:
 
 def redact(text: str, request: Request | None) -> str:
     """`text` in one printable line, without tokens and without what it repeats of the prompt."""
+    return _without_secrets(_without_prompt(text, request))
+
+
+def _without_prompt(text: str, request: Request | None) -> str:
     text = _plain(text[:_READ])
     for prompt in _prompts(request) if len(text) >= _SHORTEST else ():
         text = _without_echo(text, prompt)
+    return text
+
+
+def _without_secrets(text: str) -> str:
     text = _SECRET.sub("[secret]", text)
     return _NAMED_SECRET.sub(lambda found: f"{found[1] or found[2]}[secret]", text)
 

@@ -4,7 +4,10 @@ Rules
 - Status first, then what the body says, then the fault below HTTP. The first rule that fits wins.
 - A failure is read from the wire, not from a client library's exception: both libraries then
   mean the same by it. Only what a stream said is read from there, as the library has consumed it.
-- Rules look at words from which the prompt is gone, so no prompt decides what its failure means.
+- Rules look at words from which the prompt is gone, so no prompt decides what its failure means,
+  and in which codes still stand: secrets are taken out of what is kept, not of what is read.
+- An error that came with a good status, or in a stream, means what its words mean.
+- Whose failure it is, is not decided here: see `_engine/retry.py`.
 - Reading never raises: whatever cannot be understood is a transient failure.
 - Messages are the server's own words, shortened, with tokens and prompts taken out.
 """
@@ -13,20 +16,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from distilabel_endpoints._clients import error_text as wording
-from distilabel_endpoints._clients.error_text import hide, redact
+from distilabel_endpoints._clients.error_text import Words, hide, redact
 from distilabel_endpoints._clients.transport import Exchange, WireFault
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 
 __all__ = [
-    "BODY_RULES",
     "FAULTS",
     "OTHER_RULES",
     "RULES",
@@ -36,6 +39,7 @@ __all__ = [
     "classify_status",
     "is_usable",
     "retry_after",
+    "retry_after_in",
 ]
 
 THROTTLE = FailureKind.THROTTLE
@@ -46,30 +50,158 @@ ROW = FailureKind.ROW
 RUN = FailureKind.RUN
 
 
+Phrases = tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Fits when the status is one of `statuses` and the text contains `pattern`, where given."""
+    """What it means that a server answers with one of `statuses` and says one of the phrases.
+
+    A rule without statuses takes any error status. An error without a status of its own, inside a
+    200 or a stream, is judged by words alone: by `without_status`, or else by `text`.
+    """
 
     code: str
     kind: FailureKind
     statuses: frozenset[int] = frozenset()
-    pattern: str | None = None
+    text: Phrases = ()
     hint: str | None = None
+    _: KW_ONLY
+    without_status: Phrases = ()
+    when: Callable[[str, Request | None], bool] | None = None
+    """What else has to be true of the words and the request."""
 
-    def fits(self, status: int, text: str) -> bool:
-        if self.statuses and status not in self.statuses:
+    def fits(self, status: int | None, text: str, request: Request | None = None) -> bool:
+        phrases = self.text
+        if status is None:
+            phrases = self.without_status or phrases
+            if not phrases:
+                return False
+        elif self.statuses and status not in self.statuses:
             return False
-        return self.pattern is None or re.search(self.pattern, text, re.IGNORECASE) is not None
+        if phrases and _any_of(phrases).search(text) is None:
+            return False
+        return self.when is None or self.when(text, request)
+
+
+@cache
+def _any_of(phrases: Phrases) -> re.Pattern[str]:
+    """Finds any of the phrases, in whatever case, at the beginning of a word.
+
+    A blank stands for whatever joins words (`rate limit`, `rate_limit`, `RateLimit`), `...` for up
+    to 80 characters, `#` for a digit, `^` for the beginning of the text.
+    """
+    return re.compile("|".join(map(_pattern_of, phrases)), re.IGNORECASE)
+
+
+def _pattern_of(phrase: str) -> str:
+    start = r"\A" if phrase.startswith("^") else "(?<![a-z])"
+    words = re.escape(phrase.removeprefix("^")).replace(r"\#", r"\d")
+    return start + words.replace(r"\ \.\.\.\ ", ".{0,80}?").replace(r"\ ", r"[\W_]{0,3}")
 
 
 def _on(*statuses: int) -> frozenset[int]:
     return frozenset(statuses)
 
 
-_TOO_LONG: Final = (
-    r"context.?length|maximum context|context.?size|prompt is too long"
-    r"|must (?:be <=|have less than) .{0,80}tokens"
+_MOST_TOKENS: Final = re.compile(
+    r"(?:maximum context length (?:is|of)|context (?:length|size|window)(?: is| of)?|must be <="
+    r"|less than or equal to|at most|range of max_tokens is \[\d{1,9},|\blimit:?)"
+    r"[\s`'\"(]{0,4}(\d{1,9})\b|> (\d{1,9}), which is the maximum",
+    re.IGNORECASE,
 )
+_LIMIT_AND_REQUESTED: Final = re.compile(
+    r"\blimit:? (\d{1,9})\b.{0,60}\brequested:? (\d{1,9})\b", re.IGNORECASE
+)
+
+
+def _asks_for_too_much(text: str, request: Request | None) -> bool:
+    """`max_new_tokens` alone is as much as the server allows in all: no prompt is to blame."""
+    wanted = request.max_new_tokens if request is not None else None
+    most = _MOST_TOKENS.search(text)
+    return wanted is not None and most is not None and wanted >= int(most[1] or most[2])
+
+
+def _never_fits(text: str, _: Request | None) -> bool:
+    """This one request is larger than what a whole minute allows."""
+    numbers = _LIMIT_AND_REQUESTED.search(text)
+    if numbers is None:
+        return "request too large" in text.lower()
+    return int(numbers[2]) > int(numbers[1])
+
+
+# What servers and gateways say, in their own words; see `docs/failures.md`.
+_OUTPUT_TOKENS: Final = (
+    "max tokens", "max new tokens", "max completion tokens", "max output tokens",
+    "in the completion", "for the completion", "output tokens", "request too large",
+)  # fmt: skip
+_TOO_LONG: Final = (
+    "context length", "maximum context", "context size", "context window", "prompt is too long",
+    "input is too long", "conversation is too long", "request is too long",
+    "string above max length", "must be <= ... tokens", "must have less than ... tokens",
+)  # fmt: skip
+_FILTERED: Final = (
+    "content filter", "content management policy", "content policy", "ResponsibleAI policy",
+    "content exists risk", "data inspection failed", "inappropriate content", "sensitive content",
+    "new sensitive", "敏感内容", "flagged", "needs moderation", "requires moderation",
+    "moderation blocked", "blocked by moderation", "considered high risk", "usage policy",
+    "usage policies", "usage guidelines", "violates ... policy", "violated ... policy",
+    "violates ... policies", "violated guardrail",
+)  # fmt: skip
+_NO_CREDIT: Final = (
+    "insufficient quota", "insufficient balance", "insufficient credit", "insufficient fund",
+    "balance is insufficient", "balance is too low", "not enough balance", "not enough credit",
+    "out of credit", "no credit left", "no credits left", "all available credits",
+    "included credits", "can only afford", "credit limit", "spend limit", "spending limit",
+    "payment required", "arrear", "overdue", "account is in good standing", "recharge",
+    "余额不足", "欠费", "exceeded_current_quota", "budget has been exceeded", "budget exceeded",
+    "exceeded budget", "over budget", "crossed budget",
+)  # fmt: skip
+_A_RATE: Final = (
+    "retry in #", "retry after #", "try again in #", "try again after #", "per minute", "per min",
+    "per hour", "per day", "per second", "requests per", "tokens per", "free tier", "RPM", "TPM",
+    "RPD", "TPD",
+)  # fmt: skip
+_NOT_TAKEN: Final = (
+    "no endpoints found that support", "provide the mmproj", "image input is not supported",
+    "images are not supported", "image ... not supported", "audio ... not supported",
+    "video ... not supported", "vision ... not supported", "tool ... not supported",
+    "multimodal ... not supported", "not support ... image", "not support ... audio",
+    "not support ... video", "not support ... vision", "not support ... tool",
+    "not support ... multimodal", "not a multimodal model",
+)  # fmt: skip
+_NO_MODEL: Final = (
+    "model_not_found", "model_not_supported", "supported by any provider", "invalid model name",
+    "model ... does not exist",
+)  # fmt: skip
+_BAD_KEY: Final = (
+    "invalid API key", "incorrect API key", "wrong API key", "API key not valid",
+    "API key is invalid",
+)  # fmt: skip
+_NO_KEYS: Final = ("no connected db", "no_db_connection")
+# Apache's usual 503 speaks of capacity problems too, and means that nothing is there.
+_FULL: Final = (
+    "overload", "too many", "at capacity", "no capacity", "no available capacity",
+    "out of capacity", "over capacity", "capacity exceeded", "capacity temporarily",
+    "insufficient capacity", "busy", "queue is full", "no slot", "backlog limit",
+    "waiting timeout", "running timeout", "by a higher priority", "limiting requests",
+)  # fmt: skip
+_LOADING: Final = (
+    "is loading", "still loading", "currently loading", "loading model", "is starting",
+    "starting up", "warming up",
+)  # fmt: skip
+_FIREWALL: Final = (
+    "cloudflare", "firewall", "you have been blocked", "incapsula", "akamai", "incident id",
+    "request blocked",
+)  # fmt: skip
+_UNFINISHED: Final = (
+    "json_validate_failed", "tool_use_failed", "failed to generate JSON",
+    "failed to call a function",
+)  # fmt: skip
+
+_PAY: Final = "The account that pays has no credit left, or a budget is spent. Raise it and resume."
+_NAME: Final = "Check the URL's path and the name of the model."
+_SHORTEN: Final = "Shorten the conversation or lower max_new_tokens."
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
@@ -82,79 +214,115 @@ RULES: Final[tuple[Rule, ...]] = (
         "paused",
         UNAVAILABLE,
         _on(400),
-        r"^(?:bad request\W+)?invalid state\b|\bis paused\b|scaled.to.zero",
+        ("^invalid state", "^bad request invalid state", "is paused", "scaled to zero"),
         "The endpoint is paused; resume it, and the run goes on. With wake=True it is resumed.",
     ),
     Rule(
-        "context_length_exceeded",
+        "content_filter",
         ROW,
-        _on(400, 413, 422),
-        _TOO_LONG,
-        "Shorten the conversation or lower max_new_tokens.",
+        text=_FILTERED,
+        hint="A content filter of the server refuses this conversation.",
     ),
     Rule(
-        "not_found",
+        "max_tokens_too_large",
+        RUN,
+        _on(400, 413, 422, 429),
+        _OUTPUT_TOKENS,
+        "max_new_tokens alone reaches what the server allows in all; lower it.",
+        when=_asks_for_too_much,
+    ),
+    Rule(
+        "too_large",
+        ROW,
+        _on(400, 413, 429),
+        ("request too large", "limit ... requested"),
+        f"One request may not be that large, however long it waits. {_SHORTEN}",
+        when=_never_fits,
+    ),
+    Rule("no_credit", RUN, _on(400, 401, 402, 403, 412, 429), _NO_CREDIT, _PAY),
+    Rule("context_length_exceeded", ROW, _on(400, 413, 422, 500), _TOO_LONG, _SHORTEN),
+    Rule(
+        "generation_failed",
+        TRANSIENT,
+        _on(400),
+        _UNFINISHED,
+        "What the model wrote was not what the request asks for; another try may fit.",
+    ),
+    Rule("not_found", RUN, _on(400), _NO_MODEL, "Check the name of the model."),
+    Rule(
+        "unauthorized",
         RUN,
         _on(400),
-        r"model_not_(?:found|supported)|supported by any provider|model\b.{0,99} does not exist",
-        "Check the name of the model.",
+        _NO_KEYS,
+        "A LiteLLM proxy without a database takes its master key only; give that one.",
     ),
-    Rule("bad_request", ROW, _on(400)),
+    Rule("unauthorized", RUN, _on(400, 403), _BAD_KEY, "The key was rejected. Give a valid one."),
+    Rule(
+        "unsupported_input",
+        ROW,
+        _on(400, 404, 422, 500, 501, 503),
+        _NOT_TAKEN,
+        "The model does not take what this row has in it, such as images or tools.",
+    ),
+    Rule(
+        "bad_request",
+        ROW,
+        _on(400),
+        without_status=("invalid request", "bad request", "validation"),
+    ),
     Rule(
         "unauthorized",
         RUN,
         _on(401),
         hint="The token was rejected. Set HF_TOKEN or api_key to a valid one and run again.",
+        without_status=(*_BAD_KEY, "unauthorized", "unauthorised", "invalid token", "login fail"),
     ),
+    Rule("no_credit", RUN, _on(402), hint=_PAY),
     Rule(
-        "no_credit",
+        "blocked",
         RUN,
-        _on(402),
-        hint="The account that pays has no credit left. Top it up and run again.",
-    ),
-    Rule(
-        "no_credit",
-        RUN,
-        _on(429),
-        r"insufficient.quota|exceeded your current quota|out of credit",
-        "The account that pays has no quota left. Raise it and run again.",
+        _on(403, 451),
+        _FIREWALL,
+        "A firewall before the server refused the request; its owner can let it pass.",
     ),
     Rule(
         "forbidden",
         RUN,
-        _on(403),
+        _on(403, 451),
         hint=(
             "The token may not use this model or endpoint: accept the model's licence, or give "
             "the token the permission to make calls to inference."
         ),
     ),
-    Rule(
-        "not_found",
-        RUN,
-        _on(404, 405, 410),
-        hint="Check the URL's path and the name of the model.",
-    ),
+    Rule("not_found", RUN, _on(404, 405, 410), hint=_NAME),
     Rule("proxy_auth", RUN, _on(407), hint="The proxy on the way wants a login; see HTTPS_PROXY."),
     Rule("request_timeout", TRANSIENT, _on(408, 499)),
     Rule("conflict", TRANSIENT, _on(409, 425)),
     Rule("too_large", ROW, _on(413), hint="The request is larger than the server takes."),
     Rule("invalid_row", ROW, _on(422)),
     Rule("generation_failed", TRANSIENT, _on(424)),
-    Rule("rate_limited", THROTTLE, _on(429, 529)),
-    # Apache's usual 503 speaks of capacity problems too, and means that nothing is there.
+    Rule("no_capacity", TRANSIENT, _on(498)),
+    Rule("rate_limited", THROTTLE, _on(429), _A_RATE),
+    Rule("no_credit", RUN, _on(429), ("exceeded your current quota", "plan and billing"), _PAY),
     Rule(
-        "overloaded",
+        "rate_limited",
         THROTTLE,
-        _on(503),
-        r"overload|too many|(?<!or )\bcapacity|\bbusy|queue is full|no slot",
+        _on(429, 529),
+        without_status=("rate limit", "slow down", *_FULL),
     ),
+    Rule("overloaded", THROTTLE, _on(503), _FULL),
+    Rule("starting", UNAVAILABLE, _on(500), _LOADING),
     Rule("starting", UNAVAILABLE, _on(503)),
     Rule("gateway_timeout", TRANSIENT, _on(504, 524)),
     Rule("bad_gateway", TRANSIENT, _on(502, 520, 521, 522, 523)),
     Rule("unsupported", RUN, _on(501), hint="The server does not have this route."),
 )
-"""What a status means; the first that fits."""
+"""What a status, or an error without one, means; the first that fits."""
 
+_NO_KEY: Final = (
+    "No key was sent. Give one as api_key, or on the command line with --api-key-env NAME; a "
+    "token in HF_TOKEN goes to Hugging Face's hosts and this machine only."
+)
 _REJECTED: Final = Rule("rejected", ROW)
 _SERVER_ERROR: Final = Rule("server_error", TRANSIENT)
 _WEB_PAGE: Final = Rule(
@@ -171,22 +339,12 @@ OTHER_RULES: Final[tuple[tuple[str, Rule], ...]] = (
     ("any other status", _SERVER_ERROR),
     ("200 with a web page", _WEB_PAGE),
     ("200 with an answer that ended and has no text", _EMPTY),
-    ("200 with text that is no UTF-8", _BAD_UTF8),
-    ("200 with anything else that is no answer", _UNUSABLE),
+    ("200 with text that is not UTF-8", _BAD_UTF8),
+    ("200 with anything else that is not an answer", _UNUSABLE),
     ("a stream that ends before its answer", _TRUNCATED),
     ("any other error inside a stream", _STREAM_ERROR),
 )
-"""What is seen where no rule names it, and what it means."""
-
-BODY_RULES: Final[tuple[Rule, ...]] = (
-    Rule("context_length_exceeded", ROW, pattern=_TOO_LONG),
-    Rule("no_credit", RUN, pattern=r"insufficient.quota|payment required|out of credit"),
-    Rule("rate_limited", THROTTLE, pattern=r"rate.?limit|overload|too many requests|slow.?down"),
-    Rule("unauthorized", RUN, pattern=r"invalid.api.key|unauthori[sz]ed|invalid token"),
-    Rule("starting", UNAVAILABLE, pattern=r"is (currently )?loading|loading model|starting up"),
-    Rule("bad_request", ROW, pattern=r"invalid.request|bad.?request|validation"),
-)
-"""What an error inside a 200 means when it has no status of its own; the first that fits."""
+"""What is seen if no rule names it, and what it means."""
 
 _SLOW: Final = "The server is stuck, or has more requests than it can serve: set max_concurrency."
 
@@ -214,6 +372,15 @@ FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
 
 UNREADABLE: Final = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 """What the libraries raise on events that are none."""
+
+_ASKED_WAIT: Final = re.compile(
+    r"(?:retry|try again|wait|available)(?:ing)? (?:in|after|for) "
+    r"((?:\d{1,9}(?:\.\d{1,9})? ?(?:milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h)\b"
+    r"[ ,]{0,2}(?:and )?|\d{1,9}[hm](?=\d))+)",
+    re.IGNORECASE,
+)
+_A_TIME: Final = re.compile(r"(\d+(?:\.\d+)?) ?(ms|mil|s|m|h)", re.IGNORECASE)
+_UNITS: Final[Mapping[str, float]] = {"ms": 0.001, "mil": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _LONGEST_BELIEVED: Final = 30 * 86_400.0
 """Seconds. A longer `Retry-After` is a point in time, or nonsense."""
@@ -253,47 +420,63 @@ def _classify(
     exchange: Exchange, request: Request, error: BaseException | None, secrets: list[str]
 ) -> Failure:
     status, body = exchange.status, exchange.body()
-    if body is not None and secrets:
-        # Here too: what is shortened later may end in half of one.
-        body = hide(body.decode(errors="replace"), secrets).encode()
     content = body or b""
     if status is not None and not 200 <= status < 300:
-        return classify_status(status, exchange.headers, content, request)
+        words = wording.read_words(content, request, secrets)
+        return _keyless(_by_status(status, exchange.headers, words, request), exchange)
     if exchange.fault is not None:
         return _classify_fault(exchange.fault, exchange, request)
     if status is None:
         return _classify_unsent(error, request)
     if wording.is_page(content, exchange.headers.get("content-type", "")):
-        said = f"a web page: {wording.page_title(content)!r}"
-        return _failure(_WEB_PAGE, status, exchange.headers, redact(said, request))
+        title = wording.page_title(hide(content.decode(errors="replace"), secrets).encode())
+        return _failure(_WEB_PAGE, status, exchange, redact(f"a web page: {title!r}", request))
     if body is None:
-        return _classify_stream(status, exchange, request, error)
-    return _classify_unusable(status, exchange, body, request)
+        return _classify_stream(status, exchange, request, error, secrets)
+    return _classify_unusable(status, exchange, body, request, secrets)
 
 
 def classify_status(
     status: int, headers: Mapping[str, str], body: bytes, request: Request | None = None
 ) -> Failure:
     """What an HTTP error answer means."""
-    return _by_status(status, headers, redact(wording.words_in(body), request))
+    return _by_status(status, headers, wording.read_words(body, request), request)
 
 
-def _by_status(status: int, headers: Mapping[str, str], said: str) -> Failure:
-    rule = next((rule for rule in RULES if rule.fits(status, said)), None)
+def _by_status(
+    status: int, headers: Mapping[str, str], words: Words, request: Request | None
+) -> Failure:
+    rule = next((rule for rule in RULES if rule.fits(status, words.plain, request)), None)
     if rule is None:
         rule = _REJECTED if 400 <= status < 500 else _SERVER_ERROR
+    shown = words.shown
     if rule.code == "redirect":
-        said = f"the server answered {status} with a redirect to {_place(headers)}"
-    return _failure(rule, status, headers, said or f"HTTP {status}")
+        shown = f"the server answered {status} with a redirect to {_place(headers)}"
+    failure = _failure(rule, status, headers, shown or f"HTTP {status}")
+    return _with_wait(failure, words)
 
 
-def _failure(rule: Rule, status: int, headers: Mapping[str, str], said: str) -> Failure:
-    """`said` has gone through `redact`, or is ours."""
+def _keyless(failure: Failure, exchange: Exchange) -> Failure:
+    """Who sent no key is told so, not that it was rejected."""
+    asks_for_one = failure.code == "unauthorized" or failure.status == 401
+    return replace(failure, hint=_NO_KEY) if asks_for_one and not exchange.keyed else failure
+
+
+def _with_wait(failure: Failure, words: Words) -> Failure:
+    """With the wait that the words ask for, if no header does."""
+    if failure.retry_after is not None or failure.kind not in {THROTTLE, UNAVAILABLE}:
+        return failure
+    return replace(failure, retry_after=retry_after_in(words.plain))
+
+
+def _failure(rule: Rule, status: int, source: Mapping[str, str] | Exchange, shown: str) -> Failure:
+    """`shown` has gone through `redact`, or is ours."""
+    headers = source.headers if isinstance(source, Exchange) else source
     return Failure(
         kind=rule.kind,
         code=rule.code,
         status=status,
-        message=said,
+        message=shown,
         retry_after=retry_after(headers),
         retryable=headers.get("x-should-retry", "").strip().lower() != "false",
         request_id=_request_id(headers),
@@ -311,11 +494,11 @@ def _request_id(
 def _classify_answer(answer: Answer, exchange: Exchange) -> Failure:
     """An answer that came to its end, and cannot be used."""
     rule, said = (
-        (_BAD_UTF8, "the answer is no UTF-8")
+        (_BAD_UTF8, "the answer is not UTF-8")
         if answer.completions
         else (_EMPTY, "the answer came to its end and has no text in it")
     )
-    return _failure(rule, exchange.status or 200, exchange.headers, said)
+    return _failure(rule, exchange.status or 200, exchange, said)
 
 
 def _classify_fault(fault: WireFault, exchange: Exchange, request: Request) -> Failure:
@@ -341,47 +524,65 @@ def _classify_unsent(error: BaseException | None, request: Request) -> Failure:
 
 
 def _classify_stream(
-    status: int, exchange: Exchange, request: Request, error: BaseException | None
+    status: int,
+    exchange: Exchange,
+    request: Request,
+    error: BaseException | None,
+    secrets: list[str],
 ) -> Failure:
     """A stream that brought no answer: an error among its events, nonsense, or a cut."""
-    headers, told = exchange.headers, _told(error)
+    event = _event(error)
     if error is None:
-        said = "the stream ended before the answer did"
-        return _failure(_TRUNCATED, status, headers, said)
-    if told is None and isinstance(error, UNREADABLE):
-        said = f"an event of the stream could not be read ({type(error).__name__})"
-        return _failure(_UNUSABLE, status, headers, said)
-    inner, said = wording.error_in({"error": told})
-    said = redact(said or str(error), request)
-    return _disguised(inner, status, headers, said) or _failure(
-        _STREAM_ERROR, status, headers, f"an error inside a stream: {said}"
+        return _failure(_TRUNCATED, status, exchange, "the stream ended before the answer did")
+    if event is None and isinstance(error, UNREADABLE):
+        shown = f"an event of the stream could not be read ({type(error).__name__})"
+        return _failure(_UNUSABLE, status, exchange, shown)
+    told = json.dumps({"error": str(error) if event is None else event}, default=str).encode()
+    return _disguised(status, exchange, told, request, secrets) or _failure(
+        _STREAM_ERROR,
+        status,
+        exchange,
+        f"an error inside a stream: {_error_words(told, request, secrets).shown or 'no words'}",
     )
 
 
-def _told(error: BaseException | None) -> Any:
+def _event(error: BaseException | None) -> Any:
     """The error object among a stream's events: openai's exception has it, hub's is made of it."""
     made_of = error.args[0] if error is not None and error.args else None
     return getattr(error, "body", None) or (made_of if isinstance(made_of, dict) else None)
 
 
-def _classify_unusable(status: int, exchange: Exchange, body: bytes, request: Request) -> Failure:
+def _classify_unusable(
+    status: int, exchange: Exchange, body: bytes, request: Request, secrets: list[str]
+) -> Failure:
     """A 200 without a usable answer: an error in disguise, or nonsense."""
-    inner, said = wording.error_in(wording.load(body))
-    said = redact(said, request)
-    reason = f"an error inside a {status}: {said}" if said else _unusable_reason(body)
-    return _disguised(inner, status, exchange.headers, said) or _failure(
-        _UNUSABLE, status, exchange.headers, reason
+    shown = _error_words(body, request, secrets).shown
+    reason = f"an error inside a {status}: {shown}" if shown else _unusable_reason(body)
+    return _disguised(status, exchange, body, request, secrets) or _failure(
+        _UNUSABLE, status, exchange, reason
     )
 
 
+def _error_words(body: bytes, request: Request, secrets: list[str]) -> Words:
+    def strings(text: bytes) -> list[str]:
+        return wording.error_in(wording.load(text))[1]
+
+    return wording.read_words(body, request, secrets, strings)
+
+
 def _disguised(
-    inner: int | None, status: int, headers: Mapping[str, str], said: str
+    status: int, exchange: Exchange, body: bytes, request: Request, secrets: list[str]
 ) -> Failure | None:
     """What an error that came with a good status would have meant with its own."""
+    words = _error_words(body, request, secrets)
+    inner, _ = wording.error_in(wording.load(body))
     if inner is not None:
-        return _by_status(inner, headers, said)
-    rule = next((rule for rule in BODY_RULES if said and rule.fits(status, said)), None)
-    return _failure(rule, status, headers, said) if rule else None
+        return _keyless(_by_status(inner, exchange.headers, words, request), exchange)
+    rule = next((rule for rule in RULES if words and rule.fits(None, words.plain, request)), None)
+    if rule is None:
+        return None
+    failure = _keyless(_failure(rule, status, exchange, words.shown), exchange)
+    return _with_wait(failure, words)
 
 
 def _unusable_reason(body: bytes) -> str:
@@ -422,6 +623,15 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         then, now = _moment(value), _moment(headers.get("date"))
         seconds = (then - now).total_seconds() if then and now else None
     return _believed(seconds)
+
+
+def retry_after_in(text: str) -> float | None:
+    """Seconds the words ask us to wait: "retry in 34.5s", "try again in 1m20s"."""
+    asked = _ASKED_WAIT.search(text)
+    if asked is None:
+        return None
+    parts = _A_TIME.findall(asked[1])
+    return _believed(sum(float(number) * _UNITS[unit.lower()] for number, unit in parts))
 
 
 def _seconds(value: str | None) -> float | None:

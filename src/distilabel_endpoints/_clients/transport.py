@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import socket
 import ssl
 import zlib
@@ -74,6 +75,8 @@ _WHOLE: Final = ("application/json", "text/html")
 """Content types that are no stream, whatever was asked for."""
 
 _SHORTEST: Final = 8
+_KEY_HEADER: Final = re.compile(r"auth|key|token|cookie", re.IGNORECASE)
+"""Names of headers that may hold a key."""
 
 Connector = Callable[[ssl.SSLContext], aiohttp.BaseConnector]
 """Makes a pool of connections that trusts what the context does, on the loop that will use it."""
@@ -116,6 +119,8 @@ class Exchange:
     """Whether U+FFFD stands where the body was no UTF-8."""
     secrets: tuple[SecretStr, ...] = ()
     """What was sent and must not be shown."""
+    keyed: bool = True
+    """Whether a token was sent, or a header that may hold a key."""
     _outer: Token[Exchange] = field(init=False, repr=False)
 
     def body(self) -> bytes | None:
@@ -181,6 +186,7 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
         # Shorter ones are no secrets, and hiding them would garble what a server says.
         given = [token or "", *headers.values()]
         self._secrets = tuple(SecretStr(value) for value in given if len(value) >= _SHORTEST)
+        self._keyed = bool(token) or any(map(_KEY_HEADER.search, headers))
         self._replaced = {name.lower().encode() for name in replaced}
         session_headers = {"Accept-Encoding": "identity", **headers}
         if token:
@@ -192,7 +198,7 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         exchange = current_exchange.get()
-        exchange.secrets = self._secrets
+        exchange.secrets, exchange.keyed = self._secrets, self._keyed
         if _origin(request.url) != self._origin:
             exchange.fault, exchange.detail = WireFault.ORIGIN, _shown(request.url)
             raise WireError("a request for another host was stopped")
