@@ -62,6 +62,12 @@ _CONTENT: Final = (
             "off again, the longer text is kept, and where that try fails, the first one"
         ),
     ),
+    (
+        "`finish_reason` is `length`, and there is no text: all went into thinking",
+        "budget_spent",
+        'the thinking is kept; `on_length="grow:2x"` asks once more, with more tokens',
+    ),
+    ("`finish_reason` is `repetition`", "repetition", "the text is kept"),
     ("an answer that does not fit `structured_output`", "off_schema", "the text is kept"),
 )
 

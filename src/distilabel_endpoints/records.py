@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Any, Literal, Protocol
 
 __all__ = [
@@ -101,6 +102,10 @@ class Failure:
     """How to mend it."""
     text: str | None = field(default=None, repr=False)
     """For `CONTENT`: the text that was refused, kept for the user."""
+    reasoning: str | None = field(default=None, repr=False)
+    """For `CONTENT`: the model's thinking, which was paid for like the text."""
+    finish_reason: str | None = None
+    """For `CONTENT`: how the answer that was refused ended."""
 
     def __post_init__(self) -> None:
         if len(self.message) > MESSAGE_LIMIT:
@@ -149,6 +154,8 @@ class Answer:
     model: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The rate-limit headers of the response, lower case."""
+    broken_off: str | None = None
+    """Why the server did not write it to its end; there are no completions then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +197,16 @@ class Result:
     def status(self) -> Literal["ok", "failed"]:
         """`failed` as soon as one generation is missing."""
         return "failed" if any(self.failures) else "ok"
+
+    @property
+    def endings(self) -> tuple[Completion | Failure | None, ...]:
+        """For each generation its completion, else its failure.
+
+        Both have `text`, `reasoning` and `finish_reason`: what was refused was written all the
+        same.
+        """
+        pairs = zip_longest(self.completions, self.failures)
+        return tuple(completion or failure for completion, failure in pairs)
 
 
 class Client(Protocol):

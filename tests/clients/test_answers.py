@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from stream_chunks import CHAT_LIBRARIES, chat_of, delta, text_of, usage
+from event_streams import CUTS, chat_of, delta, text_of, usage
 
 from distilabel_endpoints._clients.answers import (
     parse_chat,
@@ -16,8 +16,9 @@ from distilabel_endpoints._clients.answers import (
     parse_text,
     replaced,
     with_headers,
+    without_stop_text,
 )
-from distilabel_endpoints.records import Answer, Completion, Usage
+from distilabel_endpoints.records import Answer, Completion, Request, Usage
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
 
@@ -320,6 +321,7 @@ NOT_ANSWERS: dict[str, bytes] = {
     "no-content": chat(choice()),
     "content-number": chat(choice(content=5)),
     "one-of-two-null": chat(choice(0, content="a"), choice(1, content=None)),
+    "error-in-a-choice": chat({**choice(content="half a"), "error": {"code": 502}}),
     "vllm-abort": chat(choice(finish="abort", content="half a")),
     "router-error": chat(choice(finish="error", content="half a")),
     "too-deep": b"[" * 100_000,
@@ -340,9 +342,89 @@ def test_silence_is_told_from_nonsense() -> None:
         answer = parse_chat(silent)
         assert answer is not None
         assert answer.completions == ()
-    for library in CHAT_LIBRARIES:
-        answer = chat_of(library, [delta(role="assistant"), delta(finish="stop"), usage(3, 0)])
+    for cut in CUTS:
+        answer = chat_of(cut, [delta(role="assistant"), delta(finish="stop"), usage(3, 0)])
         assert answer == Answer(completions=(), usage=Usage(3, 0), model="m")
+
+
+REASONS: dict[str, str] = {
+    "stop": "stop eos_token stop_sequence end_turn STOP COMPLETE FINISH_REASON_STOP normal",
+    "length": "length MAX_TOKENS max_tokens model_length REASON_MAX_LEN token_limit",
+    "content_filter": "SAFETY RECITATION PROHIBITED_CONTENT content_filter:X sensitive refusal",
+    "tool_calls": "tool_calls tool_use function_call TOOL_CALL",
+    "repetition": "repetition",
+    "": "null not_finished",
+    "unheard_of": "unheard_of",
+}
+
+
+@pytest.mark.parametrize(
+    ("named", "reason"), [(one, ours) for ours, names in REASONS.items() for one in names.split()]
+)
+def test_every_servers_finish_reasons_have_one_name(named: str, reason: str) -> None:
+    """Whole or streamed, in whatever case; one that nobody knows stays as it is."""
+    completion = only(parse_chat(chat(choice(finish=named.replace(":", ": "), content="a"))))
+    assert (completion.finish_reason or "") == reason
+    streamed = only(
+        text_of([text_event("a", named), text_event("", "stop" if not reason else None)])
+    )
+    assert streamed.finish_reason == (reason or "stop")
+
+
+BROKEN_OFF = (
+    "abort error cancelled USER_CANCEL network_error insufficient_system_resource timeout "
+    "ERROR_LIMIT MALFORMED_FUNCTION_CALL function_call_filter:MALFORMED_FUNCTION_CALL"
+)
+
+
+@pytest.mark.parametrize("named", BROKEN_OFF.split())
+def test_an_answer_that_was_broken_off_is_not_one(named: str) -> None:
+    """Half a text is not an answer, whole or streamed, and the server's reason is known."""
+    streamed = [delta(content="half"), delta(finish=named)]
+    for answer in (
+        parse_chat(chat(choice(content="half", finish=named))),
+        *(chat_of(cut, streamed) for cut in CUTS),
+    ):
+        assert answer is not None
+        assert answer.completions == ()
+        assert answer.broken_off == named.partition(":")[0].lower()
+
+
+@pytest.mark.parametrize("reasoning", ["", "hm"])
+def test_a_budget_that_was_spent_before_the_text_is_one_outcome(reasoning: str) -> None:
+    """Null, empty or streamed: no text, the thinking, and that the tokens ran out."""
+    expected = Completion(text=None, finish_reason="length", reasoning=reasoning or None)
+    for content in (None, ""):
+        message: dict[str, Any] = {"content": content, "reasoning": reasoning}
+        assert only(parse_chat(chat(choice(finish="length", **message)))) == expected
+    opened = delta(role="assistant", content="")
+    for events in ([opened], [], [opened, delta(content="")]):
+        said = [*events, delta(reasoning=reasoning), delta(finish="length")]
+        assert only(chat_of("at once", said)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "extra", "expected"),
+    [
+        ("Hello\nUser:", ["\nUser:"], {}, "Hello"),
+        ("Hello\nUser:", "\nUser:", {}, "Hello"),
+        ("a\n\n", ["\n", "\n\n"], {}, "a"),
+        ("a\nb", ["\n"], {}, "a\nb"),
+        ("a.", [], {}, "a."),
+        ("a.", ["."], {"include_stop_str_in_output": True}, "a."),
+        ("a.", ["."], {"no_stop_trim": True}, "a."),
+        (".", ["."], {}, ""),
+    ],
+)
+def test_the_stop_sequence_is_not_part_of_the_text(
+    text: str, stop: Any, extra: dict[str, Any], expected: str
+) -> None:
+    """As OpenAI's API has it, whichever server answered, unless it was asked to stay."""
+    request = Request(ordinal=0, options={"stop": stop, "extra_body": extra})
+    for reason in ("stop", "length"):
+        answer = Answer(completions=(Completion(text=text, finish_reason=reason),))
+        cut = only(without_stop_text(answer, request))
+        assert cut.text == (expected if reason == "stop" else text)
 
 
 def test_a_text_that_was_no_utf8_is_marked() -> None:
@@ -466,11 +548,11 @@ def test_headers_add_rate_limits() -> None:
     assert with_headers(answer, httpx2.Headers({"server": "s"})) is answer
 
 
-BOTH = pytest.mark.parametrize("library", CHAT_LIBRARIES)
+BOTH = pytest.mark.parametrize("cut", CUTS)
 
 
 @BOTH
-def test_a_stream_is_gathered(library: str) -> None:
+def test_a_stream_is_gathered(cut: str) -> None:
     """Pieces join; the usage that comes last, without choices, counts."""
     events = [
         delta(role="assistant", content=""),
@@ -480,29 +562,29 @@ def test_a_stream_is_gathered(library: str) -> None:
         delta(content=""),
         usage(3, 2),
     ]
-    assert chat_of(library, events) == Answer(
+    assert chat_of(cut, events) == Answer(
         completions=(Completion(text="Hello", finish_reason="stop"),), usage=Usage(3, 2), model="m"
     )
 
 
 @BOTH
-def test_usage_in_every_event_counts_once(library: str) -> None:
+def test_usage_in_every_event_counts_once(cut: str) -> None:
     """vLLM's continuous usage: the last one told is the answer's."""
     events = [{**delta(content="a"), **usage(3, 1), "choices": delta(content="a")["choices"]}]
     events += [{**delta(finish="stop"), "usage": usage(3, 2)["usage"]}]
-    answer = chat_of(library, events)
+    answer = chat_of(cut, events)
     assert answer is not None
     assert answer.usage == Usage(3, 2)
 
 
 @BOTH
-def test_interleaved_choices_are_told_apart(library: str) -> None:
+def test_interleaved_choices_are_told_apart(cut: str) -> None:
     """Several choices of one stream come out whole, in the order of their index."""
     events = [
         delta(1, content="b"), delta(0, content="a"), delta(1, content="B", finish="length"),
         delta(0, content="A"), delta(0, finish="stop"),
     ]  # fmt: skip
-    answer = chat_of(library, events)
+    answer = chat_of(cut, events)
     assert answer is not None
     assert [(c.text, c.finish_reason) for c in answer.completions] == [
         ("aA", "stop"),
@@ -518,12 +600,11 @@ def test_interleaved_choices_are_told_apart(library: str) -> None:
         pytest.param([usage(1, 1)], id="usage-only"),
         pytest.param([delta(content="half")], id="cut"),
         pytest.param([delta(0, content="a", finish="stop"), delta(1, content="b")], id="one-cut"),
-        pytest.param([delta(content="half", finish="abort")], id="aborted"),
     ],
 )
-def test_a_stream_without_an_end_is_no_answer(library: str, events: list[dict[str, Any]]) -> None:
-    """A stream that was cut or aborted is not taken for an answer."""
-    assert chat_of(library, events) is None
+def test_a_stream_without_an_end_is_no_answer(cut: str, events: list[dict[str, Any]]) -> None:
+    """A stream that was cut is not taken for an answer."""
+    assert chat_of(cut, events) is None
 
 
 def call_delta(index: int | None, **fields: Any) -> dict[str, Any]:
@@ -576,20 +657,20 @@ def call_delta(index: int | None, **fields: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_tool_calls_join_from_their_pieces(library: str, pieces: list[dict[str, Any]]) -> None:
+def test_tool_calls_join_from_their_pieces(cut: str, pieces: list[dict[str, Any]]) -> None:
     """Calls come out whole however servers number and name their pieces."""
     second = {"id": "call_2", "type": "function", "function": {"name": "sub", "arguments": "{}"}}
-    completion = only(chat_of(library, [*pieces, delta(finish="tool_calls")]))
+    completion = only(chat_of(cut, [*pieces, delta(finish="tool_calls")]))
     assert completion.tool_calls == (CALL, second)
     assert completion.text is None
 
 
 @BOTH
-def test_a_tool_call_beside_an_empty_role_event_has_no_text(library: str) -> None:
+def test_a_tool_call_beside_an_empty_role_event_has_no_text(cut: str) -> None:
     """The empty content that opens most streams is no text beside a call."""
     call = call_delta(0, id="call_1", type="function", name="add", arguments='{"a": 1}')
     events = [delta(role="assistant", content=""), call, delta(finish="tool_calls")]
-    assert only(chat_of(library, events)) == Completion(
+    assert only(chat_of(cut, events)) == Completion(
         text=None, finish_reason="tool_calls", tool_calls=(CALL,)
     )
 
@@ -598,16 +679,16 @@ def test_a_tool_call_beside_an_empty_role_event_has_no_text(library: str) -> Non
 @pytest.mark.parametrize(
     "names", [("reasoning",), ("reasoning_content",), ("reasoning", "reasoning_content")]
 )
-def test_streamed_reasoning_is_gathered_once(library: str, names: tuple[str, ...]) -> None:
+def test_streamed_reasoning_is_gathered_once(cut: str, names: tuple[str, ...]) -> None:
     """One text under either name, or under both at once."""
     said: list[dict[str, Any]] = [dict.fromkeys(names, text) for text in ("think ", "hard")]
     events = [delta(**piece) for piece in said]
     events += [delta(content="a"), delta(finish="stop")]
-    assert only(chat_of(library, events)).reasoning == "think hard"
+    assert only(chat_of(cut, events)).reasoning == "think hard"
 
 
 @BOTH
-def test_streamed_log_probabilities_are_gathered(library: str) -> None:
+def test_streamed_log_probabilities_are_gathered(cut: str) -> None:
     """Entries of all events in one list, in the form of an answer that is not streamed."""
     entry = {
         "token": "a",
@@ -620,14 +701,14 @@ def test_streamed_log_probabilities_are_gathered(library: str) -> None:
         delta(content="b", logprobs={"content": [TOP]}),
     ]
     expected = [{**entry, "top_logprobs": [TOKEN]}, TOP]
-    assert only(chat_of(library, [*events, delta(finish="stop")])).logprobs == expected
+    assert only(chat_of(cut, [*events, delta(finish="stop")])).logprobs == expected
 
 
 @BOTH
-def test_a_streamed_refusal_is_the_text(library: str) -> None:
+def test_a_streamed_refusal_is_the_text(cut: str) -> None:
     """A refusal is said in place of a content, and is not lost."""
     events = [delta(refusal="I "), delta(refusal="won't"), delta(finish="stop")]
-    assert only(chat_of(library, events)).text == "I won't"
+    assert only(chat_of(cut, events)).text == "I won't"
 
 
 def text_event(text: str, finish: str | None = None, **fields: Any) -> dict[str, Any]:

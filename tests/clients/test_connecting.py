@@ -13,7 +13,7 @@ import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from distilabel_endpoints import InferenceEndpointsLLM
-from distilabel_endpoints._clients.clocks import first_token_seconds
+from distilabel_endpoints._clients.attempt import first_token_seconds
 from distilabel_endpoints._clients.hub import HubClient
 from distilabel_endpoints._clients.openai import OpenAIClient
 from distilabel_endpoints._clients.transport import open_session

@@ -123,28 +123,40 @@ def test_the_hubs_client_sends_through_the_session_it_is_given() -> None:
     assert through(CHATTED, lambda s: s.chat_completion(ASKED), model=URL).seen, told
     assert through(GENERATED, lambda s: s.text_generation("Hi"), model=URL).seen, told
 
-    async def stream(sender: Any) -> None:
-        async for _ in await sender.chat_completion(ASKED, stream=True):
-            pass
-
-    assert through(STREAMED, stream, model=URL).seen, told
+    assert through(STREAMED, lambda s: s.chat_completion(ASKED, stream=True), model=URL).seen, told
 
 
-def test_a_finished_stream_is_let_go_with_its_client() -> None:
-    """Responses pile up on `exit_stack` until `close`, so a stream gets a client of its own."""
+class Plain(AsyncInferenceClient):
+    """The library's client, with nothing changed but the session."""
 
-    async def run() -> tuple[int, bool]:
+    def __init__(self, session: httpx2.AsyncClient) -> None:
+        super().__init__(model=URL, token=PLACEHOLDER)
+        self._session = session
+
+    async def _get_async_client(self) -> httpx2.AsyncClient:
+        return self._session
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_stream_is_asked_for_as_the_hubs_client_does(*, chat: bool) -> None:
+    """Reading the events ourselves changes nothing that is sent."""
+
+    def call(sender: Any) -> Any:
+        if chat:
+            asked = {"stream": True, "stream_options": {"include_usage": True}}
+            return sender.chat_completion(ASKED, **asked)
+        return sender.text_generation("Hi", stream=True, details=True)
+
+    async def streamed() -> httpx2.Request:
         wire = Wire(STREAMED)
-        sender: Any = _Sender(wire.session, model=URL, token=PLACEHOLDER)
-        async for _ in await sender.chat_completion(ASKED, stream=True):
-            pass
-        held = len(sender.exit_stack._exit_callbacks)
-        await sender.close()
-        return held, wire.session.is_closed
+        async with Plain(wire.session) as sender:
+            await call(sender)
+        await wire.session.aclose()
+        return wire.seen[-1]
 
-    held, closed = asyncio.run(run())
-    assert held == 1, "streams are no longer kept on exit_stack: HubClient._stream may be simpler"
-    assert not closed, "close() now closes a session it does not own: see hub.py"
+    ours, theirs = through(STREAMED, call, model=URL).seen[-1], asyncio.run(streamed())
+    assert (ours.url, ours.content) == (theirs.url, theirs.content), "see _Sender._inner_post"
+    assert ours.headers == theirs.headers
 
 
 def test_a_url_with_a_model_sends_that_model_and_one_without_a_dummy() -> None:
@@ -227,14 +239,17 @@ def test_the_placeholder_is_a_token_that_is_routed() -> None:
         AsyncInferenceClient(token=PLACEHOLDER, bill_to="org")
 
 
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("route", [Route.OPENAI_CHAT, Route.OPENAI_TEXT])
-def test_openais_post_sends_what_its_create_sends(route: Route) -> None:
+def test_openais_post_sends_what_its_create_sends(route: Route, *, stream: bool) -> None:
     """`post` to the path, as openai.py does, is `create`: one request, same URL and same bytes."""
     given = {"top_k": 5, "temperature": 0.5, "stop_sequences": ["."], "seed": 3}
     options: Any = compile_parameters(given, route, Server.UNKNOWN).options
     chat = route is Route.OPENAI_CHAT
     asked: dict[str, Any] = {"messages": ASKED} if chat else {"prompt": "Hi"}
     body = {"model": "m", **asked, **options}
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
     more: Any = {"extra_json": body["extra_body"]}
 
     async def run() -> list[httpx2.Request]:
@@ -244,7 +259,9 @@ def test_openais_post_sends_what_its_create_sends(route: Route) -> None:
             max_retries=0, timeout=None,
         )  # fmt: skip
         creator: Any = client.chat.completions if chat else client.completions
-        await creator.create(**body)
+        made = await creator.create(**body)
+        if stream:
+            await made.close()
         path = "/chat/completions" if chat else "/completions"
         plain = {name: value for name, value in body.items() if name != "extra_body"}
         raw = await client.post(path, cast_to=httpx2.Response, body=plain, options=more)

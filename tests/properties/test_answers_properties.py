@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any, get_args
 
-from huggingface_hub import ChatCompletionStreamOutput
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai.types import Completion as TextChunk
-from openai.types.chat import ChatCompletionChunk
 
-from distilabel_endpoints._clients.answers import (
-    collect_chat,
-    collect_text,
-    parse_chat,
-    parse_generated,
-    parse_text,
-)
-from distilabel_endpoints._clients.failures import UNREADABLE
+from distilabel_endpoints._clients.answers import Form, parse_chat, parse_generated, parse_text
+from distilabel_endpoints._clients.streams import Stream, StreamError
 from distilabel_endpoints._store.journal.record import decode, encode
 from distilabel_endpoints.records import Answer, Result
 from fuzzing import examples
@@ -104,29 +96,42 @@ def streamed(draw: st.DrawFn) -> tuple[bytes, list[Any]]:
     return whole(choices, usage), events
 
 
-async def _each(chunks: Iterable[Any]) -> AsyncIterator[Any]:
-    for chunk in chunks:
-        yield chunk
+def read(body: bytes, cuts: Iterable[int] = ()) -> Answer | None:
+    """The stream's answer, whatever pieces it comes in."""
+    stream = Stream("chat")
+    places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
+    for start, end in pairwise(places):
+        assert stream.feed(body[start:end]) == b""
+    assert stream.feed(b"", last=True) == b""
+    return stream.answer()
 
 
-def through_openai(events: list[Any]) -> Answer | None:
-    chunks = [ChatCompletionChunk.construct(**event) for event in events]
-    return asyncio.run(collect_chat(_each(chunks)))
+LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
+BETWEEN = st.sampled_from(
+    [b"", b": still here", b"id: 7", b"retry: 1000", b"event: message", b"data:", b"data: ping"]
+)
 
 
-def through_hub(events: list[Any]) -> Answer | None:
-    chunks = [ChatCompletionStreamOutput.parse_obj_as_instance(event) for event in events]
-    return asyncio.run(collect_chat(_each(chunks)))
+@st.composite
+def framings(draw: st.DrawFn, events: list[Any]) -> bytes:
+    """The events as bytes: any line ends, anything that is not an event between them."""
+    end, escaped = draw(LINE_ENDS), draw(st.booleans())
+    lines = [draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))]
+    for event in events:
+        data = json.dumps(event, ensure_ascii=escaped).encode()
+        lines += [draw(BETWEEN) + end, draw(st.sampled_from([b"data: ", b"data:"])) + data, end]
+        lines += draw(st.sampled_from([[end], []]))
+    return b"".join([*lines, end])
 
 
 @settings(deadline=None, max_examples=examples(150))
-@given(streamed())
-def test_streamed_in_any_split_equals_whole(case: tuple[bytes, list[Any]]) -> None:
-    """However a server cuts and interleaves its events: the same answer, or none as well."""
+@given(st.data(), streamed(), st.lists(st.integers(0, 10_000), max_size=5))
+def test_streamed_in_any_split_equals_whole(
+    data: st.DataObject, case: tuple[bytes, list[Any]], cuts: list[int]
+) -> None:
+    """However events are cut, interleaved, framed and sent: the same answer, or none as well."""
     body, events = case
-    expected = parse_chat(body)
-    assert through_openai(events) == expected
-    assert through_hub(events) == expected
+    assert read(data.draw(framings(events)), cuts) == parse_chat(body)
 
 
 NAMES = st.sampled_from(
@@ -175,19 +180,22 @@ def test_no_bytes_make_reading_raise(body: bytes) -> None:
 
 
 @settings(deadline=None, max_examples=examples(100))
-@given(st.lists(LIKELY, max_size=3))
-def test_no_event_makes_gathering_raise(events: list[Any]) -> None:
-    """Any event that a client library lets through is an answer, or none."""
-    chat = [ChatCompletionChunk.construct(**event) for event in events]
-    text = [TextChunk.construct(**event) for event in events]
-    storable(asyncio.run(collect_chat(_each([*chat, None, "x", *events]))))
-    storable(asyncio.run(collect_text(_each(text))))
-    hub = [made for event in events if (made := hub_chunk(event)) is not None]
-    storable(asyncio.run(collect_chat(_each(hub))))
+@given(st.lists(LIKELY | JSON, max_size=3), st.sampled_from(get_args(Form)))
+def test_no_event_makes_gathering_raise(events: list[Any], form: Form) -> None:
+    """Any JSON in an event is an answer, an error that is reported, or nothing."""
+    stream = Stream(form)
+    stream.feed_all(b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events))
+    with suppress(StreamError, ValueError):
+        storable(stream.answer())
 
 
-def hub_chunk(event: Any) -> Any:
-    try:
-        return ChatCompletionStreamOutput.parse_obj_as_instance(event)
-    except UNREADABLE:
-        return None  # the library's own refusal, which ends the stream
+@settings(deadline=None, max_examples=examples(100))
+@given(st.binary(max_size=200), st.sampled_from(get_args(Form)))
+def test_no_bytes_make_a_stream_raise(body: bytes, form: Form) -> None:
+    """Any bytes at all, as events or as what they begin like; nothing is lost that is neither."""
+    stream = Stream(form)
+    rest = stream.feed(body) + stream.feed(b"", last=True)
+    assert rest == (b"" if stream.is_events else body)
+    stream.feed_all(body)
+    with suppress(StreamError, ValueError):
+        storable(stream.answer())

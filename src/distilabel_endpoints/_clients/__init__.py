@@ -2,7 +2,8 @@
 
 - `hub`, `openai`: `huggingface_hub.AsyncInferenceClient` and `openai.AsyncOpenAI` as clients.
 - `transport`: the one HTTP client both send through: token, caps, what happened.
-- `answers`, `fields`, `logprobs`, `clocks`: bodies and streams to completions, in bounded time.
+- `attempt`: what both do alike: send, read what came, in bounded time.
+- `answers`, `streams`: whole bodies and events to completions.
 - `failures`, `error_text`: what a failed exchange means; the server's words, without secrets.
 - `parameters`: generation parameters to each route's keyword arguments.
 

@@ -1,38 +1,105 @@
-"""Turns a body or a stream into an `Answer`; the same for both client libraries.
+"""What an answer is: whole bodies, and what whole and streamed answers have in common.
 
-What is not an answer is `None` here, and one that says nothing has no completions: `failures.py`
-then says what it is instead. Nothing here raises on what a server sent. Whole or streamed in
-whatever pieces, the same answer comes out: finish reasons, log probabilities and tool calls have
-one form whichever server made them.
+What is not an answer is `None` here. An answer that says nothing, or that the server broke off, has
+no completions: `failures.py` then says what it is instead. Nothing here raises on what a server
+sent. Whole or streamed in whatever pieces (`streams.py`), the same answer comes out: finish
+reasons, log probabilities, thinking and tool calls have one form whichever server made them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final, Literal, NamedTuple
 
-from distilabel_endpoints._clients.fields import Json, count, index_of, objects, plain, string
-from distilabel_endpoints._clients.logprobs import chat_logprobs, of_text, tgi_logprobs
-from distilabel_endpoints.records import Answer, Completion, Usage
+from distilabel_endpoints.records import Answer, Completion, Request, Usage
 
 __all__ = [
-    "collect_chat",
-    "collect_generated",
-    "collect_text",
+    "Contents",
+    "Form",
+    "Json",
+    "answer_of",
+    "as_call",
+    "call_arguments",
+    "chat_logprobs",
+    "completion_of",
+    "contents_of",
+    "count",
+    "finish_reason",
+    "joined",
+    "objects",
+    "parse",
     "parse_chat",
     "parse_generated",
     "parse_text",
     "replaced",
+    "string",
+    "summed",
+    "tgi_logprobs",
+    "usage_in",
     "with_headers",
+    "without_stop_text",
 ]
 
-# TGI's names, and one of Together's, for what all others call `stop`.
-_REASONS: Final[Mapping[str, str]] = {"eos_token": "stop", "stop_sequence": "stop", "eos": "stop"}
-# vLLM and SGLang end an aborted generation with these, in a 200: half a text is no answer.
-_BROKEN: Final = frozenset({"abort", "error"})
-_SAID: Final = ("content", "refusal", "reasoning", "reasoning_content", "tool_calls")
+Json = dict[str, Any]
+Form = Literal["chat", "text", "generated"]
+"""Which API answers: chat completions, completions, or TGI's own."""
+
+_NAMES: Final[Mapping[str | None, str]] = {
+    "stop": (
+        "stop eos eos_token stop_sequence stop_sequence_reached stop_token stop_criteria_met"
+        " end_turn end_of_turn end_of_text endoftext complete completed finish finished normal"
+    ),
+    "length": (
+        "length max_tokens max_length max_len max_new_tokens max_output_tokens maximum_tokens"
+        " max_completion_tokens model_length token_limit limit length_limit max_context"
+        " model_context_window_exceeded context_length context_length_exceeded"
+    ),
+    "content_filter": (
+        "content_filter content_filtered content_moderation moderation safety recitation blocklist"
+        " blocked prohibited_content spii language sensitive guardrail_intervened guardrails"
+        " refusal error_toxic model_armor image_safety image_prohibited_content image_recitation"
+    ),
+    "tool_calls": "tool_calls tool_call tool_use function_call function_calls",
+    "repetition": "repetition repetition_detected repetition_truncation",
+    # Sent with every piece of a stream by servers that have no null.
+    None: "null none not_finished in_progress unspecified",
+}
+"""Our finish reasons, and what servers call them: OpenAI, Azure, Anthropic, Gemini, Cohere,
+Mistral, Zhipu, Baidu, xAI, Bedrock, watsonx, Together, TGI, vLLM, llama.cpp."""
+_REASONS: Final = {name: ours for ours, names in _NAMES.items() for name in names.split()}
+_BROKEN_NAMES: Final = (
+    "abort aborted cancel cancelled canceled user_cancel interrupted error failed server_error"
+    " error_limit network_error insufficient_system_resource timeout time_limit"
+    " malformed_function_call malformed_tool_use malformed_model_output malformed_response"
+    " unexpected_tool_call function_call_filter"
+)
+_BROKEN: Final = frozenset(_BROKEN_NAMES.split())
+"""Reasons of a generation that did not come to its end: half a text is not an answer."""
+
+_REASONING: Final = (
+    "reasoning",
+    "reasoning_content",
+    "thinking",
+    "reasoning_text",
+    "reasoning_details",
+    "thinking_blocks",
+)
+"""Where servers put a model's thinking. Some send two names with the same text."""
+_THINKING_PARTS: Final = frozenset({"thinking", "reasoning", "redacted_thinking"})
+_DEEPEST: Final = 16
+"""Levels down to which a log probability or a tool call is read."""
+_MOST_TOKENS: Final = 10**12
+
+
+class Contents(NamedTuple):
+    """What a message, or a piece of one, holds."""
+
+    text: str | None
+    refusal: str | None
+    reasoning: str
+    calls: list[Json]
 
 
 def replaced(answer: Answer) -> Answer:
@@ -46,6 +113,42 @@ def with_headers(answer: Answer, headers: Mapping[str, str]) -> Answer:
     lower = {name.lower(): value for name, value in headers.items()}
     limits = {name: value for name, value in lower.items() if "ratelimit" in name}
     return replace(answer, headers=limits) if limits else answer
+
+
+def without_stop_text(answer: Answer, request: Request) -> Answer:
+    """`answer` without the stop sequence that ended a text; TGI and some gateways leave it there.
+
+    vLLM's `include_stop_str_in_output` and SGLang's `no_stop_trim` ask for it, and keep it.
+    """
+    stops = request.options.get("stop")
+    if not stops:
+        return answer
+    extra = request.options.get("extra_body") or {}
+    if extra.get("include_stop_str_in_output") or extra.get("no_stop_trim"):
+        return answer
+    # The longest first: where one ends in another, generation ended before both.
+    ends = sorted([stops] if isinstance(stops, str) else stops, key=len, reverse=True)
+    cut = tuple(_without_end(completion, ends) for completion in answer.completions)
+    return replace(answer, completions=cut)
+
+
+def _without_end(completion: Completion, ends: Iterable[str]) -> Completion:
+    text = completion.text
+    if not text or completion.finish_reason != "stop":
+        return completion
+    end = next((end for end in ends if end and text.endswith(end)), None)
+    return completion if end is None else replace(completion, text=text[: -len(end)])
+
+
+def parse(form: Form, body: bytes, headers: Mapping[str, str]) -> Answer | None:
+    """A whole body."""
+    match form:
+        case "chat":
+            return parse_chat(body)
+        case "text":
+            return parse_text(body)
+        case "generated":
+            return parse_generated(body, headers)
 
 
 def parse_chat(body: bytes) -> Answer | None:
@@ -67,50 +170,59 @@ def parse_generated(body: bytes, headers: Mapping[str, str]) -> Answer | None:
     details = item.get("details")
     details = details if isinstance(details, dict) else {}
     counted = count(details.get("generated_tokens"))
-    return _answer(
-        [
-            _completion(
-                text=item["generated_text"],
-                finish_reason=_reason(details.get("finish_reason")),
-                logprobs=tgi_logprobs(details.get("tokens"), details.get("top_tokens")),
-            )
-        ],
-        usage=Usage(
-            _header_count(headers, "x-prompt-tokens"),
-            counted if counted is not None else _header_count(headers, "x-generated-tokens"),
-        ),
+    completion = completion_of(
+        text=item["generated_text"],
+        reason=finish_reason(details.get("finish_reason")),
+        logprobs=tgi_logprobs(details.get("tokens"), details.get("top_tokens")),
     )
+    usage = Usage(
+        _header_count(headers, "x-prompt-tokens"),
+        counted if counted is not None else _header_count(headers, "x-generated-tokens"),
+    )
+    return answer_of([completion], usage)
 
 
 def _parse_choices(body: bytes, read: Callable[[Json], Completion | None]) -> Answer | None:
     loaded = _load(body)
     if not isinstance(loaded, dict):
         return None
-    choices = sorted(objects(loaded.get("choices")), key=index_of)
-    return _answer(
+    choices = sorted(objects(loaded.get("choices")), key=_index_of)
+    return answer_of(
         map(read, choices),
-        usage=_usage(loaded.get("usage")),
+        usage=usage_in(loaded) or summed(map(usage_in, choices)) or Usage(),
         model=string(loaded.get("model")),
     )
 
 
-def _answer(
+def _index_of(value: Json) -> int:
+    index = value.get("index")
+    return index if type(index) is int else 0
+
+
+def answer_of(
     completions: Iterable[Completion | None], usage: Usage, model: str | None = None
 ) -> Answer | None:
-    """`None` without a completion, or where one of several broke off; where one is silent, an
-    answer without completions."""
-    whole = tuple(completions)
-    if not whole or None in whole:
+    """The answer with these completions.
+
+    `None` where there is none, or where one is not a completion. Where one of them says nothing or
+    was broken off, an answer without completions.
+    """
+    every = tuple(completions)
+    whole = tuple(filter(None, every))
+    if not whole or len(whole) < len(every):
         return None
-    said = tuple(filter(None, whole))
-    silent = any(map(_is_silent, said))
-    return Answer(completions=() if silent else said, usage=usage, model=model)
+    broken = next((c.finish_reason for c in whole if c.finish_reason in _BROKEN), None)
+    unusable = broken is not None or any(map(_is_silent, whole))
+    return Answer(
+        completions=() if unusable else whole, usage=usage, model=model, broken_off=broken
+    )
 
 
 def _is_silent(completion: Completion) -> bool:
-    """No text is an answer only beside a tool call, reasoning or a content filter."""
+    """No text is an answer only beside a tool call or thinking, or where something ended it."""
     beside = completion.tool_calls is not None or completion.reasoning is not None
-    return completion.text is None and not beside and completion.finish_reason != "content_filter"
+    ended = completion.finish_reason in {"length", "content_filter", "repetition"}
+    return completion.text is None and not beside and not ended
 
 
 def _load(body: bytes) -> Any:
@@ -122,80 +234,157 @@ def _load(body: bytes) -> Any:
 
 def _chat_completion(choice: Json) -> Completion | None:
     message = choice.get("message")
-    if not isinstance(message, dict):
+    if not isinstance(message, dict) or choice.get("error"):
         return None
-    text = _content(message.get("content"))
-    return _completion(
-        text=text if text is not None else string(message.get("refusal")),
-        finish_reason=_reason(choice.get("finish_reason")),
+    contents = contents_of(message)
+    return completion_of(
+        text=contents.text if contents.text is not None else contents.refusal,
+        reason=finish_reason(choice.get("finish_reason")),
         logprobs=chat_logprobs(choice.get("logprobs")),
-        reasoning=string(message.get("reasoning")) or string(message.get("reasoning_content")),
-        tool_calls=map(_tool_call, map(plain, objects(message.get("tool_calls")))),
+        reasoning=contents.reasoning,
+        calls=map(as_call, contents.calls),
     )
 
 
 def _text_completion(choice: Json) -> Completion | None:
-    return _completion(
+    if choice.get("error"):
+        return None
+    return completion_of(
         text=string(choice.get("text")),
-        finish_reason=_reason(choice.get("finish_reason")),
+        reason=finish_reason(choice.get("finish_reason")),
         logprobs=chat_logprobs(choice.get("logprobs")),
+        reasoning=_reasoning_in(choice),
     )
 
 
-def _completion(
+def completion_of(
     *,
     text: str | None,
-    finish_reason: str | None,
+    reason: str | None,
     logprobs: Any = None,
-    reasoning: str | None = None,
-    tool_calls: Iterable[Json] = (),
-) -> Completion | None:
-    """`None` where it broke off. Beside a tool call or reasoning an empty text is none."""
-    if finish_reason in _BROKEN:
-        return None
-    calls, reasoning = tuple(tool_calls) or None, reasoning or None
-    beside = calls is not None or reasoning is not None
-    text = None if beside and not text else text
+    reasoning: str = "",
+    calls: Iterable[Json] = (),
+) -> Completion:
+    """A completion in the one form that whole and streamed answers share.
+
+    An empty text beside a tool call or thinking, or where the tokens ran out, is not a text: null
+    and empty are the same in a stream, and so they are here.
+    """
+    tool_calls = tuple(calls) or None
+    beside = tool_calls is not None or bool(reasoning) or reason == "length"
     return Completion(
-        text=text,
-        finish_reason=finish_reason,
-        logprobs=of_text(logprobs, finish_reason) or None,
-        reasoning=reasoning,
-        tool_calls=calls,
+        text=None if text is None or (beside and not text) else joined(text),
+        finish_reason=reason,
+        logprobs=_of_text(logprobs, reason) or None,
+        reasoning=joined(reasoning) or None,
+        tool_calls=tool_calls,
     )
 
 
-def _content(content: Any) -> str | None:
-    if not isinstance(content, list):
-        return string(content)
-    return "".join(filter(None, (string(part.get("text")) for part in objects(content))))
+def contents_of(message: Json) -> Contents:
+    """What a chat message or a delta of one says, under whichever names."""
+    content, reasoning = message.get("content"), _reasoning_in(message)
+    text, thinking = string(content), ""
+    if isinstance(content, list | dict):
+        text, thinking = _text_of_parts(content if isinstance(content, list) else [content])
+    return Contents(text, string(message.get("refusal")), reasoning or thinking, _calls(message))
 
 
-def _tool_call(call: Json) -> Json:
+def _text_of_parts(parts: list[Any]) -> tuple[str, str]:
+    """The text and the thinking of contents that come as parts."""
+    texts, thinking = [], []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict) and part.get("type") in _THINKING_PARTS:
+            thinking.append(_thought(part))
+        elif isinstance(part, dict):
+            texts.append(string(part.get("text")) or string(part.get("refusal")) or "")
+    return "".join(texts), "".join(thinking)
+
+
+def _reasoning_in(message: Json) -> str:
+    for name in _REASONING:
+        if thought := message.get(name):
+            return thought if isinstance(thought, str) else _thought(thought)
+    return ""
+
+
+def _thought(value: Any, depth: int = 0) -> str:
+    """The text of thinking that comes in parts, which nest."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and depth < _DEEPEST:
+        return "".join(_thought(part, depth + 1) for part in value)
+    if isinstance(value, dict) and depth < _DEEPEST:
+        names = ("thinking", "reasoning", "text", "summary", "content")
+        return next(filter(None, (_thought(value.get(name), depth + 1) for name in names)), "")
+    return ""
+
+
+def _calls(message: Json) -> list[Json]:
+    """The tool calls of a message; the function call of the API before tools is one."""
+    calls = message.get("tool_calls")
+    if calls:
+        # TGI 2 streams one call, not a list.
+        return objects(calls if isinstance(calls, list) else [calls])
+    function = message.get("function_call")
+    return [{"function": function}] if isinstance(function, dict) and function else []
+
+
+def as_call(call: Json) -> Json:
     """A call as OpenAI has it: arguments are JSON text, and its place is its place in the list."""
+    call = _plain(call)
     function = call.get("function")
-    call = {key: value for key, value in call.items() if key != "index"}
+    call.pop("index", None)
     if not isinstance(function, dict):
         return call
-    arguments = _arguments(function.get("arguments"))
+    arguments = call_arguments(function.get("arguments"))
     return {"type": "function", **call, "function": {**function, "arguments": arguments}}
 
 
-def _arguments(value: Any) -> str:
-    """TGI gives arguments as an object."""
+def call_arguments(value: Any) -> str:
+    """Arguments as JSON text; TGI gives them as an object."""
     if value is None or isinstance(value, str):
-        return value or ""
+        return joined(value or "")
     return json.dumps(value, ensure_ascii=False)
 
 
-def _reason(value: Any) -> str | None:
-    return (_REASONS.get(value, value) or None) if isinstance(value, str) else None
+def finish_reason(value: Any) -> str | None:
+    """Our name for a server's finish reason; one that nobody knows stays as it is."""
+    if isinstance(value, dict):
+        value = value.get("type")
+    if not isinstance(value, str) or not value:
+        return None
+    # Gemini's "content_filter: SAFETY", Vertex' "FINISH_REASON_STOP", xAI's "REASON_MAX_LEN".
+    name = value.partition(":")[0].strip().lower().replace("-", "_").replace(" ", "_")
+    name = name.removeprefix("finish_").removeprefix("reason_")
+    if name in _REASONS:
+        return _REASONS[name]
+    return name if name in _BROKEN else value
 
 
-def _usage(usage: Any) -> Usage:
+def usage_in(value: Json) -> Usage | None:
+    """The tokens that an object counts; Groq wraps them, some gateways use Anthropic's names."""
+    usage = value.get("usage")
     if not isinstance(usage, dict):
-        return Usage()
-    return Usage(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
+        wrapped = value.get("x_groq")
+        usage = wrapped.get("usage") if isinstance(wrapped, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    read = count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    written = count(usage.get("completion_tokens", usage.get("output_tokens")))
+    return Usage(read, written)
+
+
+def summed(usages: Iterable[Usage | None]) -> Usage | None:
+    """What several choices count each for itself: one prompt, and all that was written."""
+    every = [usage for usage in usages if usage is not None]
+    if not every:
+        return None
+    read = [usage.input_tokens for usage in every if usage.input_tokens is not None]
+    written = [usage.output_tokens for usage in every if usage.output_tokens is not None]
+    return Usage(max(read, default=None), sum(written) if written else None)
 
 
 def _header_count(headers: Mapping[str, str], name: str) -> int | None:
@@ -203,149 +392,96 @@ def _header_count(headers: Mapping[str, str], name: str) -> int | None:
     return count(int(value)) if value.isdecimal() and len(value) <= 15 else None
 
 
-@dataclass(slots=True)
-class _Gathered:
-    """One choice of a stream, while it comes in."""
-
-    text: list[str] = field(default_factory=list)
-    refusal: list[str] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
-    logprobs: list[Any] = field(default_factory=list)
-    tool_calls: list[tuple[int, Json]] = field(default_factory=list)
-    finish_reason: str | None = None
-
-    def end(self, choice: Json) -> None:
-        """Note what a chunk may say beside its text."""
-        self.finish_reason = _reason(choice.get("finish_reason")) or self.finish_reason
-        self.logprobs.extend(chat_logprobs(choice.get("logprobs")) or ())
-
-    def completion(self) -> Completion | None:
-        said = self.text or self.refusal
-        calls = sorted(self.tool_calls, key=lambda numbered: numbered[0])
-        return _completion(
-            text="".join(said) if said else None,
-            finish_reason=self.finish_reason,
-            logprobs=self.logprobs,
-            reasoning="".join(self.reasoning),
-            tool_calls=[_tool_call(plain(call)) for _, call in calls],
-        )
+def joined(text: str) -> str:
+    """`text` with the halves of characters that came apart put together; a lone half stays."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    return text
 
 
-@dataclass(slots=True)
-class _Stream:
-    choices: dict[int, _Gathered] = field(default_factory=dict)
-    usage: Usage = field(default_factory=Usage)
-    model: str | None = None
-
-    def open(self, chunk: Any) -> Iterator[tuple[_Gathered, Json]]:
-        """Each choice of a chunk, with what was gathered of it; the last usage told counts."""
-        values = plain(chunk)
-        values = values if isinstance(values, dict) else {}
-        self.usage = _usage(values["usage"]) if "usage" in values else self.usage
-        self.model = string(values.get("model")) or self.model
-        for choice in objects(values.get("choices")):
-            gathered = self.choices.setdefault(index_of(choice), _Gathered())
-            gathered.end(choice)
-            yield gathered, choice
-
-    def answer(self) -> Answer | None:
-        """`None` unless every choice came to its end: a stream cut short is no answer."""
-        gathered = [self.choices[index] for index in sorted(self.choices)]
-        if any(choice.finish_reason is None for choice in gathered):
-            return None
-        return _answer((choice.completion() for choice in gathered), self.usage, self.model)
+def count(value: Any) -> int | None:
+    """A number of tokens; anything that cannot be one is unknown."""
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
-def _nothing() -> None:
-    """For whoever does not listen."""
+def string(value: Any) -> str | None:
+    """A string, or nothing."""
+    return value if isinstance(value, str) else None
 
 
-async def collect_chat(
-    chunks: AsyncIterable[Any], heard: Callable[[], None] = _nothing
-) -> Answer | None:
-    """A streamed chat; `chunks` are either library's chunk objects, which share their names.
-
-    `heard` is called whenever one says something.
-    """
-    stream = _Stream()
-    async for chunk in chunks:
-        for gathered, choice in stream.open(chunk):
-            delta = choice.get("delta")
-            if isinstance(delta, dict):
-                _add_delta(gathered, delta)
-                if any(map(delta.get, _SAID)):
-                    heard()
-    return stream.answer()
+def objects(values: Any) -> list[Json]:
+    """The objects of a list; anything else is not what was expected there."""
+    return [v for v in values if isinstance(v, dict)] if isinstance(values, list) else []
 
 
-async def collect_text(
-    chunks: AsyncIterable[Any], heard: Callable[[], None] = _nothing
-) -> Answer | None:
-    """A streamed `/v1/completions`; `heard` is called whenever a chunk says something."""
-    stream = _Stream()
-    async for chunk in chunks:
-        for gathered, choice in stream.open(chunk):
-            _add_text(gathered.text, choice.get("text"))
-            if choice.get("text"):
-                heard()
-    return stream.answer()
-
-
-async def collect_generated(
-    chunks: AsyncIterable[Any], heard: Callable[[], None] = _nothing
-) -> Answer | None:
-    """TGI's stream: one token an event, the last one with the whole text and the details."""
-    tokens: list[Any] = []
-    tops: list[Any] = []
-    last: Json = {}
-    async for chunk in chunks:
-        heard()
-        event = plain(chunk)
-        last = event if isinstance(event, dict) else {}
-        tokens.append(last.get("token"))
-        tops.append(last.get("top_tokens"))
-    text, details = last.get("generated_text"), last.get("details")
-    if not isinstance(text, str) or not isinstance(details, dict):
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A JSON value without nulls, to a bounded depth: what is stored must not overflow a stack."""
+    if not isinstance(value, list | dict):
+        return value
+    if depth >= _DEEPEST:
         return None
-    completion = _completion(
-        text=text,
-        finish_reason=_reason(details.get("finish_reason")),
-        logprobs=tgi_logprobs(tokens, tops),
-    )
-    usage = Usage(count(details.get("input_length")), count(details.get("generated_tokens")))
-    return _answer([completion], usage)
+    if isinstance(value, list):
+        return [_plain(item, depth + 1) for item in value]
+    return {name: _plain(item, depth + 1) for name, item in value.items() if item is not None}
 
 
-def _add_text(pieces: list[str], piece: Any) -> None:
-    if isinstance(piece, str):
-        pieces.append(piece)
+def _of_text(logprobs: Any, reason: str | None) -> Any:
+    """Without the token that ended it: llama.cpp lists that one only where it does not stream."""
+    last = logprobs[-1] if logprobs and reason == "stop" else None
+    if isinstance(last, dict) and last.get("token") == "" and not last.get("bytes"):
+        return logprobs[:-1]
+    return logprobs
 
 
-def _add_delta(gathered: _Gathered, delta: Json) -> None:
-    _add_text(gathered.text, delta.get("content"))
-    _add_text(gathered.refusal, delta.get("refusal"))
-    # vLLM sends both names with the same text while it moves from one to the other.
-    _add_text(gathered.reasoning, delta.get("reasoning") or delta.get("reasoning_content"))
-    for piece in objects(delta.get("tool_calls")):
-        _add_call(gathered.tool_calls, piece)
+def chat_logprobs(logprobs: Any) -> list[Any] | None:
+    """One entry per token, in the form of OpenAI's chat API, which wraps them in an object."""
+    if isinstance(logprobs, dict):
+        listed = logprobs.get("content")
+        logprobs = listed if listed is not None else _zipped_logprobs(logprobs)
+    return _plain(logprobs) if isinstance(logprobs, list) else None
 
 
-def _add_call(calls: list[tuple[int, Json]], piece: Json) -> None:
-    """Join a piece to the call it belongs to, or begin a new one."""
-    index, function = index_of(piece), piece.get("function")
-    function = function if isinstance(function, dict) else {}
-    call = next((call for place, call in reversed(calls) if place == index), None)
-    if call is None or _begins_another(call, piece, function):
-        call = {"function": {"name": None, "arguments": ""}}
-        calls.append((index, call))
-    for key, value in piece.items():
-        if key not in {"index", "function"}:
-            call[key] = call.get(key) or value
-    call["function"]["name"] = call["function"]["name"] or function.get("name")
-    call["function"]["arguments"] += _arguments(function.get("arguments"))
+def _zipped_logprobs(columns: Json) -> list[Any] | None:
+    """The completions API's form, lists that run side by side, as one list."""
+    tokens = columns.get("tokens")
+    if not isinstance(tokens, list):
+        return None
+    values, tops = columns.get("token_logprobs"), columns.get("top_logprobs")
+    return [
+        {
+            "token": token,
+            "logprob": _at(values, place),
+            "top_logprobs": _ranked(_at(tops, place)),
+        }
+        for place, token in enumerate(tokens)
+    ]
 
 
-def _begins_another(call: Json, piece: Json, function: Json) -> bool:
-    """Some servers number every call 0. An id alone is no sign: others draw one per piece."""
-    renamed = bool(function.get("name")) and bool(call["function"]["name"])
-    return renamed and bool(piece.get("id")) and piece.get("id") != call.get("id")
+def _at(values: Any, place: int) -> Any:
+    return values[place] if isinstance(values, list) and place < len(values) else None
+
+
+def _ranked(top: Any) -> list[Json] | None:
+    if not isinstance(top, dict) or not top:
+        return None
+    return [{"token": token, "logprob": value} for token, value in top.items()]
+
+
+def tgi_logprobs(tokens: Any, tops: Any) -> list[Any] | None:
+    """TGI's tokens in the same form. Its special tokens are not part of the text."""
+    if not isinstance(tokens, list):
+        return None
+    return list(_tgi_entries(tokens, tops))
+
+
+def _tgi_entries(tokens: list[Any], tops: Any) -> Iterator[Any]:
+    for place, token in enumerate(tokens):
+        if isinstance(token, dict) and token.get("special") is not True:
+            top = [_tgi_token(top) for top in objects(_at(tops, place))] or None
+            yield _plain({**_tgi_token(token), "top_logprobs": top})
+
+
+def _tgi_token(token: Json) -> Json:
+    return {"token": token.get("text"), "logprob": token.get("logprob")}

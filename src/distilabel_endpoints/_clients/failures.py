@@ -329,6 +329,7 @@ _WEB_PAGE: Final = Rule(
     "web_page", BAD_RESPONSE, hint="The URL answers with a web page, not an API."
 )
 _EMPTY: Final = Rule("empty", BAD_RESPONSE)
+_BROKEN_OFF: Final = Rule("broken_off", TRANSIENT)
 _BAD_UTF8: Final = Rule("bad_utf8", BAD_RESPONSE)
 _UNUSABLE: Final = Rule("unusable", BAD_RESPONSE)
 _TRUNCATED: Final = Rule("truncated", TRANSIENT)
@@ -339,6 +340,7 @@ OTHER_RULES: Final[tuple[tuple[str, Rule], ...]] = (
     ("any other status", _SERVER_ERROR),
     ("200 with a web page", _WEB_PAGE),
     ("200 with an answer that ended and has no text", _EMPTY),
+    ("200 with an answer that the server broke off, by its finish reason", _BROKEN_OFF),
     ("200 with text that is not UTF-8", _BAD_UTF8),
     ("200 with anything else that is not an answer", _UNUSABLE),
     ("a stream that ends before its answer", _TRUNCATED),
@@ -493,11 +495,12 @@ def _request_id(
 
 def _classify_answer(answer: Answer, exchange: Exchange) -> Failure:
     """An answer that came to its end, and cannot be used."""
-    rule, said = (
-        (_BAD_UTF8, "the answer is not UTF-8")
-        if answer.completions
-        else (_EMPTY, "the answer came to its end and has no text in it")
-    )
+    if answer.broken_off is not None:
+        rule, said = _BROKEN_OFF, f"the server broke its answer off: {answer.broken_off}"
+    elif answer.completions:
+        rule, said = _BAD_UTF8, "the answer is not UTF-8"
+    else:
+        rule, said = _EMPTY, "the answer came to its end and has no text in it"
     return _failure(rule, exchange.status or 200, exchange, said)
 
 

@@ -7,7 +7,7 @@ class makes one. `tests/contract/` pins that and the other points relied on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -16,29 +16,17 @@ import httpx2
 from huggingface_hub import AsyncInferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
-from distilabel_endpoints._clients.answers import (
-    collect_chat,
-    collect_generated,
-    parse_chat,
-    parse_generated,
-    replaced,
-    with_headers,
-)
-from distilabel_endpoints._clients.clocks import token_clock
-from distilabel_endpoints._clients.failures import classify, is_usable
-from distilabel_endpoints._clients.transport import PLACEHOLDER, Exchange
+from distilabel_endpoints._clients.answers import Form
+from distilabel_endpoints._clients.attempt import attempt
+from distilabel_endpoints._clients.transport import PLACEHOLDER
 from distilabel_endpoints.config import FIRST_TOKEN_TIMEOUT
 from distilabel_endpoints.records import Answer, Failure, Request
 
 __all__ = ["HubClient"]
 
 
-class _RefusedError(Exception):
-    """The answer was an error status; the exchange has it."""
-
-
 class _AnsweredError(Exception):
-    """The exchange has the answer. What the library would make of it is not wanted, and takes as
+    """The exchange has what came. What the library would make of it is not wanted, and takes as
     long as the rest of what it does."""
 
 
@@ -54,18 +42,16 @@ class _Sender(AsyncInferenceClient):
         return self._session
 
     async def _inner_post(self, request_parameters: Any, *, stream: bool = False) -> Any:
-        """As the library's, but nothing is sent twice: on some 400s it would leave parameters
-        out, say so in a warning, and leave them out of every later request of the process."""
+        """As the library's, with what comes left on the wire, where the events are read, too.
+
+        Nothing is sent twice: on some 400s the library would leave parameters out, say so in a
+        warning, and leave them out of every later request of the process.
+        """
+        del stream
         request_parameters.url = self._parsed(request_parameters.url)
-        try:
-            answer = await super()._inner_post(request_parameters, stream=stream)
-        except HfHubHTTPError:
-            pass
-        else:
-            if stream:
-                return answer
-            raise _AnsweredError
-        raise _RefusedError
+        with suppress(HfHubHTTPError):
+            await super()._inner_post(request_parameters)
+        raise _AnsweredError
 
     def _parsed(self, url: str) -> httpx2.URL:
         """The same every time, and not cheap to parse."""
@@ -97,75 +83,42 @@ class HubClient:
         self._first_token = first_token
         self._session = session
         self._model = model
-        self._arguments: Mapping[str, Any] = {
+        arguments: Mapping[str, Any] = {
             "model": url,
             "provider": None if url else "auto",
             "bill_to": bill_to,
             "token": PLACEHOLDER,
         }
-        self._sender: Any = _Sender(session, **self._arguments)
+        self._sender: Any = _Sender(session, **arguments)
 
     async def complete(self, request: Request) -> Answer | Failure:
         """Send one request once."""
-        answer, error = None, None
-        with Exchange() as exchange:
-            try:
-                answer = await self._send(request, exchange)
-            except Exception as raised:  # noqa: BLE001 - a border: the wire says what it means
-                error = raised.with_traceback(None)  # it would keep this frame alive
-                answer = _parse(request, exchange)
-            if answer is None or not is_usable(answer, exchange, request):
-                return _explained(classify(exchange, request, error, answer), request)
-        if exchange.repaired:
-            answer = replaced(answer)
+        form: Form = "chat" if request.prompt is None else "generated"
+        outcome = await attempt(self._send, request, form, first_token=self._first_token)
+        if isinstance(outcome, Failure):
+            return _explained(outcome, request)
         if request.prompt is not None and not request.logprobs:
-            answer = _without_logprobs(answer)
-        return with_headers(answer, exchange.headers)
+            return _without_logprobs(outcome)
+        return outcome
 
-    async def _send(self, request: Request, exchange: Exchange) -> Answer | None:
+    async def _send(self, request: Request) -> None:
+        options = dict(request.options)
         if request.stream:
-            async with token_clock(exchange, self._first_token) as heard:
-                answer = await self._stream(request, heard)
-            return answer or _parse(request, exchange)
+            options["stream"] = True
+        if request.seed is not None:
+            options["seed"] = request.seed
         with suppress(_AnsweredError):
-            await self._ask(request)
-        return _parse(request, exchange)
-
-    async def _ask(self, request: Request) -> None:
-        if request.prompt is not None:
-            await self._sender.text_generation(request.prompt, **request.options, **_seed(request))
-            return
-        assert request.messages is not None
-        await self._sender.chat_completion(
-            request.messages,
-            model=self._model,
-            n=request.n if request.n > 1 else None,
-            **request.options,
-            **_seed(request),
-        )
-
-    async def _stream(self, request: Request, heard: Callable[[], None]) -> Answer | None:
-        """A streamed request has a sender of its own: the library keeps every finished stream
-        until the client that sent it is closed."""
-        async with _Sender(self._session, **self._arguments) as opened:
-            sender: Any = opened
             if request.prompt is not None:
-                chunks = await sender.text_generation(
-                    request.prompt, stream=True, **request.options, **_seed(request)
-                )
-                return await collect_generated(chunks, heard)
+                await self._sender.text_generation(request.prompt, **options)
+                return
+            if request.stream:
+                options["stream_options"] = {"include_usage": True}
             assert request.messages is not None
-            return await collect_chat(
-                await sender.chat_completion(
-                    request.messages,
-                    model=self._model,
-                    n=request.n if request.n > 1 else None,
-                    stream=True,
-                    stream_options={"include_usage": True},
-                    **request.options,
-                    **_seed(request),
-                ),
-                heard,
+            await self._sender.chat_completion(
+                request.messages,
+                model=self._model,
+                n=request.n if request.n > 1 else None,
+                **options,
             )
 
     async def aclose(self) -> None:
@@ -189,16 +142,3 @@ def _without_logprobs(answer: Answer) -> Answer:
     """TGI's details are always asked for, and hold the tokens whether they are wanted or not."""
     completions = tuple(replace(completion, logprobs=None) for completion in answer.completions)
     return replace(answer, completions=completions)
-
-
-def _seed(request: Request) -> dict[str, int]:
-    return {} if request.seed is None else {"seed": request.seed}
-
-
-def _parse(request: Request, exchange: Exchange) -> Answer | None:
-    body = exchange.body()
-    if exchange.status != 200 or exchange.fault is not None or body is None:
-        return None
-    if request.prompt is not None:
-        return parse_generated(body, exchange.headers)
-    return parse_chat(body)

@@ -8,6 +8,8 @@ Rules
 - What happened on the wire is written to the caller's `Exchange`, which is what gets classified:
   the libraries' own exceptions differ, the wire does not.
 - The pool has no limit of its own: how many requests are in flight is the limiter's decision.
+- Events of a stream go to the exchange's reader while they come, and no further: what the client
+  library is given in the end is what was not events.
 
 A body as valid UTF-8, whatever pieces it comes in.
 
@@ -17,6 +19,7 @@ or replace in silence, each in its own way; here it is replaced once, and known.
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import os
 import re
@@ -29,7 +32,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -44,6 +47,7 @@ __all__ = [
     "Connector",
     "Exchange",
     "Legible",
+    "Reader",
     "WireFault",
     "current_exchange",
     "open_session",
@@ -71,8 +75,8 @@ class Legible:
 PLACEHOLDER = "hf_set-when-sent"
 """What the client libraries hold in the place of a token."""
 
-_WHOLE: Final = ("application/json", "text/html")
-"""Content types that are no stream, whatever was asked for."""
+_DRAIN_SECONDS: Final = 1.0
+"""How long to wait, after the last event, for the end of the body that sets the connection free."""
 
 _SHORTEST: Final = 8
 _KEY_HEADER: Final = re.compile(r"auth|key|token|cookie", re.IGNORECASE)
@@ -103,6 +107,24 @@ class WireError(httpx2.TransportError):
     """Tells a client library that the exchange failed; the `Exchange` says why."""
 
 
+class Reader(Protocol):
+    """Takes the events of a stream while they come."""
+
+    @property
+    def is_events(self) -> bool:
+        """Whether what came are events."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether whatever still comes makes no difference."""
+        ...
+
+    def feed(self, piece: bytes, *, last: bool = False) -> bytes:
+        """Read a piece; what is not events comes back."""
+        ...
+
+
 @dataclass(slots=True)
 class Exchange:
     """What one attempt did on the wire, filled in by the transport as it happens.
@@ -121,11 +143,13 @@ class Exchange:
     """What was sent and must not be shown."""
     keyed: bool = True
     """Whether a token was sent, or a header that may hold a key."""
+    reader: Reader | None = None
+    """Takes the events of the answer, where a stream was asked for."""
     _outer: Token[Exchange] = field(init=False, repr=False)
 
     def body(self) -> bytes | None:
-        """The decoded body, if it was read to its end."""
-        if self.response is None:
+        """The decoded body, if it was read to its end and is not a stream of events."""
+        if self.response is None or (self.reader is not None and self.reader.is_events):
             return None
         try:
             return self.response.content
@@ -141,7 +165,7 @@ class Exchange:
         """Lets go of the response, too: a connection keeps the context in which it was opened, and
         so the first of its exchanges, for as long as it is open."""
         current_exchange.reset(self._outer)
-        self.response = None
+        self.response = self.reader = None
 
 
 current_exchange: ContextVar[Exchange] = ContextVar("current_exchange")
@@ -215,12 +239,6 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
         exchange.status, exchange.headers = response.status_code, response.headers
         exchange.response = response
         response.stream = _CappedStream(response, exchange)
-        # Who asked for a stream reads only events, and what else came says what happened.
-        if response.status_code >= 400:
-            with suppress(WireError):
-                await _read_whole(response)
-        elif response.headers.get("content-type", "").lower().startswith(_WHOLE):
-            await _read_whole(response)
         return response
 
     async def aclose(self) -> None:
@@ -234,29 +252,42 @@ class _CappedStream(httpx2.AsyncByteStream):
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         self._stream = response.stream
         self._exchange = exchange
+        self._reader = exchange.reader if response.is_success else None
         self._encoding = response.headers.pop("content-encoding", "identity").strip().lower()
         # The length is the encoded one, and aiohttp has checked it already.
         response.headers.pop("content-length", None)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = MAX_RESPONSE_BYTES
-        decode, legible = self._decoder(), Legible()
+        reader, legible = self._reader, Legible()
         try:
-            async for chunk in self._stream:
-                decoded = decode(chunk, left + 1) if decode else chunk
-                left -= len(decoded)
-                if left < 0:
-                    raise self._fail(WireFault.TOO_LARGE, f"over {MAX_RESPONSE_BYTES} bytes")
-                text = legible.feed(decoded)
-                self._exchange.repaired |= legible.repaired
-                yield text
-            rest = legible.feed(b"", last=True)
-            self._exchange.repaired |= legible.repaired
-            yield rest
+            pieces = self._decoded()
+            async for piece in pieces:
+                rest = piece if reader is None else reader.feed(piece)
+                if rest:
+                    yield self._legible(legible, rest)
+                elif reader is not None and reader.is_over:
+                    await _drain(pieces)
+                    return
+            rest = b"" if reader is None else reader.feed(b"", last=True)
+            yield self._legible(legible, rest, last=True)
         except (aiohttp.ClientError, httpx2.TransportError, OSError, TimeoutError) as error:
             raise _note(self._exchange, error, WireFault.TRUNCATED) from None
         except zlib.error as error:
             raise self._fail(WireFault.ENCODING, str(error)) from None
+
+    async def _decoded(self) -> AsyncIterator[bytes]:
+        left, decode = MAX_RESPONSE_BYTES, self._decoder()
+        async for chunk in self._stream:
+            piece = decode(chunk, left + 1) if decode else chunk
+            left -= len(piece)
+            if left < 0:
+                raise self._fail(WireFault.TOO_LARGE, f"over {MAX_RESPONSE_BYTES} bytes")
+            yield piece
+
+    def _legible(self, legible: Legible, piece: bytes, *, last: bool = False) -> bytes:
+        text = legible.feed(piece, last=last)
+        self._exchange.repaired |= legible.repaired
+        return text
 
     def _decoder(self) -> Any:
         if self._encoding in {"", "identity"}:
@@ -282,13 +313,12 @@ def _hide(token: SecretStr, headers: httpx2.Headers) -> None:
                 headers[name] = value.replace(secret, "[secret]")
 
 
-async def _read_whole(response: httpx2.Response) -> None:
-    """Read the body now. Whoever sent the request cannot close what was not handed to it."""
-    try:
-        await response.aread()
-    except BaseException:
-        await response.aclose()
-        raise
+async def _drain(pieces: AsyncIterator[bytes]) -> None:
+    """Read up to the end, which nobody needs, so that the connection can be used again."""
+    with suppress(aiohttp.ClientError, httpx2.TransportError, zlib.error, OSError, TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in pieces:
+                pass
 
 
 def _note(exchange: Exchange, error: Exception, otherwise: WireFault) -> WireError:

@@ -33,6 +33,14 @@ __all__ = ["RowPlan", "answer_row"]
 _NO_CHOICES: Final = re.compile(
     r"(?<![\w'])'?n'?(?![\w'])|best_of|num_return|multiple (choices|completions)", re.IGNORECASE
 )
+_CUT_OFF: Final = (
+    "Raise max_new_tokens, take what there is with on_length='keep', or have such answers asked "
+    "for again with on_length='grow:2x'."
+)
+_SPENT: Final = (
+    "Raise max_new_tokens, ask for less thinking, or have such answers asked for again with "
+    "on_length='grow:4x'."
+)
 # Seeds stay below this: the smallest range among the servers is a signed 32-bit integer.
 _SEEDS: Final = 2**31
 
@@ -67,10 +75,14 @@ class _Row:
 
     def file(self, slot: int, completion: Completion | None, failure: Failure | None) -> None:
         """How generation `slot` stands now."""
-        if self.is_growing and failure is not None and self.completions[slot] is not None:
+        if self.is_growing and failure is not None and self._is_better_than(failure, slot):
             return
         self.completions[slot] = None if failure else completion
         self.failures[slot] = failure
+
+    def _is_better_than(self, failure: Failure, slot: int) -> bool:
+        """Whether what there is of a generation says more than the failure to get a longer one."""
+        return self.completions[slot] is not None or failure.kind is not FailureKind.CONTENT
 
 
 async def answer_row(scheduler: Scheduler, plan: RowPlan) -> Result:
@@ -165,39 +177,47 @@ def _place(row: _Row, slots: list[int], answer: Answer) -> None:
 
 def _objection(plan: RowPlan, completion: Completion) -> Failure | None:
     """Why a completion that came back is not what was asked for."""
-    if completion.finish_reason == "content_filter":
-        return Failure(
-            kind=FailureKind.CONTENT,
-            code="content_filter",
-            message="the server's content filter stopped the answer",
-            text=completion.text,
-        )
-    if completion.finish_reason == "length" and not plan.takes_cut_off:
-        return Failure(
-            kind=FailureKind.CONTENT,
-            code="length",
-            message="the answer was cut off at max_new_tokens, and on_length is 'fail'",
-            hint=(
-                "Raise max_new_tokens, take what there is with on_length='keep', or have such "
-                "answers asked for again with on_length='grow:2x'."
-            ),
-            text=completion.text,
-        )
+    match completion.finish_reason:
+        case "content_filter":
+            message = "the server's content filter stopped the answer"
+            return _refused(completion, "content_filter", message)
+        case "repetition":
+            message = "the server stopped the answer because it repeated itself"
+            return _refused(completion, "repetition", message)
+        case "length" if completion.text is None and completion.tool_calls is None:
+            return _budget_spent(completion)
+        case "length" if not plan.takes_cut_off:
+            message = "the answer was cut off at max_new_tokens, and on_length is 'fail'"
+            return _refused(completion, "length", message, _CUT_OFF)
     if plan.check is None or completion.tool_calls is not None:
         return None
     reason = plan.check(completion.text or "")
     if reason is None:
         return None
+    is_cut = completion.finish_reason == "length"
+    hint = "It was cut off at max_new_tokens; raise that." if is_cut else None
+    message = f"the answer does not fit structured_output: {reason}"
+    return _refused(completion, "off_schema", message, hint)
+
+
+def _budget_spent(completion: Completion) -> Failure:
+    """All tokens went into thinking, or into nothing that can be read: there is no answer."""
+    thinking = completion.reasoning
+    where = f", in {len(thinking):,} characters of thinking" if thinking else ""
+    message = f"max_new_tokens was used up before the answer began{where}"
+    return _refused(completion, "budget_spent", message, _SPENT)
+
+
+def _refused(completion: Completion, code: str, message: str, hint: str | None = None) -> Failure:
+    """A failure that keeps what the model wrote."""
     return Failure(
         kind=FailureKind.CONTENT,
-        code="off_schema",
-        message=f"the answer does not fit structured_output: {reason}",
-        hint=(
-            "It was cut off at max_new_tokens; raise that."
-            if completion.finish_reason == "length"
-            else None
-        ),
+        code=code,
+        message=message,
+        hint=hint,
         text=completion.text,
+        reasoning=completion.reasoning,
+        finish_reason=completion.finish_reason,
     )
 
 

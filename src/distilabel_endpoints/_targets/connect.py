@@ -11,7 +11,7 @@ import httpx2
 from anyio import to_thread
 from pydantic import SecretStr
 
-from distilabel_endpoints._clients.clocks import first_token_seconds
+from distilabel_endpoints._clients.attempt import first_token_seconds
 from distilabel_endpoints._clients.transport import open_session
 from distilabel_endpoints._targets.credentials import saved_token, sendable_token, token_for_url
 from distilabel_endpoints._targets.probe import probe

@@ -27,6 +27,9 @@ class Output(TypedDict):
 
     `generations[i]` is `None` exactly where `errors[i]` says why, or where the model answered with
     tool calls or reasoning alone. The optional keys are there when some generation has them.
+
+    An answer that was refused (`errors[i].failure.kind` is `content`) has its finish reason and its
+    reasoning here all the same; its text is `errors[i].failure.text`.
     """
 
     generations: list[str | None]
@@ -49,9 +52,11 @@ def output_of(result: Result) -> Output:
             input_tokens=[usage.input_tokens for usage in result.usages],
             output_tokens=[usage.output_tokens for usage in result.usages],
         ),
-        finish_reasons=[c.finish_reason if c else None for c in result.completions],
+        finish_reasons=[e.finish_reason if e else None for e in result.endings],
         errors=[GenerationError(failure) if failure else None for failure in result.failures],
     )
+    if any(e is not None and e.reasoning for e in result.endings):
+        output["reasoning"] = [e.reasoning if e else None for e in result.endings]
     _add_extras(output, result.completions)
     return output
 
@@ -72,8 +77,6 @@ def _add_extras(output: Output, completions: Sequence[Completion | None]) -> Non
         output["utf8_replaced"] = [c is not None and c.utf8_replaced for c in completions]
     if any(c.logprobs is not None for c in given):
         output["logprobs"] = [c.logprobs if c else None for c in completions]
-    if any(c.reasoning is not None for c in given):
-        output["reasoning"] = [c.reasoning if c else None for c in completions]
     if any(c.tool_calls is not None for c in given):
         output["tool_calls"] = [
             [dict(call) for call in c.tool_calls] if c and c.tool_calls is not None else None

@@ -109,11 +109,11 @@ class OutputColumns:
         values = [
             pick([completion and completion.text for completion in completions]),
             self.model_name,
-            pick([completion and completion.finish_reason for completion in completions]),
+            pick([ending and ending.finish_reason for ending in result.endings]),
             *_cost(result.usages),
             self._reported(_errors(result)),
             self._reported([failure and failure_code(failure) for failure in result.failures]),
-            pick([completion and completion.reasoning for completion in completions]),
+            pick([ending and ending.reasoning for ending in result.endings]),
             self._reported([failure and failure.text for failure in result.failures]),
         ]
         if self.tool_calls:
