@@ -7,21 +7,24 @@ simulated endpoint is served on the same loop, so both sides share the clock.
 
 from __future__ import annotations
 
+import asyncio
+import select
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Unpack
 
 import async_solipsism
 import httpx2
 import pytest
-from anyio.from_thread import BlockingPortalProvider
 from async_solipsism.selector import Selector
 
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints._clients import transport
-from distilabel_endpoints._engine import loop as portal
+from distilabel_endpoints._engine import loop as engine_loop
+from distilabel_endpoints._engine.loop import Engine, Task
 from distilabel_endpoints.testing import LoopEndpoint, serve
 from distilabel_endpoints.testing.settings import SettingsChanges
 from virtual import TRUST, Library, VirtualConnector
@@ -37,17 +40,30 @@ class _WakeableSelector(Selector):  # type: ignore[misc]
 
     def __init__(self, clock: Any) -> None:
         super().__init__(clock)
-        self.woken = threading.Event()
+        self.bell, self._rung = socket.socketpair()
+        self.bell.setblocking(False)
+        self.readers: dict[socket.socket, Callable[[], object]] = {}
+        """What the system is asked about, and who is to know."""
 
     def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
-        if self.woken.wait(None if timeout is None else _GRACE):
-            self.woken.clear()
-        else:
+        outside = [self._rung, *self.readers]
+        woken, _, _ = select.select(outside, [], [], None if timeout is None else _GRACE)
+        for end in woken:
+            if end is self._rung:
+                end.recv(4096)
+            else:
+                self.readers[end]()
+        if not woken:
             self.clock.advance(timeout)
         return []
+
+    def close(self) -> None:
+        super().close()
+        self.bell.close()
+        self._rung.close()
 
 
 class _SharedLoop(async_solipsism.EventLoop):  # type: ignore[misc]
@@ -62,8 +78,22 @@ class _SharedLoop(async_solipsism.EventLoop):  # type: ignore[misc]
         self, callback: Callable[..., Any], *arguments: Any, context: Any = None
     ) -> Any:
         handle = self.call_soon(callback, *arguments, context=context)
-        self._selector.woken.set()
+        with suppress(BlockingIOError):  # rung often enough
+            self._selector.bell.send(b"!")
         return handle
+
+    def add_reader(self, fd: Any, callback: Callable[..., Any], *arguments: Any) -> None:
+        """The engine's own channel is a real one."""
+        if isinstance(fd, socket.socket):
+            self._selector.readers[fd] = lambda: self.call_soon(callback, *arguments)
+        else:
+            super().add_reader(fd, callback, *arguments)
+
+    def remove_reader(self, fd: Any) -> bool:
+        if isinstance(fd, socket.socket):
+            return self._selector.readers.pop(fd, None) is not None
+        removed: bool = super().remove_reader(fd)
+        return removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +126,36 @@ def open_stage(
     Args:
         fields: of the LLM, over `base_url` and the client's choice.
     """
-    provider = BlockingPortalProvider("asyncio", {"loop_factory": _SharedLoop})
-    monkeypatch.setattr(portal._Current, "process", portal._Process(provider))
+    monkeypatch.setattr(engine_loop._Current, "engine", Engine(_SharedLoop))
     # Reading the system's certificates costs more than a whole run here.
     monkeypatch.setattr(httpx2, "create_ssl_context", lambda **_: TRUST)
     monkeypatch.setattr(
         transport, "_open_connector", lambda context: VirtualConnector(limit=0, ssl=context)
     )
     with (
-        provider as entered,
-        entered.wrap_async_context_manager(serve(port=8000, **changes)) as endpoint,
+        _served(**changes) as endpoint,
         InferenceEndpointsLLM(
             base_url=endpoint.url, use_openai_client=library == "openai", **(fields or {})
         ) as llm,
     ):
         yield Stage(llm, endpoint)
+
+
+@contextmanager
+def _served(**changes: Unpack[SettingsChanges]) -> Iterator[LoopEndpoint]:
+    """An endpoint on the engine's loop."""
+    endpoints: list[LoopEndpoint] = []
+    ready = threading.Event()
+
+    async def stay() -> None:
+        async with serve(port=8000, **changes) as endpoint:
+            endpoints.append(endpoint)
+            ready.set()
+            await asyncio.Event().wait()
+
+    task = Task(stay, on_over=ready.set)
+    task.wait(ready)
+    try:
+        yield endpoints[0]
+    finally:
+        task.cancel()

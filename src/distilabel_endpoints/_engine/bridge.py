@@ -89,8 +89,15 @@ class _Crossing(Generic[T, R]):
         self._outstanding = 0
         self._starving = self._ended = False
         self._error: BaseException | None = None
-        self.task: Task[None] = lease.submit(lease.scheduler.drive, self._feed, work, put, drain)
-        self.task.on_done(lambda: put(_Signal.OVER))
+        self.task: Task[None] = Task(
+            lease.scheduler.drive,
+            self._feed,
+            work,
+            put,
+            drain,
+            on_over=lambda: put(_Signal.OVER),
+        )
+        """Not begun: whoever drives the traffic begins it where it can give it up."""
 
     @property
     def room(self) -> int:
@@ -134,7 +141,9 @@ def iter_results(
     box: queue.SimpleQueue[Any] = queue.SimpleQueue()
     source = iter(rows)
     crossing: _Crossing[T, R] = _Crossing(lease, work, box.put, drain)
+    task = crossing.task
     try:
+        task.start()
         while (item := box.get()) is not _Signal.OVER:
             if item is _Signal.WANTED:
                 crossing.want()
@@ -145,7 +154,12 @@ def iter_results(
                 _pull(crossing, source, room, box.empty)
         crossing.finish()
     finally:
-        crossing.task.cancel()
+        # First and without a call of Python's, as in `Task.wait`.
+        try:  # noqa: SIM105
+            task.give_up()
+        except OSError:
+            pass
+        task.await_end()
 
 
 def _pull(
@@ -176,7 +190,9 @@ async def aiter_results(
     crossing: _Crossing[T, R] = _Crossing(
         lease, work, lambda item: loop.call_soon_threadsafe(box.put_nowait, item)
     )
+    task = crossing.task
     try:
+        task.start()
         while (item := await box.get()) is not _Signal.OVER:
             if item is _Signal.WANTED:
                 crossing.want()
@@ -187,7 +203,7 @@ async def aiter_results(
                 await _apull(crossing, source, room, box.empty)
         crossing.finish()
     finally:
-        crossing.task.cancel()
+        task.cancel()
 
 
 async def _apull(

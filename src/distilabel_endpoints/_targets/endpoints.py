@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distilabel_endpoints._engine.loop import Lease, lease_scheduler, run_on_engine_loop
+from distilabel_endpoints._engine.loop import Lease, Task
 from distilabel_endpoints._engine.pool import Member, Pool
 from distilabel_endpoints._engine.retry import Ledger, RetryPolicy, RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
@@ -77,7 +77,7 @@ def find_endpoints(
     # Imported here: the client libraries cost more than the rest of the package together.
     from distilabel_endpoints._targets.connect import route_of
 
-    targets = run_on_engine_loop(_resolve_all, namings)
+    targets = Task(_resolve_all, namings).run()
     endpoints = tuple(
         Endpoint(
             naming=naming,
@@ -159,7 +159,7 @@ def open_lease(
     async def make() -> Scheduler:
         return Scheduler(_open_pool(endpoints, limits, retries), attempt_timeout=timeout)
 
-    return lease_scheduler((tuple(endpoints), limits, retries, timeout), make)
+    return Lease((tuple(endpoints), limits, retries, timeout), make)
 
 
 def _open_pool(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import warnings
-import weakref
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Annotated, Any, Final, Literal, Self
@@ -243,7 +242,7 @@ class InferenceEndpointsLLM(AsyncLLM):
             self._endpoints = endpoints
             if self.model_id or self.endpoint_name:
                 self.base_url = endpoints[0].target.root
-            self._lease = lease = open_lease(
+            self._lease = open_lease(
                 endpoints,
                 LimiterSettings(
                     max_concurrency=self.max_concurrency,
@@ -253,7 +252,6 @@ class InferenceEndpointsLLM(AsyncLLM):
                 RetrySettings(wait_ready=self.wait_ready, longest_pause=self.max_pause),
                 self.timeout,
             )
-            weakref.finalize(self, lease.close)
 
     def _namings(self) -> tuple[Naming, ...]:
         """One for each endpoint."""

@@ -1,0 +1,60 @@
+"""Interrupts at every moment of a blocking call: what was begun ends, and the next call works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parent / "interrupted_calls.py"
+
+
+def interrupt(action: str, *arguments: str, at_least: int) -> None:
+    """Run the program; it fails with the moment and what was left under way."""
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), action, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=115,
+    )
+    assert done.returncode == 0, done.stderr
+    _, times, _ = done.stdout.splitlines()[-1].split()
+    assert int(times) >= at_least, "the call has fewer moments than that; is it interrupted at all?"
+
+
+@pytest.mark.parametrize("action", ["generate", "iter_outputs"])
+def test_an_interrupt_at_any_moment_leaves_nothing_under_way(action: str) -> None:
+    """Every moment from the start to the wait, and a second one at every moment of the clearing up.
+
+    The endpoint answers nothing: a request that nobody waits for any more would stay in flight.
+    """
+    interrupt(action, "1", "1", "waits", at_least=100)
+
+
+@pytest.mark.parametrize(
+    ("action", "stride"),
+    [("generate", 5), ("leave_iter_outputs", 7), ("load", 11), ("generate_dataset", 151)],
+)
+def test_the_call_after_an_interrupt_works(action: str, stride: int) -> None:
+    """At many moments of a call that ends by itself: nothing is left, the next call is answered."""
+    interrupt(action, "1", str(stride), at_least=8)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize(
+    ("action", "stride"),
+    [
+        ("generate", 1),
+        ("generate_outputs", 1),
+        ("iter_outputs", 1),
+        ("leave_iter_outputs", 1),
+        ("load", 2),
+        ("generate_dataset", 11),
+    ],
+)
+def test_the_call_after_an_interrupt_works_at_every_moment(action: str, stride: int) -> None:
+    """The same, at (nearly) every moment."""
+    interrupt(action, "1", str(stride), at_least=40)
