@@ -191,6 +191,7 @@ _BY_CODE: Final[Mapping[str, type[RunError]]] = MappingProxyType(
         "no_token": AuthenticationError,
         "not_found": ModelNotFoundError,
         "not_served": ModelNotFoundError,
+        "protocol": TargetError,
         "redirect": TargetError,
         "tls": TargetError,
         "unauthorized": AuthenticationError,

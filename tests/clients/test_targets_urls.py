@@ -63,6 +63,38 @@ def test_root_and_api_of_a_url(url: str, root: str, api: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "api", "other"),
+    [
+        ("http://h", "http://h/v1", "http://h"),
+        ("http://h/api", "http://h/api/v1", "http://h/api"),
+        ("https://h/v1/openai", "https://h/v1/openai", "https://h/v1/openai/v1"),
+        ("https://h/v1beta/openai/", "https://h/v1beta/openai", "https://h/v1beta/openai/v1"),
+        ("https://h/serving-endpoints", "https://h/serving-endpoints",
+         "https://h/serving-endpoints/v1"),
+        ("https://h/endpoints/openapi", "https://h/endpoints/openapi",
+         "https://h/endpoints/openapi/v1"),
+        ("https://h/inference", "https://h/inference", "https://h/inference/v1"),
+        ("https://h/api/paas/v4/", "https://h/api/paas/v4", None),
+        ("https://h/ai/v1", "https://h/ai/v1", None),
+        ("https://h/chat/completions", "https://h", None),
+        ("https://h/generate", "https://h/v1", "https://h"),
+    ],
+)  # fmt: skip
+def test_where_the_api_may_be(url: str, api: str, other: str | None) -> None:
+    """A version or a route says it; otherwise there are two places, the likelier one first."""
+    target = target_of_url(url)
+    assert (target.api, target.other_api) == (api, other)
+
+
+def test_an_azure_deployment() -> None:
+    """Its query is kept, and its name is the model's."""
+    url = "https://h/openai/deployments/mine/chat/completions?api-version=2024-10-21"
+    target = target_of_url(url)
+    assert (target.api, target.other_api) == ("https://h/openai/deployments/mine", None)
+    assert (target.query, target.model) == ("api-version=2024-10-21", "mine")
+
+
+@pytest.mark.parametrize(
     ("url", "said"),
     [
         ("", "not an http"),
@@ -89,7 +121,9 @@ def test_root_and_api_of_a_url(url: str, root: str, api: str) -> None:
         ("http://h/a b", "a space"),
         ("http://h\n.evil.example", "a space"),
         ("http://h?token=abc", "query"),
-        ("https://h/v1?api-version=1", "query"),
+        ("https://h/v1?api-version=1&key=abc", "as 'key'"),
+        ("https://h/v1?x-functions-key=abc", "a key in its query"),
+        ("https://h/v1?sig=abc", "a key in its query"),
         ("http://h#x", "fragment"),
         ("https://api-inference.huggingface.co", "retired"),
         ("https://API-Inference.huggingface.co./models/m", "retired"),
@@ -101,7 +135,7 @@ def test_a_url_that_cannot_be_talked_to(url: str, said: str) -> None:
         with pytest.raises(ConfigurationError, match=said) as caught:
             check(url)
         assert caught.value.__cause__ is None
-        for hidden in ("secret", "user", "abc", "api-version"):
+        for hidden in ("secret", "user", "abc"):
             assert hidden not in str(caught.value)
 
 

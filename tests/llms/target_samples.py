@@ -48,7 +48,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 class _Prefixed(BaseHTTPRequestHandler):
     """Serves another server below a path, as a gateway or vLLM's `--root-path` does."""
 
-    prefix = "/team/llm"
+    prefix = ""
     target = ""
 
     def do_GET(self) -> None:
@@ -79,12 +79,20 @@ class _Prefixed(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def below_a_prefix(endpoint: SimulatedEndpoint) -> Iterator[str]:
-    """The URL of a gateway that serves `endpoint` below a path, and nothing elsewhere."""
-    handler = type("Prefixed", (_Prefixed,), {"target": endpoint.url})
+def below_a_prefix(
+    endpoint: SimulatedEndpoint, prefix: str = "/team/llm", path: str = ""
+) -> Iterator[str]:
+    """The URL of a gateway that serves `endpoint` below a path, and nothing elsewhere.
+
+    Args:
+        endpoint: what is served.
+        prefix: the gateway's path.
+        path: what stands in its place at the endpoint.
+    """
+    handler = type("Prefixed", (_Prefixed,), {"target": endpoint.url + path, "prefix": prefix})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}{_Prefixed.prefix}"
+        yield f"http://127.0.0.1:{server.server_address[1]}{prefix}"
         server.shutdown()
         thread.join()

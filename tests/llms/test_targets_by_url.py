@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import socket
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from huggingface_hub import constants
 from target_samples import (
     GOOD,
@@ -17,6 +22,7 @@ from target_samples import (
     tokens_sent,
 )
 
+from distilabel_endpoints._clients import transport
 from distilabel_endpoints.errors import (
     AccessError,
     AuthenticationError,
@@ -92,11 +98,96 @@ def test_several_served_models(simulated_endpoint: Start, use_openai_client: boo
     options = {"base_url": endpoint.url, "use_openai_client": use_openai_client}
     with pytest.raises(ConfigurationError, match="served_model: org/open, org/other"):
         InferenceEndpointsLLM(**options).load()
-    with pytest.raises(ConfigurationError, match=r"'org/none' is not served.*org/open, org/other"):
-        InferenceEndpointsLLM(**options, served_model="org/none").load()
     with InferenceEndpointsLLM(**options, served_model="org/open") as llm:
         assert llm.generate([HELLO])[0][0]
     assert {record.body["model"] for record in endpoint.generations} == {"org/open"}
+
+
+@pytest.mark.parametrize("name", ["org/open:nitro", "my-deployment", "org/open:together"])
+def test_a_name_that_is_not_listed_is_sent(
+    name: str, simulated_endpoint: Start, use_openai_client: bool
+) -> None:
+    """One warning shows what is listed; whether the name is right, the server knows."""
+    endpoint = simulated_endpoint(flavor="llamacpp", model="org/open")
+    llm = InferenceEndpointsLLM(
+        base_url=endpoint.url, served_model=name, use_openai_client=use_openai_client
+    )
+    with pytest.warns(UserWarning, match=rf"'{name}' is not among.*\(org/open\)"):
+        llm.load()
+    with llm:
+        assert llm.generate([HELLO])[0][0]
+        assert llm.model_name == name
+    assert {record.body["model"] for record in endpoint.generations} == {name}
+
+
+@pytest.mark.parametrize("prefix", ["/v1/openai", "/serving-endpoints", "/api", "/deployed", ""])
+@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.filterwarnings("ignore:.*does not say which model")
+def test_an_api_without_a_version_in_its_path(
+    prefix: str, lists: bool, simulated_endpoint: Start, use_openai_client: bool
+) -> None:
+    """It is found where it is, by its list of models or by its chat route."""
+    endpoint = simulated_endpoint(flavor="tgi", model="org/open")
+    if not lists:
+        endpoint.add_faults(Fault(Respond(404), path="/v1/models"))
+    with (
+        below_a_prefix(endpoint, prefix, "/v1") as url,
+        InferenceEndpointsLLM(base_url=url, use_openai_client=use_openai_client) as llm,
+    ):
+        assert llm.generate([HELLO])[0][0]
+    assert endpoint.generations[-1].path == "/v1/chat/completions"
+
+
+def test_a_query_is_sent_with_every_request(
+    simulated_endpoint: Start, use_openai_client: bool
+) -> None:
+    """Probes and generations have it, streamed and not, as Azure's `api-version`."""
+    endpoint = simulated_endpoint(flavor="vllm")
+    with InferenceEndpointsLLM(
+        base_url=f"{endpoint.v1_url}?api-version=2024-10-21",
+        use_openai_client=use_openai_client,
+    ) as llm:
+        assert llm.generate([HELLO])[0][0]
+        assert llm.generate([HELLO], max_new_tokens=3000)[0][0]
+    assert {record.query for record in endpoint.requests} == {"api-version=2024-10-21"}
+
+
+MOVED = Respond(307, "", headers=(("Location", "/v1/models/"),))
+NO_MODELS = [
+    Respond(401, {"error": "Missing scopes: api.model.read"}),
+    Respond(403, {"error": "Missing scopes: api.model.read"}),
+    Respond(404),
+    Respond(500),
+    Respond(200, PAGE, content_type="text/html"),
+    Respond(200, {"object": "list", "data": []}),
+    Respond(200, "ok", content_type="text/plain"),
+    MOVED,
+]
+
+
+@pytest.mark.parametrize("answer", NO_MODELS, ids=["401", "403", "404", "500", "page", "empty",
+                                                   "text", "redirect"])  # fmt: skip
+def test_models_that_cannot_be_listed(
+    answer: Respond, simulated_endpoint: Start, use_openai_client: bool
+) -> None:
+    """They end nothing while chat works; one warning names `served_model`."""
+    endpoint = simulated_endpoint(flavor="llamacpp", faults=(Fault(answer, path="/v1/models"),))
+    llm = InferenceEndpointsLLM(base_url=endpoint.url, use_openai_client=use_openai_client)
+    with pytest.warns(UserWarning, match="served_model") as caught:
+        llm.load()
+    assert len(caught) == 1
+    with llm:
+        assert llm.generate([HELLO])[0][0]
+
+
+@pytest.mark.parametrize("key", ["data", "models", None])
+def test_a_list_of_models_in_other_words(key: str | None, simulated_endpoint: Start) -> None:
+    """OpenAI's `data`, `models`, or a bare list as Together has it."""
+    models = [{"id": "org/open"}]
+    answer = Respond(200, {key: models} if key else models)
+    endpoint = simulated_endpoint(faults=(Fault(answer, path="/v1/models"),))
+    with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
+        assert llm.describe().model == "org/open"
 
 
 def test_a_server_that_starts_is_waited_for(
@@ -119,6 +210,84 @@ def test_a_probe_is_not_put_off_by_a_hiccup(
     endpoint.add_faults(Fault(Respond(status), times=times, path="/v1/models"))
     with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
         assert llm.describe().model == "org/open"
+
+
+class StartsWhenWaitedFor(logging.Handler):
+    """Opens the port as soon as somebody reports waiting for it."""
+
+    def __init__(self, start: Callable[[], object]) -> None:
+        super().__init__(logging.WARNING)
+        self.start: Callable[[], object] | None = start
+
+    def emit(self, record: logging.LogRecord) -> None:
+        start, self.start = self.start, None
+        if start is not None:
+            start()
+
+
+def test_a_port_that_opens_later(
+    simulated_endpoint: Start, unused_port: int, use_openai_client: bool
+) -> None:
+    """It is waited for if a time to wait was named."""
+    url = f"http://127.0.0.1:{unused_port}"
+    handler = StartsWhenWaitedFor(lambda: simulated_endpoint(port=unused_port, flavor="vllm"))
+    logger = logging.getLogger("distilabel_endpoints")
+    logger.addHandler(handler)
+    llm = InferenceEndpointsLLM(base_url=url, wait_ready=60, use_openai_client=use_openai_client)
+    try:
+        with llm:
+            assert llm.generate([HELLO])[0][0]
+    finally:
+        logger.removeHandler(handler)
+    assert handler.start is None
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_port_that_is_not_open(unused_port: int, saved: bool) -> None:
+    """It ends `load()` at once if no time was named, also by an object that was saved."""
+    llm = InferenceEndpointsLLM(base_url=f"http://127.0.0.1:{unused_port}")
+    if saved:
+        llm = InferenceEndpointsLLM.from_dict(llm.dump())
+    with pytest.raises(UnavailableError, match=r"refused.*Nothing listens there"):
+        llm.load()
+
+
+def test_https_to_a_port_without_tls(
+    simulated_endpoint: Start, monkeypatch: pytest.MonkeyPatch, use_openai_client: bool
+) -> None:
+    """One that answers and one that keeps silent: both end `load()` and name the other scheme."""
+    monkeypatch.setattr(transport, "CONNECT_TIMEOUT", 0.5)
+    endpoint = simulated_endpoint()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for port in (endpoint.port, silent.getsockname()[1]):
+            llm = InferenceEndpointsLLM(
+                base_url=f"https://127.0.0.1:{port}", use_openai_client=use_openai_client
+            )
+            with pytest.raises(TargetError, match=r"does not speak https.*http://"):
+                llm.load()
+
+
+def test_http_to_a_port_with_tls(simulated_endpoint: Start, use_openai_client: bool) -> None:
+    """Its alert is not taken for a server that does not say what it serves."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    endpoint = simulated_endpoint(tls=context)
+    llm = InferenceEndpointsLLM(
+        base_url=f"http://127.0.0.1:{endpoint.port}", use_openai_client=use_openai_client
+    )
+    with pytest.raises((TargetError, UnavailableError), match="https"):
+        llm.load()
+
+
+def test_a_server_that_takes_connections_and_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is waited for as one that starts; then `load()` fails."""
+    monkeypatch.setattr("distilabel_endpoints._targets.probe.PROBE_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(UnavailableError, match="no answer within"):
+            InferenceEndpointsLLM(base_url=url, wait_ready=0.5).load()
 
 
 def test_a_url_never_gets_ready(simulated_endpoint: Start) -> None:
@@ -155,11 +324,11 @@ def test_url_errors_at_load(
     simulated_endpoint: Start,
     use_openai_client: bool,
 ) -> None:
-    """A key that is refused, and a URL that is none of an API."""
+    """A key that is refused, and a URL that is none of an API: chat says the same as the list."""
     endpoint = simulated_endpoint(faults=(Fault(answer, path="*"),))
     with pytest.raises(error, match=message):
         InferenceEndpointsLLM(base_url=endpoint.url, use_openai_client=use_openai_client).load()
-    assert not endpoint.generations
+    assert all(record.body == {} for record in endpoint.generations)
 
 
 @pytest.mark.parametrize("path", ["*", "/v1/chat/completions"])

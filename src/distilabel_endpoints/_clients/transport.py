@@ -182,7 +182,7 @@ def open_session(
     """An httpx2 client for one origin. Call it, use it and close it on one event loop.
 
     Args:
-        url: any URL of the origin.
+        url: any URL of the origin. Its query is sent with every request.
         token: sent as `Authorization: Bearer`, or nothing.
         headers: sent with every request; they replace the client libraries' own.
         trust: certificates to trust; default: the system's, as httpx2 finds them.
@@ -206,6 +206,7 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
     ) -> None:
         self._origin = _origin(url)
         self._token = SecretStr(token or "")
+        self._query = url.query
         replaced = {"authorization", "accept-encoding", *headers}
         # Shorter ones are no secrets, and hiding them would garble what a server says.
         given = [token or "", *headers.values()]
@@ -228,6 +229,8 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
             raise WireError("a request for another host was stopped")
         kept = [pair for pair in request.headers.raw if pair[0].lower() not in self._replaced]
         request.headers = httpx2.Headers(kept)
+        if self._query:
+            request.url = request.url.copy_with(query=self._query)
         # Timeouts are the engine's: one clock for the attempt, not one per read.
         # `pool` is the time to get a connection in all: the name's resolution is in it.
         request.extensions["timeout"] = {"connect": CONNECT_TIMEOUT, "pool": CONNECT_TIMEOUT}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import ssl
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +16,7 @@ from pydantic import SecretStr
 from distilabel_endpoints._clients.attempt import first_token_seconds
 from distilabel_endpoints._clients.transport import open_session
 from distilabel_endpoints._targets.credentials import saved_token, sendable_token, token_for_url
-from distilabel_endpoints._targets.probe import probe
+from distilabel_endpoints._targets.probe import Findings, probe
 from distilabel_endpoints._targets.settings import Naming
 from distilabel_endpoints._targets.urls import Target, target_of_url
 from distilabel_endpoints._targets.waiting import ReadyWait
@@ -40,8 +42,8 @@ async def resolve(naming: Naming) -> Target:
         target = target_of_url(naming.base_url)
         token = token_for_url(target.root, naming.given_token, found)
         wait = ReadyWait(naming.wait_ready)
-        target = await _probed(naming, replace(target, token=token), wait, patient=False)
-        return replace(target, model=_chosen_model(naming, target))
+        findings = await _probed(naming, replace(target, token=token), wait, _waited_for(naming))
+        return _with_model(naming, findings)
     return await _resolve_name(naming, _hub_token(naming.given_token, found))
 
 
@@ -57,7 +59,8 @@ async def _resolve_name(naming: Naming, token: SecretStr | None) -> Target:
         naming.endpoint_name, naming.endpoint_namespace, token, wait=wait
     )
     token = token_for_url(target.root, token, None)
-    return await _probed(naming, replace(target, token=token), wait, patient=True)
+    findings = await _probed(naming, replace(target, token=token), wait, lambda _: True)
+    return findings.target
 
 
 def _hub_token(given: SecretStr | None, found: SecretStr | None) -> SecretStr | None:
@@ -66,18 +69,33 @@ def _hub_token(given: SecretStr | None, found: SecretStr | None) -> SecretStr | 
     return sendable_token(found, "the token of this environment") if found else None
 
 
-async def _probed(naming: Naming, target: Target, wait: ReadyWait, *, patient: bool) -> Target:
-    """`target` as its server describes itself. `patient`: nothing listening yet is waited out."""
+async def _probed(
+    naming: Naming, target: Target, wait: ReadyWait, waits_for: Callable[[Failure], bool]
+) -> Findings:
+    """`target` as its server describes itself, once it does.
+
+    Args:
+        naming: has what a session needs.
+        target: where to ask.
+        wait: for how long.
+        waits_for: whether a failure to connect is waited out.
+    """
     async with _open_session(naming, target) as session:
         while True:
             found = await probe(session, target)
-            if isinstance(found, Target):
+            if isinstance(found, Findings):
                 return found
-            if found.status is None and not patient:
+            if found.status is None and not waits_for(found):
                 raise run_error(replace(found, code="unavailable"))
             if wait.is_over:
                 raise run_error(_never_ready(found, target, wait))
             await wait.pause(target.root, f"not ready ({found.message})")
+
+
+def _waited_for(naming: Naming) -> Callable[[Failure], bool]:
+    """Which failures to connect to a URL that was given are waited out."""
+    codes = {"silent", "refused", "reset"} if naming.waits_to_listen else {"silent"}
+    return lambda failure: failure.code in codes
 
 
 def _never_ready(last: Failure, target: Target, wait: ReadyWait) -> Failure:
@@ -90,22 +108,39 @@ def _never_ready(last: Failure, target: Target, wait: ReadyWait) -> Failure:
     )
 
 
-def _chosen_model(naming: Naming, target: Target) -> str | None:
-    chosen = naming.served_model
-    if chosen is None:
-        if target.model is None and len(target.models) > 1:
-            shown = ", ".join(target.models[:10])
-            raise ConfigurationError(
-                f"{target.root} serves {len(target.models)} models; say which with served_model: "
-                f"{shown}{', …' if len(target.models) > 10 else ''}."
-            )
-        return target.model
-    if target.models and chosen not in target.models:
+def _with_model(naming: Naming, findings: Findings) -> Target:
+    """The target with the name to send. Warns if the server does not confirm that name.
+
+    Raises:
+        ConfigurationError: several models are served, and none was chosen.
+    """
+    target, chosen = findings.target, naming.served_model
+    listed = ", ".join(target.models[:10]) + (", …" if len(target.models) > 10 else "")
+    if chosen is None and target.model is None and len(target.models) > 1:
         raise ConfigurationError(
-            f"served_model {chosen!r} is not served by {target.root}, which has: "
-            f"{', '.join(target.models[:10])}."
+            f"{target.root} serves {len(target.models)} models; say which with served_model: "
+            f"{listed}."
         )
-    return chosen
+    name = chosen or target.model
+    if findings.unlisted is not None:
+        why = findings.unlisted.describe()
+        _warn(f"The models of {target.root} cannot be listed ({why})", name)
+    elif name is None:
+        _warn(f"{target.root} does not say which model it serves", name)
+    elif chosen is not None and target.models and chosen not in target.models:
+        _warn(f"{chosen!r} is not among the models that {target.root} lists ({listed})", name)
+    return replace(target, model=name)
+
+
+def _warn(what: str, name: str | None) -> None:
+    """Says what could not be confirmed, and which name is sent all the same."""
+    sent = (
+        f"served_model {name!r} is sent as it is."
+        if name
+        else "requests carry a placeholder as the model's name. If they are refused, give the "
+        "name as served_model."
+    )
+    warnings.warn(f"{what}; {sent}", UserWarning, stacklevel=2)
 
 
 def route_of(target: Target, *, use_openai_client: bool, sends_prompts: bool) -> Route:
@@ -181,7 +216,8 @@ def _open_session(naming: Naming, target: Target) -> httpx2.AsyncClient:
     if naming.bill_to is not None:
         headers.setdefault("X-HF-Bill-To", naming.bill_to)
     token = target.token.get_secret_value() if target.token else None
-    return open_session(target.root, token, headers, trust=_trust(naming.ca_file))
+    url = f"{target.root}?{target.query}" if target.query else target.root
+    return open_session(url, token, headers, trust=_trust(naming.ca_file))
 
 
 def _trust(ca_file: str | None) -> ssl.SSLContext | None:

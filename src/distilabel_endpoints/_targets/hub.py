@@ -205,10 +205,8 @@ async def endpoint_target(
     if endpoint.status in {"paused", "scaledToZero"}:
         endpoint = await _resume(api, endpoint)
     endpoint = await _wait_until_running(api, endpoint, wait)
-    target = target_of_url(str(endpoint.url))
-    return Target(
-        root=target.root,
-        api=target.api,
+    return replace(
+        target_of_url(str(endpoint.url)),
         server=_server_of(endpoint),
         model=endpoint.repository,
         repository=endpoint.repository,

@@ -28,6 +28,8 @@ class Naming:
     """Found in the environment when the object was made."""
     headers: tuple[tuple[str, SecretStr], ...] = field(default=(), repr=False)
     wait_ready: float = WAIT_READY
+    waits_to_listen: bool = False
+    """Wait for a port that is not open yet, too: somebody named a time to wait."""
     timeout: float = ATTEMPT_TIMEOUT
     """Seconds for one attempt."""
     ca_file: str | None = None

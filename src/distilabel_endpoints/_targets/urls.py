@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import SecretStr
 
@@ -22,6 +22,15 @@ _TGI_ROUTE: Final = re.compile(r"/generate(_stream)?$")
 _VERSION: Final = re.compile(r"/v\d+\w*$")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?")
+_API_ROOT: Final = re.compile(
+    r"/(openai|openapi|serving-endpoints|inference|deployments/[^/]+)$", re.IGNORECASE
+)
+"""How documented API roots without a version end: DeepInfra's and Gemini's `/openai`, Vertex's
+`/openapi`, Databricks' `/serving-endpoints`, GitHub's `/inference`, Azure's deployments."""
+_DEPLOYMENT: Final = re.compile(r"/deployments/([^/]+)$", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(
+    r"(?i)(.*[-_])?(key|apikey|code|sig|signature|secret|password|token|auth)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +42,10 @@ class Target:
 
     root: str
     api: str
+    other_api: str | None = None
+    """Where the API may be instead, if the URL does not say; `None` once it is known."""
+    query: str = ""
+    """Sent with every request: Azure's `api-version=...`."""
     server: Server = Server.UNKNOWN
     model: str | None = None
     """The name the server wants in the body."""
@@ -52,8 +65,8 @@ def check_base_url(url: str) -> SplitResult:
     """A URL that can be talked to.
 
     Raises:
-        ConfigurationError: not http(s), no host or not a readable one, credentials or a query in
-            it, or a service that is gone.
+        ConfigurationError: not http(s), no host or not a readable one, credentials or a fragment
+            in it, or a service that is gone.
     """
     try:
         parts = urlsplit(url.strip())
@@ -74,11 +87,18 @@ def check_base_url(url: str) -> SplitResult:
     _check_host(parts.hostname)
     if re.search(r"[\s\x00-\x1f]", url.strip()):
         raise ConfigurationError(f"base_url {_shown(url)!r} has a space or a line break in it.")
-    if parts.query or parts.fragment:
+    if parts.fragment:
         raise ConfigurationError(
-            f"base_url {_shown(url)!r} has a query or a fragment after it, which the paths under "
-            "it would lose. Leave it out; what the server needs can go in headers."
+            f"base_url {_shown(url)!r} has a fragment (#...) after it, which is never sent. "
+            "Leave it out."
         )
+    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        # A URL is printed, saved and logged; a key in it would be too.
+        if _SECRET_NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"base_url {_shown(url)!r} has a key in its query, as {name[:40]!r}. "
+                "Pass it as api_key or in headers."
+            )
     return parts
 
 
@@ -104,16 +124,27 @@ def _shown(url: str) -> str:
 def target_of_url(url: str) -> Target:
     """Root and API root of a URL, given with or without path, `/v1`, route or trailing slash.
 
-    A URL of a chat or completions route says where the API is; under any other, it is at `/v1`.
+    A URL of a chat or completions route says where the API is, and so does one that ends in a
+    version. Under any other it is at `/v1` or at the URL itself; which one, the server shows.
     """
     parts = check_base_url(url)
     path = re.sub(r"/{2,}", "/", parts.path).rstrip("/")
     base = _ROUTES.sub("", path)
     origin = _origin(parts)
-    has_api = base != path and not _TGI_ROUTE.search(path)
-    root = origin + _VERSION.sub("", base)
-    api = origin + (base if has_api or _VERSION.search(base) else f"{base}/v1")
-    return Target(root=root, api=api)
+    places = [origin + base, f"{origin}{base}/v1"]
+    if (base != path and not _TGI_ROUTE.search(path)) or _VERSION.search(base):
+        places.pop()
+    elif not _API_ROOT.search(base):
+        places.reverse()
+    deployment = _DEPLOYMENT.search(base)
+    return Target(
+        root=origin + _VERSION.sub("", base),
+        api=places[0],
+        other_api=places[1] if len(places) > 1 else None,
+        query=parts.query,
+        # Azure has no list of models under a deployment, and takes any name there.
+        model=deployment[1] if deployment else None,
+    )
 
 
 def _origin(parts: SplitResult) -> str:

@@ -273,6 +273,7 @@ class InferenceEndpointsLLM(AsyncLLM):
             found_token=None if given else self.api_key,
             headers=tuple(self.headers.items()),
             wait_ready=self.wait_ready,
+            waits_to_listen="wait_ready" in self.model_fields_set,
             timeout=self.timeout,
             ca_file=self.ca_file,
             wake=self.wake,
@@ -352,6 +353,8 @@ class InferenceEndpointsLLM(AsyncLLM):
         values = super().dump()
         if self.model_id or self.endpoint_name:
             values["base_url"] = None  # resolved anew where it is loaded
+        if "wait_ready" not in self.model_fields_set:
+            del values["wait_ready"]  # a time that was named also waits for a port to open
         return values
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> InferenceEndpointsLLM:
