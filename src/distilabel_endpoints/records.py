@@ -97,6 +97,8 @@ class Failure:
     retryable: bool = True
     """False where the server said a second try is pointless (`x-should-retry: false`)."""
     request_id: str | None = None
+    parameter: str | None = None
+    """The request's parameter that the server does not take, if the failure is about one."""
     attempts: int = 1
     hint: str | None = None
     """How to mend it."""
@@ -173,6 +175,8 @@ class Request:
     n: int = 1
     seed: int | None = None
     stream: bool = False
+    counts_stream: bool = True
+    """Whether a stream is asked for its token counts (`stream_options`)."""
     max_new_tokens: int | None = None
     logprobs: bool = False
     """Whether the tokens' probabilities were asked for."""

@@ -25,6 +25,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from distilabel_endpoints._clients import error_text as wording
+from distilabel_endpoints._clients.adapting import refused_parameter
 from distilabel_endpoints._clients.error_text import Words, hide, redact
 from distilabel_endpoints._clients.transport import Exchange, WireFault
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
@@ -414,6 +415,7 @@ def classify(
     return replace(
         failure,
         message=hide(failure.message, secrets),
+        parameter=refused_parameter(exchange.body() or b"", request),
         request_id=failure.request_id and _request_id(exchange.headers, request, secrets),
     )
 

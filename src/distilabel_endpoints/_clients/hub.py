@@ -111,7 +111,7 @@ class HubClient:
             if request.prompt is not None:
                 await self._sender.text_generation(request.prompt, **options)
                 return
-            if request.stream:
+            if request.stream and request.counts_stream:
                 options["stream_options"] = {"include_usage": True}
             assert request.messages is not None
             await self._sender.chat_completion(

@@ -53,7 +53,9 @@ class OpenAIClient:
         """As if unstreamed: events are read below the library, by us."""
         arguments = self._arguments(request)
         if request.stream:
-            arguments |= {"stream": True, "stream_options": {"include_usage": True}}
+            arguments["stream"] = True
+            if request.counts_stream:
+                arguments["stream_options"] = {"include_usage": True}
         path = "/chat/completions" if request.prompt is None else "/completions"
         # Not `create`: it walks the parameters by their annotations, which is a quarter of the
         # cost of a request, to send what it was given.

@@ -18,6 +18,7 @@ import difflib
 import math
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -46,6 +47,8 @@ __all__ = [
 
 Check = Callable[[Any], str | None]
 
+_TGI_STOPS: Final = 4
+"""TGI's default of `--max-stop-sequences`; it refuses a request with more."""
 _TOKEN_ID: Final = re.compile(r"[0-9]{1,9}")
 _OURS: Final = ("inputs", "max_tokens", "messages", "n", "prompt", "stream", "stream_options")
 
@@ -344,7 +347,11 @@ def compile_parameters(given: Mapping[str, Any], route: Route, server: Server) -
     given = {name: value for name, value in given.items() if value not in _OFF.get(name, ())}
     options: dict[str, Any] = {}
     body: dict[str, Any] = {}
-    for name, value in {"max_new_tokens": MAX_NEW_TOKENS, **given}.items():
+    newer = given.get("extra_body", {}).get("max_completion_tokens")
+    limit = given.get("max_new_tokens") or (newer if type(newer) is int else MAX_NEW_TOKENS)
+    if newer is None:
+        given = {"max_new_tokens": limit, **given}
+    for name, value in given.items():
         column = _column(name, route, server)
         if column == "+":
             body |= _not_twice(value, {**given, **options, **body})
@@ -359,7 +366,7 @@ def compile_parameters(given: Mapping[str, Any], route: Route, server: Server) -
         options["extra_body"] = body
     return Compiled(
         options=options,
-        max_new_tokens=given.get("max_new_tokens", MAX_NEW_TOKENS),
+        max_new_tokens=limit,
         seed=given.get("seed"),
         tools=list(given["tools"]) if given.get("tools") else None,
     )
@@ -442,3 +449,12 @@ def _respect_tgi_bounds(options: dict[str, Any]) -> None:
     for name in ("top_p", "typical_p"):
         if options.get(name) == 1:
             del options[name]
+    stops = options.get("stop", ())
+    if len(stops) > _TGI_STOPS:
+        warnings.warn(
+            f"TGI takes at most {_TGI_STOPS} stop sequences; the first {_TGI_STOPS} of "
+            f"{len(stops)} are sent.",
+            UserWarning,
+            stacklevel=2,
+        )
+        options["stop"] = stops[:_TGI_STOPS]

@@ -13,6 +13,7 @@ import httpx2
 from anyio import to_thread
 from pydantic import SecretStr
 
+from distilabel_endpoints._clients.adapting import AdaptingClient
 from distilabel_endpoints._clients.attempt import first_token_seconds
 from distilabel_endpoints._clients.transport import open_session
 from distilabel_endpoints._targets.credentials import saved_token, sendable_token, token_for_url
@@ -175,7 +176,7 @@ def open_client(naming: Naming, target: Target, route: Route) -> Client:
     Raises:
         InstallationError: the extra `openai` is needed.
     """
-    client = _open_library(naming, target, route)
+    client: Client = AdaptingClient(_open_library(naming, target, route), target.root)
     if not naming.wake:
         return client
     from distilabel_endpoints._targets.waking import WakingClient

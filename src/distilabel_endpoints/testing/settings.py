@@ -225,6 +225,7 @@ class SettingsChanges(TypedDict, total=False):
     reply: Callable[[Asked], str] | None
     seed: int
     reasoning: bool
+    refuses: tuple[str, ...]
     tokens: tuple[Token, ...]
     models: tuple[HubModel, ...]
     deployment: Deployment | None
@@ -252,6 +253,8 @@ class Settings:
     """Same seed, same request: same answer."""
     reasoning: bool = False
     """Whether chat answers carry reasoning beside the text."""
+    refuses: tuple[str, ...] = ()
+    """Parameters that the OpenAI routes do not take, such as `max_tokens` on newer models."""
     tokens: tuple[Token, ...] = ()
     """Tokens that are accepted. Empty: anybody on the data plane, any `hf_` token elsewhere."""
     models: tuple[HubModel, ...] = ()

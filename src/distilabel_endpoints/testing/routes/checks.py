@@ -7,7 +7,7 @@ from typing import Any
 
 from distilabel_endpoints.testing.exchange import Exchange
 
-__all__ = ["OPENAI_TYPES", "TGI_TYPES", "bad_status", "check_tools", "check_types"]
+__all__ = ["OPENAI_TYPES", "TGI_TYPES", "bad_status", "check_taken", "check_tools", "check_types"]
 
 _NUMBER = (int, float)
 
@@ -74,6 +74,22 @@ def check_types(
             wanted = " or ".join(kind.__name__ for kind in allowed)
             raise exchange.refuse(
                 bad_status(exchange), f"{name}: expected {wanted}, got {type(value).__name__}"
+            )
+
+
+_NEWER_NAMES = {"max_tokens": " Use 'max_completion_tokens' instead."}
+
+
+def check_taken(exchange: Exchange, body: Mapping[str, Any]) -> None:
+    """Refuse a parameter that this server does not take, in OpenAI's words."""
+    for name in exchange.settings.refuses:
+        if name in body:
+            raise exchange.refuse(
+                bad_status(exchange),
+                f"Unsupported parameter: '{name}' is not supported with this model."
+                f"{_NEWER_NAMES.get(name, '')}",
+                param=name,
+                code="unsupported_parameter",
             )
 
 

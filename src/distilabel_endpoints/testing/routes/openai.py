@@ -12,6 +12,7 @@ from distilabel_endpoints.testing.flavors import has_n, needs_model
 from distilabel_endpoints.testing.routes.checks import (
     OPENAI_TYPES,
     bad_status,
+    check_taken,
     check_tools,
     check_types,
 )
@@ -120,6 +121,7 @@ def _positive(exchange: Exchange, body: Mapping[str, Any], name: str) -> int | N
 def _object(exchange: Exchange) -> Mapping[str, Any]:
     if not isinstance(exchange.body, dict):
         raise exchange.refuse(bad_status(exchange), "the body must be a JSON object")
+    check_taken(exchange, exchange.body)
     check_types(exchange, exchange.body, OPENAI_TYPES)
     check_tools(exchange, exchange.body.get("tools"))
     return exchange.body

@@ -1,0 +1,124 @@
+"""Parameters that a server refuses to take, and a client that learns to leave them out.
+
+Rules
+- Only what means the same without them, or in other words, is adapted: `max_tokens` is
+  `max_completion_tokens` on newer models, `stream_options` asks for token counts, `stream` for the
+  same answer in pieces. Any other parameter that is refused is the user's to change.
+- What was learned holds as long as the client: a run, and every call of an object that is loaded.
+- A refused request is sent again within its attempt, so no row pays for what was not known yet.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from distilabel_endpoints._clients.error_text import load, read_words
+from distilabel_endpoints.records import Answer, Client, Failure, Request
+
+__all__ = ["AdaptingClient", "refused_parameter"]
+
+logger = logging.getLogger("distilabel_endpoints")
+
+_REFUSES: Final = re.compile(
+    r"unsupported|unrecogni[sz]ed|unknown (?:parameter|field|name|argument)|extra.forbidden"
+    r"|extra inputs are not permitted|extraneous key|(?:is|are) not (?:a )?(?:supported|permitted"
+    r"|allowed|valid field)|do(?:es)? not support|unexpected keyword|additional properties",
+    re.IGNORECASE,
+)
+"""How servers say that they do not take a parameter; a wrong value of one is another matter."""
+_DEEPEST: Final = 6
+
+
+def refused_parameter(body: bytes, request: Request) -> str | None:
+    """The parameter of `request` that an error says the server does not take, if it is one.
+
+    OpenAI names it in `param`, others in their words; these have the place of pydantic errors.
+    """
+    words = read_words(body, request).plain
+    if not _REFUSES.search(words):
+        return None
+    sent = _names(request)
+    named = [*_params(load(body)), *re.findall(r"\w+", words)]
+    return next((name for name in named if name in sent), None)
+
+
+def _names(request: Request) -> frozenset[str]:
+    """The keys of the request's body that are parameters."""
+    streamed = ("stream_options", "stream") if request.stream else ()
+    seed = ("seed",) if request.seed is not None else ()
+    return frozenset({*request.options, *request.options.get("extra_body", ()), *streamed, *seed})
+
+
+def _params(error: Any, depth: int = 0) -> Iterator[str]:
+    """What `param` names, wherever it is in an error."""
+    if isinstance(error, dict) and depth < _DEEPEST:
+        if isinstance(param := error.get("param"), str):
+            yield param.rpartition(".")[2]
+        for inner in error.values():
+            yield from _params(inner, depth + 1)
+
+
+class AdaptingClient:
+    """Sends through `client` what its server takes.
+
+    Args:
+        client: owned.
+        name: for people: the endpoint's URL.
+    """
+
+    def __init__(self, client: Client, name: str) -> None:
+        self._client = client
+        self._name = name
+        self._refused: set[str] = set()
+
+    async def complete(self, request: Request) -> Answer | Failure:
+        """Send one request: once, and once more for each parameter that is found refused."""
+        for _ in range(len(_ADAPTED) + 1):
+            sent = self._adapted(request)
+            outcome = await self._client.complete(sent)
+            if not isinstance(outcome, Failure) or not self._learns(outcome.parameter, sent):
+                break
+        return outcome
+
+    def _adapted(self, request: Request) -> Request:
+        refused = self._refused
+        if not refused:
+            return request
+        if "max_tokens" in refused and "max_tokens" in request.options:
+            request = replace(request, options=_renamed(request.options))
+        return replace(
+            request,
+            stream=request.stream and "stream" not in refused,
+            counts_stream=request.counts_stream and "stream_options" not in refused,
+        )
+
+    def _learns(self, parameter: str | None, sent: Request) -> bool:
+        """Whether a refusal can be answered by sending the same request in another form."""
+        if parameter not in _ADAPTED or parameter not in _names(sent):
+            return False
+        if parameter not in self._refused:
+            self._refused.add(parameter)
+            logger.warning("%s does not take %s; %s", self._name, parameter, _ADAPTED[parameter])
+        return True
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        await self._client.aclose()
+
+
+_ADAPTED: Final[Mapping[str, str]] = {
+    "max_tokens": "max_completion_tokens is sent instead",
+    "stream_options": "it is left out, so streamed answers come without token counts",
+    "stream": "answers are asked for whole",
+}
+
+
+def _renamed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with `max_tokens` under its newer name, unless that is there already."""
+    kept = {name: value for name, value in options.items() if name != "max_tokens"}
+    limit = {"max_completion_tokens": options["max_tokens"]}
+    return {**kept, "extra_body": {**limit, **kept.get("extra_body", {})}}
