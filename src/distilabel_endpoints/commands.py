@@ -17,7 +17,7 @@ from distilabel_endpoints.progress import open_progress, safe_text
 from distilabel_endpoints.rows import RowSource, open_rows
 from distilabel_endpoints.run_state import RunEnding
 from distilabel_endpoints.runs import RunOptions, RunStatus
-from distilabel_endpoints.runs.kept_input import spool_stream
+from distilabel_endpoints.runs.kept_input import OneTimeInput, stream_once
 from distilabel_endpoints.runs.local import Run
 from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
 
@@ -65,7 +65,7 @@ def generate(settings: GenerateSettings) -> int:
         if settings.dry_run:
             from distilabel_endpoints.runs.preview import preview
 
-            plan = preview(llm, source, settings.output, options)
+            plan = preview(llm, source, settings.output, options, fresh=settings.fresh)
             sys.stdout.write(safe_text(plan, newlines=True))
             return 0
         run = Run(
@@ -137,9 +137,9 @@ def _text_of(path: Path, what: str) -> str:
         raise ConfigurationError(f"--{what}: {path} cannot be read: {error}") from None
 
 
-def _source(settings: GenerateSettings) -> RowSource:
+def _source(settings: GenerateSettings) -> RowSource | OneTimeInput:
     if settings.input == "-":
-        return spool_stream(sys.stdin.buffer, settings.output)
+        return stream_once(sys.stdin.buffer)
     return open_rows(settings.input)
 
 
@@ -221,6 +221,9 @@ def show_status(output: Path, *, as_json: bool) -> str:
         lines.append(f"attempts: {found.attempts:,}")
     lines.append(f"running: {found.running or 'no'}")
     for group in found.failures:
-        said = safe_text(group.message)
-        lines.append(f"failed: {group.count:,} x {said} (row {group.example_ordinal}, for one)")
+        name = group.code or group.kind
+        status = f" ({group.status})" if group.status else ""
+        said = safe_text(f"{name}{status}: {group.message}")
+        example = f"for example row {group.example_ordinal + 1}"
+        lines.append(f"failed: {group.count:,} x {said} ({example})")
     return "\n".join(lines)

@@ -3,7 +3,9 @@
     DistilabelError
     ├── InputError (ValueError)          what the caller gave is wrong; nothing was sent
     │   ├── ConfigurationError           an attribute, flag or file key, alone or in combination
-    │   │   └── FingerprintError         the output was begun with other settings
+    │   │   ├── FingerprintError         the output was begun with other settings
+    │   │   └── OutputExistsError        the file at OUTPUT was not written by this run
+    │   ├── InputChangedError            the input no longer holds rows that have answers
     │   ├── ParameterError               a generation parameter
     │   ├── ConversationError            a row's messages
     │   └── SchemaError                  a structured output's schema
@@ -43,10 +45,12 @@ __all__ = [
     "EndpointError",
     "FingerprintError",
     "GenerationError",
+    "InputChangedError",
     "InputError",
     "InstallationError",
     "LockedError",
     "ModelNotFoundError",
+    "OutputExistsError",
     "ParameterError",
     "RunError",
     "SchemaError",
@@ -69,6 +73,12 @@ class ConfigurationError(InputError):
     """An attribute, flag or configuration key is wrong, alone or beside another."""
 
 
+_OTHER_SETTINGS: Final = (
+    "Use the old ones to resume, start over with --fresh (fresh=True in Python), or choose another "
+    "output."
+)
+
+
 class FingerprintError(ConfigurationError):
     """The output was begun with other settings, so its results cannot be gone on with.
 
@@ -89,9 +99,21 @@ class FingerprintError(ConfigurationError):
             [
                 f"{self.output} was begun with other settings:",
                 *lines,
-                "Give the old settings to go on, --fresh to start over, or another output.",
+                _OTHER_SETTINGS,
             ]
         )
+
+
+class OutputExistsError(ConfigurationError):
+    """A file stands at OUTPUT that this run did not write, or that was changed since."""
+
+
+class InputChangedError(InputError):
+    """Rows that have answers are not in the input any more, or not as they were.
+
+    The answers stay in the journal, and the output stays as it was. Raised before anything is
+    sent, or when the input was changed while the run was reading it.
+    """
 
 
 class ParameterError(InputError):

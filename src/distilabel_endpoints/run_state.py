@@ -59,6 +59,8 @@ class RunEnding(StrEnum):
     """A signal."""
     STORAGE = "storage"
     """This machine's disk: a `StorageError`."""
+    INPUT = "input"
+    """The input was changed while the run was reading it: an `InputChangedError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +167,8 @@ class RunSummary:
 
     ending: RunEnding
     exit_code: int
-    """0 all ok, 2 failed rows, 3 the endpoint stopped us, 4 storage, 130 or 143 a signal."""
+    """0 all ok, 1 the input changed, 2 failed rows, 3 the endpoint stopped us, 4 storage, 130 or
+    143 a signal."""
     reason: str | None = None
     """Where something stopped the run: what, and how to mend it."""
     ok: int = 0

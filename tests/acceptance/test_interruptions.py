@@ -136,3 +136,18 @@ def test_a_second_process_leaves_at_once(simulated_endpoint: Make, tmp_path: Pat
     _, said = first.communicate(timeout=60)
     assert first.returncode == 0, said
     assert len(endpoint.generations) == 60
+
+
+def test_an_interrupt_after_the_last_request(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """What is in flight is finished, and when that was all, the output is written."""
+    rows = write_rows(tmp_path / "rows.jsonl", CEILING)
+    output = tmp_path / "out.jsonl"
+    endpoint = simulated_endpoint(slots=CEILING, latency=Latency(1.5))
+    process = start("generate", rows, "-o", output, "--base-url", endpoint.url)
+    endpoint.wait_for(lambda e: e.in_flight == CEILING, 60)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert len(rows_of(output)) == CEILING
+    assert str(output) in said
+    assert "To resume" not in said

@@ -16,8 +16,8 @@ from command import environment, run
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from distilabel_endpoints._store.journal import journal_path
 from distilabel_endpoints._store.lock import hold
+from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.commands import show_status
 from distilabel_endpoints.errors import ConfigurationError, DamagedError, FingerprintError
 from distilabel_endpoints.ray.marker import Marker, marker_path

@@ -14,18 +14,11 @@ from typing import Any
 import pytest
 from journals import BY_HAND, SPEC, failed, hash_of, ok, stored, write
 
-from distilabel_endpoints._store.journal import (
-    Journal,
-    Pace,
-    Reader,
-    Repair,
-    Standing,
-    check_space,
-    journal_path,
-)
+from distilabel_endpoints._store.journal import Journal, Pace, Reader, Repair, Standing
 from distilabel_endpoints._store.journal.header import FORMAT, Header
 from distilabel_endpoints._store.journal.record import Record, seal
 from distilabel_endpoints._store.journal.recovery import _replace
+from distilabel_endpoints._store.place import check_space, journal_path
 from distilabel_endpoints.errors import DamagedError, FingerprintError, StorageError
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
@@ -300,7 +293,7 @@ def test_replay(output: Path) -> None:
         assert asked[2] is Standing.FAILED
         assert {asked[n] for n in range(10, 5000)} == {Standing.OK}
         assert {asked[n] for n in (1, *range(3, 10), *range(5000, 5010))} == {Standing.ABSENT}
-        assert replay.find(2, b"other") is Standing.CHANGED
+        assert replay.find(2, b"other") is Standing.ABSENT
         assert replay.find(4999, b"other") is Standing.CHANGED
         assert [entry.ordinal for entry in reader.entries(4990)] == [*range(4990, 5000)]
 
@@ -330,11 +323,9 @@ def test_statistics(output: Path) -> None:
         found = reader.statistics()
     assert (found.ok, found.failed, found.attempts) == (2, 4, 11)
     assert (found.input_tokens, found.output_tokens) == (6 + 2**38, 10)
-    assert [(reason.ordinal, reason.rows) for reason in found.reasons] == [(4, 3), (8, 1)]
-    assert [reason.failure for reason in found.reasons] == [
-        failed(4, "4 tokens").failures[0],
-        filtered,
-    ]
+    first, other = found.failures
+    assert (first.example_ordinal, first.count, first.message) == (4, 3, "4 tokens")
+    assert (other.example_ordinal, other.count, other.code) == (8, 1, "content_filter")
 
 
 def test_notes(output: Path) -> None:

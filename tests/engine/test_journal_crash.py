@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 from journals import BY_HAND, SPEC, hash_of, ok, stored
 
-from distilabel_endpoints._store.journal import Journal, Record, journal_path
+from distilabel_endpoints._store.journal import Journal, Record
 from distilabel_endpoints._store.journal.database import Store
 from distilabel_endpoints._store.journal.record import seal
+from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import StorageError
 
 HERE = Path(__file__).parent

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from journals import BY_HAND, SPEC, failed, hash_of, ok, stored, varied, write
 
-from distilabel_endpoints._store.journal import Journal, Reader, Repair, journal_path
+from distilabel_endpoints._store.journal import Journal, Reader, Repair
 from distilabel_endpoints._store.journal.pages import cells
 from distilabel_endpoints._store.journal.record import Record, intact, seal
+from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import DamagedError, StorageError
 from distilabel_endpoints.records import Result
 from fuzzing import examples

@@ -26,12 +26,9 @@ from distilabel_endpoints._store.journal import (
     Journal,
     Pace,
     Reader,
-    Reason,
     Repair,
     Replay,
     Standing,
-    check_space,
-    journal_path,
 )
 from distilabel_endpoints._store.journal.commit import Committer
 from distilabel_endpoints._store.journal.database import Store, fill
@@ -39,7 +36,7 @@ from distilabel_endpoints._store.journal.header import FORMAT, Header, refuse_ot
 from distilabel_endpoints._store.journal.record import Record, seal
 from distilabel_endpoints._store.journal.recovery import _replace
 from distilabel_endpoints._store.lock import hold, lock_path
-from distilabel_endpoints._store.place import identity, storage_errors
+from distilabel_endpoints._store.place import check_space, identity, journal_path, storage_errors
 from distilabel_endpoints.errors import DamagedError, FingerprintError, StorageError
 from distilabel_endpoints.records import Result, Usage
 
@@ -663,13 +660,12 @@ def test_reasons_are_gathered_over_all_chunks(output: Path, path: Path) -> None:
     with Reader(output) as reader:
         found = reader.statistics()
     assert (found.ok, found.failed, found.attempts) == (0, 1501, 3002)
-    assert [(reason.failure.status, reason.ordinal, reason.rows) for reason in found.reasons] == [
+    assert [(group.status, group.example_ordinal, group.count) for group in found.failures] == [
         (400, 1, 1497),
         (500, 1023, 2),
         (404, 0, 1),
         (409, 1500, 1),
     ]
-    assert isinstance(found.reasons[0], Reason)
 
 
 def test_a_replay_reads_a_chunk_once() -> None:

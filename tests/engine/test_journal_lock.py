@@ -18,8 +18,9 @@ from typing import IO
 import pytest
 from journals import BY_HAND, SPEC, hash_of, ok, stored
 
-from distilabel_endpoints._store.journal import Journal, holder_of, journal_path
-from distilabel_endpoints._store.lock import Holder, hold
+from distilabel_endpoints._store.journal import Journal
+from distilabel_endpoints._store.lock import Holder, hold, holder_of
+from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import LockedError, StorageError
 
 HOLD = """

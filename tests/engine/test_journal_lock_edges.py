@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from distilabel_endpoints._store.journal import holder_of
-from distilabel_endpoints._store.lock import Holder, hold, lock_path
+from distilabel_endpoints._store.lock import Holder, hold, holder_of, lock_path
 from distilabel_endpoints.errors import LockedError, StorageError
 
 

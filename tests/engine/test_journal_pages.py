@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from journals import SPEC, failed, ok, stored, write
 
-from distilabel_endpoints._store.journal import Journal, Repair, journal_path
+from distilabel_endpoints._store.journal import Journal, Repair
 from distilabel_endpoints._store.journal.pages import Cell, cells
+from distilabel_endpoints._store.place import journal_path
 
 PAGE = 4096
 

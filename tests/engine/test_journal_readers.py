@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from journals import BY_HAND, SPEC, hash_of, ok, stored, varied, write
 
-from distilabel_endpoints._store.journal import Journal, Pace, Reader, Standing, journal_path
+from distilabel_endpoints._store.journal import Journal, Pace, Reader, Standing
+from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import DamagedError, StorageError
 
 

@@ -138,7 +138,7 @@ def test_a_generator_that_breaks_says_its_own_error(
 
     with pytest.raises(FileNotFoundError, match="their file"):
         generate(llm, broken(), tmp_path / "out.jsonl")
-    with pytest.raises(InputError, match="row 1 of the input"):
+    with pytest.raises(InputError, match="row 2 of the input"):
         generate(llm, iter([{"prompt": "a"}, {"prompt": object()}]), tmp_path / "out.jsonl")
     assert endpoint.generations == ()
     assert list(tmp_path.iterdir()) == []

@@ -8,14 +8,14 @@ alone; nothing in a row ever becomes part of a path.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from distilabel_endpoints.errors import ConfigurationError, DistilabelError, StorageError
 
-__all__ = ["check_target", "writing"]
+__all__ = ["BeforeRename", "check_target", "writing"]
 
 
 def check_target(path: Path) -> None:
@@ -33,8 +33,12 @@ def check_target(path: Path) -> None:
         raise ConfigurationError(f"{path} is not a file; give another output")
 
 
+BeforeRename = Callable[[Path], None]
+"""Is given the complete, durable file under its temporary name. If it raises, none appears."""
+
+
 @contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
+def writing(path: Path, *, before_rename: BeforeRename | None = None) -> Iterator[BinaryIO]:
     """A file to write to, which takes its name when the block ends well.
 
     Raises:
@@ -45,7 +49,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            yield from _renamed(path.name, folder)
+            yield from _renamed(path, folder, before_rename)
         finally:
             os.close(folder)
     except OSError as error:
@@ -55,10 +59,10 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         raise StorageError(error.errno or 0, reason, str(path)) from error
 
 
-def _renamed(name: str, folder: int) -> Iterator[BinaryIO]:
+def _renamed(path: Path, folder: int, before_rename: BeforeRename | None) -> Iterator[BinaryIO]:
     # Every step goes through the folder's descriptor, so a folder that is swapped for another
     # in the meantime is not written to.
-    part = f"{name}.part"
+    name, part = path.name, f"{path.name}.part"
     with suppress(FileNotFoundError):
         os.unlink(part, dir_fd=folder)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -67,6 +71,8 @@ def _renamed(name: str, folder: int) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if before_rename is not None:
+            before_rename(path.with_name(part))
         os.replace(part, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with suppress(OSError):

@@ -148,7 +148,7 @@ def _flock(path: Path, descriptor: int) -> None:
 
 
 def _describe(path: Path, descriptor: int) -> str:
-    output = path.name.removesuffix(".journal.lock")
+    output = path.name.removesuffix(".lock").removesuffix(".journal").removesuffix(".export")
     holder = _read(os.pread(descriptor, _MOST_BYTES, 0))
     if holder is None:
         return f"{output} is being written by another process. Wait for it, or stop it."

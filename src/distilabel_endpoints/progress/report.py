@@ -73,6 +73,8 @@ def _ending(summary: RunSummary) -> tuple[str, Style]:
             return "Interrupted", Style.NOTICE
         case RunEnding.STORAGE:
             return "Stopped by this machine's storage", Style.BAD
+        case RunEnding.INPUT:
+            return "Stopped because the input changed", Style.BAD
         case _:
             assert_never(summary.ending)
 
@@ -103,7 +105,7 @@ def _group(group: FailureGroup, column: int, width: int) -> Iterator[Line]:
     margin = " " * (column + len(_INDENT))
     for text in more:
         yield line(margin + text)
-    row = f"row {group.example_ordinal}"
+    row = f"row {group.example_ordinal + 1}"
     example = f"e.g. {group.example_source} ({row})" if group.example_source else f"e.g. {row}"
     for text in wrap(example, room):
         yield line(margin + text, Style.DIM)
@@ -160,7 +162,7 @@ def _going_on(summary: RunSummary, width: int) -> Iterator[Line]:
         yield _whole("Kept in", summary.journal)
     if summary.resume_command:
         yield line()
-        yield line("To go on:", Style.STRONG)
+        yield line("To resume:", Style.STRONG)
         for text in command_lines(summary.resume_command, width - len(_INDENT)):
             yield line(_INDENT + text)
 

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import Final, NoReturn
 
-from distilabel_endpoints._store.journal import holder_of, journal_path
+from distilabel_endpoints._store.lock import holder_of
+from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.ray.marker import Marker, marker_path
 from distilabel_endpoints.ray.shards import Standing, read_standing

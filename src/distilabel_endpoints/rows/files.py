@@ -12,6 +12,7 @@ import io
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
@@ -98,6 +99,15 @@ def _in_folder(folder: Path) -> tuple[InputFile, ...]:
     return tuple(sorted(found, key=lambda file: file.name))
 
 
+def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Whether a path fits a pattern, of which `**` stands for any number of folders."""
+    if not pattern or not parts:
+        return not pattern and not parts
+    if pattern[0] == "**":
+        return _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
+    return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
 class FileSource(RowSource):
     """The rows of files, one file after the other."""
 
@@ -109,6 +119,17 @@ class FileSource(RowSource):
 
     def describe(self) -> str:
         return self._name
+
+    def would_read(self, path: Path) -> bool:
+        if _input_file(path, path.name) is None:
+            return False
+        root, file = Path(self._name).absolute(), path.absolute()
+        if not root.is_dir():
+            return _matches(file.parts, root.parts)
+        root, file = root.resolve(), file.parent.resolve() / file.name
+        if not file.is_relative_to(root):
+            return False
+        return not any(part[0] in "._" for part in file.relative_to(root).parts)
 
     @cached_property
     def _schema(self) -> Any:

@@ -164,6 +164,10 @@ class RowSource(ABC):
     def describe(self) -> str:
         """The source's name for messages."""
 
+    def would_read(self, path: Path) -> bool:  # noqa: ARG002 - for those that read files
+        """Whether a file at `path`, if there were one, would be a part of this source."""
+        return False
+
     @property
     def schema(self) -> Any:
         """The `pyarrow.Schema`, where the source has one; else `None`."""

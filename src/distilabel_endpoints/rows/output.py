@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from distilabel_endpoints._store.atomic import check_target, writing
+from distilabel_endpoints._store.atomic import BeforeRename, check_target, writing
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows.arrow import pyarrow
 from distilabel_endpoints.rows.columns import OutputColumns
@@ -18,7 +18,7 @@ from distilabel_endpoints.rows.model import RowSource
 from distilabel_endpoints.rows.tables import TableWriter, learn_layout
 from distilabel_endpoints.rows.writers import CsvWriter, JsonlWriter, ResultWriter
 
-__all__ = ["check_output", "column_names", "open_writer"]
+__all__ = ["check_output", "check_place", "column_names", "open_writer"]
 
 _TEXT_FORMATS = (".jsonl", ".csv")
 _TABLE_FORMATS = (".parquet", ".arrow")
@@ -46,6 +46,16 @@ def _format(path: Path) -> tuple[str, str]:
     raise ConfigurationError(f"cannot write {path}: give {_SUPPORTED}")
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place where no output can be, whatever its rows.
+
+    Raises:
+        ConfigurationError: The format is unknown, or the place is no place for a file.
+    """
+    _format(path)
+    check_target(path)
+
+
 def check_output(path: str | os.PathLike[str], columns: OutputColumns, source: RowSource) -> None:
     """Everything about an output that can be known before the start.
 
@@ -56,11 +66,16 @@ def check_output(path: str | os.PathLike[str], columns: OutputColumns, source: R
         InstallationError: The format needs a package that is not installed.
     """
     target = Path(path)
+    check_place(target)
     suffix, compression = _format(target)
-    check_target(target)
     for file in source.identity:
         if target.exists() and Path(file.path).exists() and target.samefile(file.path):
             raise ConfigurationError(f"{target} is the input; give another output")
+    if source.would_read(target):
+        raise ConfigurationError(
+            f"{target} would be a part of the input {source.describe()} when the run is resumed; "
+            "choose an output outside of it"
+        )
     columns.refuse_clash(source.columns)
     if suffix != ".jsonl" and source.schema is None and not source.reiterable:
         raise ConfigurationError(
@@ -76,6 +91,8 @@ def open_writer(
     path: str | os.PathLike[str],
     columns: OutputColumns,
     source: RowSource,
+    *,
+    before_rename: BeforeRename | None = None,
 ) -> Iterator[ResultWriter]:
     """A writer of rows of `source`, whose file appears under its name when the block ends well.
 
@@ -86,6 +103,7 @@ def open_writer(
         path: `.jsonl` or `.csv` (each also `.gz` or `.zst`), `.parquet` or `.arrow`.
         columns: The columns to add.
         source: Where the rows come from.
+        before_rename: Is given the complete file under its temporary name; may refuse it.
 
     Raises:
         ConfigurationError: As `check_output`.
@@ -104,7 +122,7 @@ def open_writer(
         make = partial(CsvWriter, names=names, columns=columns)
     else:
         make = partial(JsonlWriter, columns=columns)
-    with writing(target) as file, _deflated(file, compression) as out:
+    with writing(target, before_rename=before_rename) as file, _deflated(file, compression) as out:
         writer = make(out)
         try:
             yield writer

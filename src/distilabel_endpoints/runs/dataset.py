@@ -13,7 +13,7 @@ from distilabel_endpoints.llms.base import AsyncLLM, GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
 from distilabel_endpoints.rows import RowSource, open_rows, to_dataset
 from distilabel_endpoints.run_state import RunEnding, RunSummary
-from distilabel_endpoints.runs.kept_input import spool_rows
+from distilabel_endpoints.runs.kept_input import OneTimeInput, rows_once
 from distilabel_endpoints.runs.local import Run
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
 from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
@@ -95,7 +95,7 @@ def generate_dataset(
         check_repository(push_to_hub)
     run = Run(
         llm=llm,
-        source=_source(input, path, limit),
+        source=_source(input, limit),
         output=path,
         options=options,
         progress=progress or open_progress("auto"),
@@ -111,6 +111,6 @@ def generate_dataset(
     return FinishedRun(summary, path, url)
 
 
-def _source(given: Any, output: Path, limit: int | None) -> RowSource:
+def _source(given: Any, limit: int | None) -> RowSource | OneTimeInput:
     source = open_rows(given)
-    return source if source.reiterable else spool_rows(islice(given, limit), output)
+    return source if source.reiterable else rows_once(islice(given, limit))

@@ -1,52 +1,103 @@
 """Rows that come only once, kept beside the output so that they can be read again.
 
-A run looks at its input up to three times: to check it, to send it, to write it out. The file is
-owner-only and appears whole; only the one writer of an output puts it there.
+A run looks at its input up to three times: to check it, to send it, to write it out. The rows are
+written to a file under a temporary name; they replace those of an earlier run only when the run is
+found to be one that may start. The file is owner-only, and the caller holds the output's lock.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from distilabel_endpoints._store.atomic import writing
-from distilabel_endpoints._store.journal import journal_path
-from distilabel_endpoints._store.lock import hold
+from distilabel_endpoints._store.place import storage_errors, sync
 from distilabel_endpoints.errors import InputError, StorageError
-from distilabel_endpoints.rows import RowSource, open_rows
+from distilabel_endpoints.rows import RowSource
+from distilabel_endpoints.rows.files import FileSource, InputFile
+from distilabel_endpoints.rows.intake import ReadOptions
 from distilabel_endpoints.rows.json_text import BadInputError, json_line
 
-__all__ = ["spool_path", "spool_rows", "spool_stream"]
+__all__ = ["OneTimeInput", "drop_kept", "open_kept", "rows_once", "stream_once"]
+
+_STANDARD_INPUT = "standard input"
 
 
-def spool_path(output: Path) -> Path:
+def _kept(output: Path) -> Path:
     """Where the rows of `output` are kept, if they came only once."""
     return output.with_name(f"{output.name}.input.jsonl")
 
 
-def spool_stream(stream: BinaryIO, output: Path) -> RowSource:
-    """The JSON lines of `stream`, byte for byte.
+def open_kept(output: Path) -> RowSource | None:
+    """The rows that an earlier run kept; `None` if it kept none."""
+    return _source(_kept(output), _STANDARD_INPUT) if _kept(output).exists() else None
 
-    Raises:
-        LockedError: another process writes this output.
-        StorageError: the disk is full, gone or failing.
+
+class OneTimeInput:
+    """Rows that can be taken once. Made by `stream_once` and `rows_once`.
+
+    Args:
+        name: what rows say they come from.
+        fill: writes the rows as JSON lines.
+        broken: where `fill` puts the caller's own `OSError`, which is no trouble of this disk.
     """
-    return _spooled(output, lambda file: shutil.copyfileobj(stream, file, 1 << 20))
+
+    def __init__(
+        self, name: str, fill: Callable[[BinaryIO], None], broken: list[OSError] | None = None
+    ) -> None:
+        self.name = name
+        self._fill = fill
+        self._broken = [] if broken is None else broken
+
+    def take(self, output: Path) -> RowSource:
+        """The rows, under a temporary name beside `output`.
+
+        Raises:
+            InputError: a row holds what cannot be stored.
+            StorageError: the disk is full, gone or failing.
+        """
+        path = _taken(output)
+        try:
+            with writing(path) as file:
+                self._fill(file)
+        except StorageError:
+            if self._broken:
+                raise self._broken[0] from None
+            raise
+        return _source(path, self.name)
+
+    def keep(self, output: Path) -> RowSource:
+        """Let the rows that were taken be those of the run on `output`."""
+        with storage_errors(output):
+            _taken(output).replace(_kept(output))
+            sync(output.parent)
+        return _source(_kept(output), self.name)
+
+    def drop(self, output: Path) -> None:
+        """Remove the rows that were taken and not kept."""
+        with suppress(OSError):
+            _taken(output).unlink(missing_ok=True)
 
 
-def spool_rows(rows: Iterable[Any], output: Path) -> RowSource:
-    """Mappings from an iterable, as JSON lines. What the iterable raises comes through.
+def drop_kept(output: Path) -> None:
+    """Remove what an earlier run on `output` kept."""
+    with suppress(OSError):
+        _kept(output).unlink(missing_ok=True)
 
-    Raises:
-        InputError: a row holds what cannot be stored.
-        LockedError: another process writes this output.
-        StorageError: the disk is full, gone or failing.
-    """
+
+def stream_once(stream: BinaryIO) -> OneTimeInput:
+    """The JSON lines of `stream`, byte for byte."""
+    return OneTimeInput(_STANDARD_INPUT, lambda file: shutil.copyfileobj(stream, file, 1 << 20))
+
+
+def rows_once(rows: Iterable[Any]) -> OneTimeInput:
+    """Mappings from an iterable, as JSON lines. What the iterable raises comes through."""
     broken: list[OSError] = []
 
-    def given() -> Iterator[Any]:
+    def watched() -> Iterator[Any]:
         try:
             yield from rows
         except OSError as error:
@@ -54,14 +105,9 @@ def spool_rows(rows: Iterable[Any], output: Path) -> RowSource:
             raise
 
     def fill(file: BinaryIO) -> None:
-        file.writelines(_line(number, row) for number, row in enumerate(given()))
+        file.writelines(_line(number, row) for number, row in enumerate(watched(), 1))
 
-    try:
-        return _spooled(output, fill)
-    except StorageError:
-        if broken:  # the caller's own trouble, not this disk's
-            raise broken[0] from None
-        raise
+    return OneTimeInput(type(rows).__name__, fill, broken)
 
 
 def _line(number: int, row: Any) -> bytes:
@@ -71,8 +117,10 @@ def _line(number: int, row: Any) -> bytes:
         raise InputError(f"row {number} of the input: {error.message}") from None
 
 
-def _spooled(output: Path, fill: Callable[[BinaryIO], None]) -> RowSource:
-    path = spool_path(output)
-    with hold(journal_path(output)), writing(path) as file:
-        fill(file)
-    return open_rows(path)
+def _taken(output: Path) -> Path:
+    return output.with_name(f"{output.name}.input.new")
+
+
+def _source(path: Path, name: str) -> RowSource:
+    file = InputFile(path, name, format=".jsonl")
+    return FileSource(name, (file,), ReadOptions())

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -24,14 +24,26 @@ from distilabel_endpoints._engine.generations import RowPlan, answer_row
 from distilabel_endpoints._engine.in_flight import Drain
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._engine.scheduler import EngineStatistics
-from distilabel_endpoints._store.journal import Journal, Reader, check_space
-from distilabel_endpoints.errors import DistilabelError, LockedError, RunError, StorageError
+from distilabel_endpoints._store.journal import NOTHING_STORED, Journal, Reader
+from distilabel_endpoints._store.lock import Lock, hold
+from distilabel_endpoints._store.place import check_space, journal_path
+from distilabel_endpoints.errors import (
+    DistilabelError,
+    InputChangedError,
+    LockedError,
+    ModelNotFoundError,
+    RunError,
+    StorageError,
+    TargetError,
+)
 from distilabel_endpoints.llms.base import AsyncLLM
 from distilabel_endpoints.progress import Progress
-from distilabel_endpoints.records import Result
+from distilabel_endpoints.records import FailureKind, Result
 from distilabel_endpoints.rows import OutputColumns, Row, RowSource, check_output
+from distilabel_endpoints.rows.datasets_rows import hub_address
+from distilabel_endpoints.rows.output import check_place
 from distilabel_endpoints.run_state import (
-    FailureTally,
+    FailureGroup,
     RunEnding,
     RunPhase,
     RunSummary,
@@ -40,12 +52,20 @@ from distilabel_endpoints.run_state import (
 from distilabel_endpoints.runs.export import Exported, export
 from distilabel_endpoints.runs.finished import Counts, Finished, column_note
 from distilabel_endpoints.runs.heap import Heap
+from distilabel_endpoints.runs.kept_input import OneTimeInput, drop_kept
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.ordering import arranged
 from distilabel_endpoints.runs.planning import RowPlanner
-from distilabel_endpoints.runs.scan import Ids, Scan, bad_result, scan
+from distilabel_endpoints.runs.scan import Ids, Scan, bad_result, changed_meanwhile, scan
 from distilabel_endpoints.runs.stopping import Stopping, watch_signals
 from distilabel_endpoints.runs.tally import Meter
+from distilabel_endpoints.runs.written import (
+    Written,
+    exporting,
+    foreign,
+    is_beginning,
+    refuse_foreign,
+)
 
 __all__ = ["Run"]
 
@@ -59,15 +79,15 @@ class Run:
 
     Args:
         llm: what answers; loaded if it is not yet.
-        source: re-iterable rows.
+        source: rows; such as come only once are kept beside the output.
         output: the file to write; the journal is beside it.
         fresh: drop what an earlier run left.
-        describe: the input's name, for `status` and `export`.
+        describe: the input's path or address, for `export`; empty if a program made the rows.
         resume_command: what goes on with this run, for the summary.
     """
 
     llm: AsyncLLM
-    source: RowSource
+    source: RowSource | OneTimeInput
     output: Path
     options: RunOptions
     progress: Progress
@@ -98,6 +118,7 @@ class _Execution:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._source: RowSource
         self._meter = Meter()
         self._lease: Lease | None = None
         self._error: DistilabelError | None = None
@@ -111,10 +132,16 @@ class _Execution:
         with run.progress:
             with self._ticking():
                 try:
-                    self._work()
+                    check_place(run.output)
+                    with hold(journal_path(run.output)) as lock:
+                        self._work(lock)
                 except LockedError:
                     raise
                 except (RunError, StorageError) as error:
+                    self._error = error
+                except InputChangedError as error:
+                    if self._meter.phase is RunPhase.SCANNING:  # nothing has been sent
+                        raise
                     self._error = error
                 except KeyboardInterrupt:
                     if not self._stopping:
@@ -123,39 +150,101 @@ class _Execution:
             run.progress.finish(summary)
         return summary, self._error
 
-    def _work(self) -> None:
-        run = self._run
-        columns_given = run.source.columns  # an input that is not there is said first
+    def _work(self, lock: Lock) -> None:
+        given, output = self._run.source, self._run.output
+        if isinstance(given, RowSource):
+            self._source = given
+            self._answer(lock)
+            return
+        try:
+            self._source = given.take(output)
+            self._answer(lock)
+        finally:
+            given.drop(output)
+
+    def _answer(self, lock: Lock) -> None:
+        run, source = self._run, self._source
+        columns_given = source.columns  # an input that is not there is reported first
         lease = self._lease = run.llm.engine()
         planner = RowPlanner(run.llm, columns_given, run.options)
         columns = planner.output_columns()
-        check_output(run.output, columns, run.source)
-        check_space(run.output, (run.source.count_hint or 0) * _BYTES_A_ROW)
+        check_output(run.output, columns, source)
+        check_space(run.output, (source.count_hint or 0) * _BYTES_A_ROW)
+        if not run.fresh:
+            refuse_foreign(run.output)
         spec = {**run.llm.fingerprint(run.options.parameters), **run.options.fingerprint()}
-        finished = Finished(run.output, run.source, run.options, columns)
+        finished = Finished(run.output, source, run.options, columns)
         if not run.fresh and (counts := finished.find(spec)):
             self._meter.recall(counts)
             return
-        with (
-            Journal(
-                run.output, spec, fresh=run.fresh, on_committed=self._meter.committed
-            ) as journal,
-            watch_signals(self._stopping),
-        ):
+        with ExitStack() as stack:
+            stack.enter_context(watch_signals(self._stopping))
+            # Started over, what there was is dropped only when the new run may begin.
+            found = self._scan(planner, columns, None) if run.fresh else None
+            if found and not found.total:
+                self._refuse_to_empty()
+            journal = stack.enter_context(
+                Journal(
+                    run.output,
+                    spec,
+                    lock=lock,
+                    fresh=run.fresh,
+                    on_committed=self._meter.committed,
+                )
+            )
             self._repaired = journal.repair.damaged
-            found = self._scan(journal, planner, columns)
-            journal.write_note("run", self._about(columns))
+            if found is None:
+                with journal.reader() as reader:
+                    self._check_output(journal, reader)
+                    found = self._scan(planner, columns, reader)
+            self._begin(journal, found, columns)
             if found.pending.count and not self._stopping:
                 self._generate(journal, lease, planner, found)
             journal.flush()
-            if not self._stopping:
+            if not self._stopping or not self._pending():
                 self._export(journal, columns)
                 self._note_end(journal, finished)
+
+    def _refuse_to_empty(self) -> None:
+        output = self._run.output
+        if output.exists() and output.stat().st_size:
+            raise InputChangedError(
+                f"{self._source.describe()} has no rows, so starting over would only empty "
+                f"{output}. Check the input, or remove {output} yourself."
+            )
+
+    def _check_output(self, journal: Journal, reader: Reader) -> None:
+        """Refuse a file that is not this run's; write one anew that broke off."""
+        written = Written(self._run.output, reader)
+        if written.stands:
+            return
+        about = reader.note("run")
+        if about is None:
+            raise foreign(self._run.output)
+
+        def accept(complete: Path) -> None:
+            if not is_beginning(self._run.output, complete):
+                raise foreign(self._run.output)
+            written.note_in(journal, complete)
+
+        with suppress(InputChangedError), exporting(self._run.output):
+            columns = OutputColumns(**about["columns"])
+            export(
+                self._source,
+                reader,
+                self._run.output,
+                columns,
+                limit=about["limit"],
+                before_rename=accept,
+            )
+            return
+        raise foreign(self._run.output)
 
     def _about(self, columns: OutputColumns) -> dict[str, Any]:
         """What `export` and `status` need to know of a run they did not start."""
         return {
-            "input": self._run.describe or self._run.source.describe(),
+            "input": _place(self._run.describe),
+            "kept": not isinstance(self._run.source, RowSource),
             "limit": self._run.options.limit,
             "total": self._meter.total,
             "skipped": self._meter.skipped,
@@ -163,38 +252,60 @@ class _Execution:
             "columns": column_note(columns),
         }
 
-    def _scan(self, journal: Journal, planner: RowPlanner, columns: OutputColumns) -> Scan:
-        run, meter = self._run, self._meter
+    def _scan(self, planner: RowPlanner, columns: OutputColumns, reader: Reader | None) -> Scan:
+        """The first look, against what is stored; against nothing if the run starts over."""
+        options, meter = self._run.options, self._meter
 
         def tell(rows: int) -> None:
             meter.rows_read = rows
 
-        with journal.reader() as reader:
-            before = reader.statistics()
-            about = reader.note("run") or {}
-            ids = Ids(counted=about.get("total") or 0, duplicates=about.get("duplicate_ids") or 0)
-            found = scan(
-                run.source,
-                reader.replay(),
-                run.options,
-                check=planner.plan,
-                columns=columns,
-                ids=ids,
-                tell=tell,
-                output=str(run.output),
-            )
+        about = (reader.note("run") if reader else None) or {}
+        before = reader.statistics(options.limit) if reader else None
+        ids = Ids(counted=about.get("total") or 0, duplicates=about.get("duplicate_ids") or 0)
+        found = scan(
+            self._source,
+            reader.replay() if reader else NOTHING_STORED,
+            options,
+            check=planner.plan,
+            columns=columns,
+            ids=ids,
+            tell=tell,
+            output=str(self._run.output),
+            answered=before.ok if before else 0,
+        )
         meter.total = meter.rows_read = found.total
         meter.ok = meter.resumed = found.done
         meter.skipped = found.skipped
         meter.duplicate_ids = ids.duplicates
-        meter.earlier = TokenCount(
-            input_tokens=before.input_tokens, output_tokens=before.output_tokens
-        )
+        if reader and before and options.limit is not None:
+            self._report_left_out(reader.statistics().ok - before.ok)
+        if before:
+            meter.earlier = TokenCount(
+                input_tokens=before.input_tokens, output_tokens=before.output_tokens
+            )
+        return found
+
+    def _report_left_out(self, rows: int) -> None:
+        if rows:
+            self._run.progress.message(
+                f"{rows:,} rows with answers are after the limit of {self._run.options.limit:,}: "
+                f"they are left out of {self._run.output} and kept in its journal."
+            )
+
+    def _begin(self, journal: Journal, found: Scan, columns: OutputColumns) -> None:
+        """The run may start: from here on what it finds and does is kept."""
+        run = self._run
+        if not isinstance(run.source, RowSource):
+            self._source = run.source.keep(run.output)
+        elif run.fresh:
+            drop_kept(run.output)
+        if found.skipped or run.options.limit is None:
+            journal.forget_failed(0 if found.skipped else found.total)
+        journal.write_note("run", self._about(columns))
         for bad in found.bad:
             result = bad_result(bad, run.options.num_generations)
-            meter.appended(result)
+            self._meter.appended(result)
             journal.append(result, bad.content_hash)
-        return found
 
     def _generate(
         self,
@@ -211,10 +322,14 @@ class _Execution:
             return await answer_row(scheduler, plan)
 
         def plans() -> Iterator[RowPlan]:
-            for item in self._run.source.rows(lambda n, _: n not in found.pending):
-                if isinstance(item, Row):
-                    hashes[item.ordinal] = item.content_hash
-                    yield planner.plan(item)
+            for item in self._source.rows(lambda n, _: n not in found.pending):
+                if not isinstance(item, Row) or not found.pending.matches(
+                    item.ordinal, item.content_hash
+                ):
+                    self._error = changed_meanwhile(self._source)
+                    return
+                hashes[item.ordinal] = item.content_hash
+                yield planner.plan(item)
 
         def sent() -> Iterator[RowPlan]:
             return takewhile(lambda _: not self._stopping, arranged(plans()))
@@ -228,6 +343,15 @@ class _Execution:
             heap.row()
             if journal.backlog > _MOST_BACKLOG:
                 journal.flush()
+        journal.flush()
+        if self._error is None and self._pending() and not self._stopping:
+            self._error = changed_meanwhile(self._source)
+        if self._error is not None:
+            raise self._error
+
+    def _pending(self) -> int:
+        meter = self._meter
+        return (meter.total or 0) - meter.ok - meter.failed - meter.skipped
 
     def _begin_drain(self, grace: float) -> None:
         self._meter.phase = RunPhase.DRAINING
@@ -236,12 +360,24 @@ class _Execution:
 
     def _export(self, journal: Journal, columns: OutputColumns) -> None:
         run = self._run
-        with journal.reader() as reader:
+        with journal.reader() as reader, exporting(run.output):
             if self._is_exported(reader, columns):
                 return
             self._meter.phase = RunPhase.EXPORTING
+            written = Written(run.output, reader)
             self._exported = export(
-                run.source, reader, run.output, columns, limit=run.options.limit
+                self._source,
+                reader,
+                run.output,
+                columns,
+                limit=run.options.limit,
+                before_rename=lambda complete: written.note_in(journal, complete),
+            )
+            written.clear()
+        if self._exported.ok != self._meter.ok:
+            raise StorageError(
+                f"{run.output} holds {self._exported.ok:,} good rows of {self._meter.ok:,}. This "
+                "is a defect of distilabel-endpoints; please report it."
             )
         journal.write_note("exported", self._export_mark(columns))
         journal.flush()
@@ -250,7 +386,7 @@ class _Execution:
 
     def _note_end(self, journal: Journal, finished: Finished) -> None:
         meter, exported = self._meter, self._exported
-        if meter.failed or exported is None or not self._run.source.identity:
+        if meter.failed or exported is None or not self._source.identity:
             return
         tokens = meter.run_tokens
         counts = Counts(
@@ -313,9 +449,8 @@ class _Execution:
         meter = self._meter
         meter.phase = RunPhase.FINISHED
         ending, code = self._ending()
-        pending = None if meter.total is None else meter.total - meter.ok - meter.failed
-        pending = None if pending is None else pending - meter.skipped
-        exported = self._exported
+        pending = None if meter.total is None else self._pending()
+        exported, failures = self._exported, self._failures()
         return RunSummary(
             ending=ending,
             exit_code=code,
@@ -325,7 +460,7 @@ class _Execution:
             skipped=meter.skipped,
             pending=pending,
             resumed=meter.resumed,
-            failures=self._failures(),
+            failures=failures,
             answers=exported.answers if exported else meter.answers,
             truncated=exported.truncated if exported else meter.truncated,
             elapsed=time.monotonic() - meter.started,
@@ -334,10 +469,18 @@ class _Execution:
             mean=meter.mean(),
             damaged_records=self._repaired,
             duplicate_ids=meter.duplicate_ids,
-            output=str(self._run.output) if ending is RunEnding.FINISHED else None,
+            output=str(self._run.output) if exported or ending is RunEnding.FINISHED else None,
             journal=str(self._run.output) + ".journal",
-            resume_command=self._run.resume_command if pending or meter.failed else None,
+            resume_command=self._run.resume_command if self._resuming_helps(failures) else None,
         )
+
+    def _resuming_helps(self, failures: tuple[FailureGroup, ...]) -> bool:
+        """Whether the same command can do more than it did."""
+        if isinstance(self._error, ModelNotFoundError | TargetError):
+            return False  # it names what is not there
+        if self._meter.total is None or self._pending():
+            return True
+        return any(group.kind is not FailureKind.ROW for group in failures)
 
     def _ending(self) -> tuple[RunEnding, int]:
         match self._error:
@@ -345,18 +488,24 @@ class _Execution:
                 return RunEnding.ENDPOINT, 3
             case StorageError():
                 return RunEnding.STORAGE, 4
+            case InputChangedError():
+                return RunEnding.INPUT, 1
         if self._stopping:
             return RunEnding.INTERRUPTED, self._stopping.exit_code
         return RunEnding.FINISHED, 2 if self._meter.failed else 0
 
-    def _failures(self) -> Any:
+    def _failures(self) -> tuple[FailureGroup, ...]:
         if not self._meter.failed:
             return ()
-        tally = FailureTally()
         try:
             with Reader(self._run.output) as reader:
-                for reason in reader.statistics().reasons:
-                    tally.add(reason.failure, reason.ordinal, rows=reason.rows)
+                return reader.statistics(self._run.options.limit).failures
         except StorageError:
             return ()
-        return tally.groups()
+
+
+def _place(given: str) -> str | None:
+    """The input's name as it is understood from any folder; `None` for a program's own objects."""
+    if not given or hub_address(given):
+        return given or None
+    return str(Path(given).absolute())

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.rows import BadRow, Row, RowSource, check_output
+from distilabel_endpoints.runs.kept_input import OneTimeInput
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import RowPlanner
+from distilabel_endpoints.runs.written import refuse_foreign
 
 __all__ = ["preview"]
 
@@ -20,15 +23,29 @@ _CHARACTERS_A_TOKEN: Final = 4.0
 
 
 def preview(
-    llm: InferenceEndpointsLLM, source: RowSource, output: Path, options: RunOptions
+    llm: InferenceEndpointsLLM,
+    source: RowSource | OneTimeInput,
+    output: Path,
+    options: RunOptions,
+    *,
+    fresh: bool = False,
 ) -> str:
     """What a run would do, for a person to read. The first request is shown with its prompt.
+
+    Rows that come once are taken to a folder for the time of the call: those that an earlier run
+    kept stay.
 
     Raises:
         InputError: what the run itself would raise before its first request.
     """
+    if not isinstance(source, RowSource):
+        with TemporaryDirectory(prefix="distilabel-endpoints-") as folder:
+            rows = source.take(Path(folder) / "rows")
+            return preview(llm, rows, output, options, fresh=fresh)
     planner = RowPlanner(llm, source.columns, options)
     check_output(output, planner.output_columns(), source)
+    if not fresh:
+        refuse_foreign(output)
     plans, bad = _sample(source, planner)
     lines = [*_plan_lines(llm, source, output, options)]
     lines += [f"bad row       {row.describe()}" for row in bad[:5]]

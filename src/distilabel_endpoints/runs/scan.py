@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from distilabel_endpoints._store.journal import Replay, Standing
-from distilabel_endpoints.errors import FingerprintError, InputError
+from distilabel_endpoints.errors import InputChangedError, InputError
 from distilabel_endpoints.records import Failure, FailureKind, Result
 from distilabel_endpoints.rows import BadReason, BadRow, OutputColumns, Row, RowSource
 from distilabel_endpoints.runs.options import RunOptions
 
-__all__ = ["Ids", "Pending", "Scan", "bad_result", "checked", "scan"]
+__all__ = ["Ids", "Pending", "Scan", "bad_result", "changed_meanwhile", "checked", "scan"]
 
 _SHOWN: Final = 10
+_SHOWN_OF_ALL: Final = 3
 _SAY_EVERY: Final = 10_000
 _MOST_IDS: Final = 1 << 19
 _BUCKETS: Final = 256
@@ -27,22 +28,29 @@ _ALL_BITS: Final = 2**64 - 1
 
 
 class Pending:
-    """A set of ordinals at one bit each."""
+    """A set of rows at one byte each: enough to tell soon that the input is being rewritten."""
 
     def __init__(self) -> None:
-        self._bits = bytearray()
+        self._bytes = bytearray()
         self.count = 0
 
-    def add(self, ordinal: int) -> None:
-        byte, bit = divmod(ordinal, 8)
-        if byte >= len(self._bits):
-            self._bits.extend(bytes(max(byte + 1 - len(self._bits), len(self._bits))))
-        self._bits[byte] |= 1 << bit
+    def add(self, ordinal: int, content_hash: bytes) -> None:
+        """Add the row `ordinal`, whose content has `content_hash`."""
+        if ordinal >= len(self._bytes):
+            self._bytes.extend(bytes(max(ordinal + 1 - len(self._bytes), len(self._bytes))))
+        self._bytes[ordinal] = _print(content_hash)
         self.count += 1
 
     def __contains__(self, ordinal: int) -> bool:
-        byte, bit = divmod(ordinal, 8)
-        return byte < len(self._bits) and bool(self._bits[byte] >> bit & 1)
+        return ordinal < len(self._bytes) and self._bytes[ordinal] != 0
+
+    def matches(self, ordinal: int, content_hash: bytes) -> bool:
+        """Whether a row of this content was added; of 255 changed rows one passes."""
+        return ordinal in self and self._bytes[ordinal] == _print(content_hash)
+
+
+def _print(content_hash: bytes) -> int:
+    return content_hash[0] % 255 + 1
 
 
 class Ids:
@@ -91,10 +99,13 @@ class Scan:
     """Rows with an `ok` result."""
     pending: Pending = field(default_factory=Pending)
     bad: list[BadRow] = field(default_factory=list)
-    """Rows to be filed as failed: policy `fail`."""
+    """Rows to be recorded as failed: policy `fail`."""
     skipped: int = 0
+    examples: list[BadRow] = field(default_factory=list)
+    """The first rows that cannot be sent, whatever becomes of them."""
     changed: int = 0
-    first_changed: str = ""
+    """Rows that are not what they were when they were answered."""
+    first_changed: int = -1
 
 
 def scan(
@@ -107,6 +118,7 @@ def scan(
     ids: Ids,
     tell: Callable[[int], None],
     output: str,
+    answered: int,
 ) -> Scan:
     """Look at every row once.
 
@@ -116,35 +128,69 @@ def scan(
         ids: is shown every row that is read.
         tell: called now and then with the rows seen so far.
         output: what is written, for messages.
+        answered: rows before the limit that have an `ok` result.
 
     Raises:
         ConfigurationError: a row has a column with the name of one of ours.
-        FingerprintError: rows that have results are not what they were.
-        InputError: a row cannot be sent, and the policy is `stop`.
+        InputChangedError: rows that have answers are not what they were, or not there any more.
+        InputError: a row cannot be sent and the policy is `stop`, or none can.
     """
     found = Scan()
-    examples: list[BadRow] = []
     for item in _rows(source, replay, found, options.limit, tell):
         columns.refuse_clash(item.columns)
         if isinstance(item, Row):
             ids.add(item)
         bad = item if isinstance(item, BadRow) else checked(item, check)
         if bad is None:
-            found.pending.add(item.ordinal)
-        elif options.on_bad_row == "skip":
-            found.skipped += 1
-        elif options.on_bad_row == "fail":
-            found.bad.append(bad)
-        elif len(examples) < _SHOWN:
-            examples.append(bad)
-            found.skipped += 1
+            found.pending.add(item.ordinal, item.content_hash)
         else:
-            found.skipped += 1
-    if found.changed:
-        raise _changed(found, output)
-    if examples:
-        raise _refused(examples, found.skipped)
+            _put_aside(found, bad, options)
+    _refuse_changed(found, answered, source, output)
+    if found.examples and options.on_bad_row == "stop":
+        raise _refused(found.examples, found.skipped)
+    if found.examples and not found.done and not found.pending.count:
+        raise _none_fit(found, source)
     return found
+
+
+def _put_aside(found: Scan, bad: BadRow, options: RunOptions) -> None:
+    if len(found.examples) < _SHOWN:
+        found.examples.append(bad)
+    if options.on_bad_row == "fail":
+        found.bad.append(bad)
+    else:
+        found.skipped += 1
+
+
+def _refuse_changed(found: Scan, answered: int, source: RowSource, output: str) -> None:
+    way_out = (
+        f"so nothing was sent and {output} is left as it was. Put them back as they were, start "
+        "over with --fresh (fresh=True in Python), or choose another output."
+    )
+    if found.changed:
+        raise InputChangedError(
+            f"{_number(found.changed)} with answers changed in {source.describe()} since the run "
+            f"began (first: row {found.first_changed + 1}), {way_out}"
+        )
+    missing = answered - found.done
+    if missing > 0:
+        raise InputChangedError(
+            f"{source.describe()} holds {_number(found.total)}, and {_number(missing)} with "
+            f"answers are not in it any more, {way_out}"
+        )
+
+
+def changed_meanwhile(source: RowSource) -> InputChangedError:
+    """The error for rows that are not those of the first look."""
+    return InputChangedError(
+        f"{source.describe()} was changed while the run was reading it, so nothing more was sent. "
+        "What was answered is in the journal: put the rows back as they were and run the same "
+        "command again."
+    )
+
+
+def _number(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows:,} rows"
 
 
 def _rows(
@@ -168,7 +214,8 @@ def _rows(
             return True
         if standing is Standing.CHANGED:
             found.changed += 1
-            found.first_changed = found.first_changed or f"row {ordinal}"
+            if found.first_changed < 0:
+                found.first_changed = ordinal
         return False
 
     for item in source.rows(is_done):
@@ -194,18 +241,24 @@ def checked(row: Row, check: Callable[[Row], object]) -> BadRow | None:
     return None
 
 
-def _changed(found: Scan, output: str) -> FingerprintError:
-    changed = f"{found.changed} changed, the first is {found.first_changed}"
-    return FingerprintError(output, {"input rows": ("as their results were made", changed)})
-
-
 def _refused(examples: list[BadRow], count: int) -> InputError:
-    shown = "\n  ".join(bad.describe() for bad in examples)
-    more = f"\n  and {count - len(examples)} more" if count > len(examples) else ""
     return InputError(
-        f"{count} rows cannot be sent; nothing was:\n  {shown}{more}\n"
-        "Mend them, or choose --on-bad-row fail or skip."
+        f"{_number(count)} cannot be sent, so nothing was:\n  {_listed(examples, count)}\n"
+        "Fix them, or choose --on-bad-row fail or skip."
     )
+
+
+def _none_fit(found: Scan, source: RowSource) -> InputError:
+    shown = _listed(found.examples[:_SHOWN_OF_ALL], found.total)
+    return InputError(
+        f"none of the {_number(found.total)} of {source.describe()} can be sent, so nothing was:\n"
+        f"  {shown}"
+    )
+
+
+def _listed(examples: list[BadRow], count: int) -> str:
+    more = [f"and {count - len(examples):,} more"] if count > len(examples) else []
+    return "\n  ".join([*(bad.describe() for bad in examples), *more])
 
 
 def bad_result(bad: BadRow, num_generations: int) -> Result:

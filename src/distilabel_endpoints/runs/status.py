@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilabel_endpoints._store.journal import Reader, holder_of, journal_path
+from distilabel_endpoints._store.journal import Reader
+from distilabel_endpoints._store.lock import holder_of
+from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.rows import OutputColumns, open_rows
-from distilabel_endpoints.run_state import FailureGroup, FailureTally, TokenCount
+from distilabel_endpoints.rows import OutputColumns, RowSource, open_rows
+from distilabel_endpoints.run_state import FailureGroup, TokenCount
 from distilabel_endpoints.runs.export import Exported, export
-from distilabel_endpoints.runs.kept_input import spool_path
+from distilabel_endpoints.runs.kept_input import open_kept
+from distilabel_endpoints.runs.written import Written, exporting, foreign, is_beginning
 
 __all__ = ["RunStatus", "export_run", "read_status"]
 
@@ -51,10 +54,7 @@ def read_status(output: Path) -> RunStatus:
     """
     with _reader(output) as reader:
         about = reader.note("run") or {}
-        found = reader.statistics()
-    tally = FailureTally()
-    for reason in found.reasons:
-        tally.add(reason.failure, reason.ordinal, rows=reason.rows)
+        found = reader.statistics(about.get("limit"))
     holder = holder_of(journal_path(output))
     return RunStatus(
         output=str(output),
@@ -64,7 +64,7 @@ def read_status(output: Path) -> RunStatus:
         skipped=about.get("skipped", 0),
         attempts=found.attempts,
         tokens=TokenCount(input_tokens=found.input_tokens, output_tokens=found.output_tokens),
-        failures=tally.groups(),
+        failures=found.failures,
         running=None if holder is None else f"process {holder.pid} on {holder.host}",
     )
 
@@ -78,16 +78,45 @@ def export_run(output: Path, source: str | None = None) -> Exported:
 
     Raises:
         ConfigurationError: there is no such run, or its input is not to be found.
+        InputChangedError: the input does not hold the rows that were answered.
+        LockedError: another export of it goes on.
+        OutputExistsError: a file stands there that this run did not write.
         StorageError: a disk failed.
     """
-    with _reader(output) as reader:
+    with _reader(output) as reader, exporting(output, patience=0):
         about: dict[str, Any] = reader.note("run") or {}
         if "columns" not in about:
             raise ConfigurationError(f"{journal_path(output)} has no results to write yet.")
-        spooled = spool_path(output)
-        given = source or (str(spooled) if spooled.exists() else about["input"])
+        written = Written(output, reader)
+
+        def accept(complete: Path) -> None:
+            if not written.stands and not is_beginning(output, complete):
+                raise foreign(output)
+            written.note_beside(complete)
+
         columns = OutputColumns(**about["columns"])
-        return export(open_rows(given), reader, output, columns, limit=about["limit"])
+        rows = _input(output, source, about)
+        limit = about["limit"]
+        return export(rows, reader, output, columns, limit=limit, before_rename=accept)
+
+
+def _input(output: Path, source: str | None, about: dict[str, Any]) -> RowSource:
+    """Where the rows are: as the user says, as they were kept, or where they were."""
+    if source is None and about["kept"]:
+        kept = open_kept(output)
+        if kept is None:
+            raise ConfigurationError(
+                f"the rows of {output} came only once, and what was kept of them is gone; "
+                "give a file that holds them with --input"
+            )
+        return kept
+    place = source or about["input"]
+    if place is None:
+        raise ConfigurationError(
+            f"a program made the rows of {output}; run it again, or give a file that holds them "
+            "with --input"
+        )
+    return open_rows(place)
 
 
 def _reader(output: Path) -> Reader:

@@ -17,26 +17,26 @@ from __future__ import annotations
 from distilabel_endpoints._store.journal.commit import Pace
 from distilabel_endpoints._store.journal.header import Header
 from distilabel_endpoints._store.journal.log import Journal
-from distilabel_endpoints._store.journal.reader import Reader, Reason, Replay, Standing, Statistics
+from distilabel_endpoints._store.journal.reader import (
+    NOTHING_STORED,
+    Reader,
+    Replay,
+    Standing,
+    Statistics,
+)
 from distilabel_endpoints._store.journal.record import Entry, Record
 from distilabel_endpoints._store.journal.recovery import Repair
-from distilabel_endpoints._store.lock import Holder, holder_of
-from distilabel_endpoints._store.place import check_space, journal_path
 
 __all__ = [
+    "NOTHING_STORED",
     "Entry",
     "Header",
-    "Holder",
     "Journal",
     "Pace",
     "Reader",
-    "Reason",
     "Record",
     "Repair",
     "Replay",
     "Standing",
     "Statistics",
-    "check_space",
-    "holder_of",
-    "journal_path",
 ]

@@ -25,7 +25,7 @@ from sys import getsizeof
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
-from distilabel_endpoints._store.journal.header import Header, sealed
+from distilabel_endpoints._store.journal.header import Header, is_sealed, sealed
 from distilabel_endpoints._store.journal.record import Entry, Record
 from distilabel_endpoints._store.place import beside, create_private, identity, sync
 from distilabel_endpoints.errors import DamagedError, StorageError
@@ -75,6 +75,7 @@ _FAILED: Final = (
 _TOTALS: Final = (
     "SELECT coalesce(sum(ok <> 0), 0), coalesce(sum(ok = 0), 0), coalesce(sum(attempts), 0),"
     " coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) FROM results"
+    " WHERE ordinal < ?"
 )
 # For one and the same input row: `ok` beats `failed`, and the first `ok` stays.
 _UPSERT: Final = (
@@ -175,10 +176,7 @@ class Store:
         self._check_place()
         with self._transaction():
             self._db.executemany(_UPSERT, records)
-            for name, value in notes:
-                self._db.execute("DELETE FROM notes WHERE name = ?", (name,))
-                row = (name, value, sealed(value))
-                self._db.execute("INSERT INTO notes VALUES (?, ?, ?)", row)
+            _insert_notes(self._db, notes)
         self._check_place()
 
     def discard(self, ordinals: Iterable[int]) -> None:
@@ -188,13 +186,18 @@ class Store:
                 "DELETE FROM results WHERE ordinal = ?", ((ordinal,) for ordinal in ordinals)
             )
 
+    def discard_failed(self, start: int) -> None:
+        """Forget the failed results from ordinal `start` on."""
+        with self._transaction():
+            self._db.execute("DELETE FROM results WHERE ordinal >= ? AND ok = 0", (start,))
+
     def note(self, name: str) -> bytes | None:
         """The document `commit` was given under `name`, if it is still what was written."""
         with _translated(self.path):
             found = self._db.execute("SELECT value, checksum FROM notes WHERE name = ?", (name,))
             rows = found.fetchall()
         for value, checksum in rows:
-            if isinstance(value, bytes) and sealed(value) == checksum:
+            if is_sealed(value, checksum):
                 return value
         return None
 
@@ -224,10 +227,10 @@ class Store:
                     break
         return [*map(_as_record, rows)]
 
-    def totals(self) -> Totals:
-        """Sums over all results, in one pass."""
+    def totals(self, stop: int = LAST_ORDINAL) -> Totals:
+        """Sums over the results before ordinal `stop`, in one pass."""
         with _translated(self.path):
-            return Totals._make(self._db.execute(_TOTALS).fetchone())
+            return Totals._make(self._db.execute(_TOTALS, (stop,)).fetchone())
 
     def last(self) -> int:
         """The highest ordinal, -1 where there is none."""
@@ -268,7 +271,7 @@ class Store:
             )
 
 
-def fill(path: Path, header: Header, records: Iterable[Record]) -> None:
+def fill(path: Path, header: Header, records: Iterable[Record], notes: Iterable[Note] = ()) -> None:
     """Make a journal at `path`, where nothing reads yet, and make it durable.
 
     A crash leaves an incomplete file: give it its final name only afterwards.
@@ -287,6 +290,7 @@ def fill(path: Path, header: Header, records: Iterable[Record]) -> None:
             db.execute(statement)
         _insert_header(db, header)
         db.executemany(_UPSERT, records)
+        _insert_notes(db, notes)
         db.execute("COMMIT")
     sync(path)
 
@@ -309,6 +313,12 @@ def _insert_header(db: sqlite3.Connection, header: Header) -> None:
     for delete, insert in _WRITE_HEADERS:
         db.execute(delete)
         db.execute(insert, header.encode())
+
+
+def _insert_notes(db: sqlite3.Connection, notes: Iterable[Note]) -> None:
+    for name, value in notes:
+        db.execute("DELETE FROM notes WHERE name = ?", (name,))
+        db.execute("INSERT INTO notes VALUES (?, ?, ?)", (name, value, sealed(value)))
 
 
 @contextmanager

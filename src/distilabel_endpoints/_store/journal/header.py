@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from distilabel_endpoints.errors import DamagedError, FingerprintError, StorageError
 
-__all__ = ["FORMAT", "Header", "refuse_other_spec", "sealed", "unreadable"]
+__all__ = ["FORMAT", "Header", "is_sealed", "refuse_other_spec", "sealed", "unreadable"]
 
 FORMAT: Final = 1
 """Raised when an older version could misread what this one writes."""
@@ -59,7 +59,7 @@ class Header:
     @classmethod
     def decode(cls, value: object, checksum: object) -> Header | None:
         """The header in `value`, or `None` if that is not what was written."""
-        if not isinstance(value, bytes) or sealed(value) != checksum:
+        if not is_sealed(value, checksum):
             return None
         document = json.loads(value)
         if document["format"] > FORMAT:
@@ -73,6 +73,11 @@ class Header:
 def sealed(value: bytes) -> bytes:
     """The checksum of a document outside the results."""
     return blake2b(value, digest_size=_DIGEST_BYTES).digest()
+
+
+def is_sealed(value: object, checksum: object) -> TypeGuard[bytes]:
+    """Whether `value` is a document that was written with `checksum`."""
+    return isinstance(value, bytes) and sealed(value) == checksum
 
 
 def refuse_other_spec(header: Header, wanted: Header, path: Path) -> None:

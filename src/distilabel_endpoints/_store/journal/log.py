@@ -15,7 +15,7 @@ from distilabel_endpoints._store.journal.header import Header
 from distilabel_endpoints._store.journal.reader import Reader
 from distilabel_endpoints._store.journal.record import Record, seal
 from distilabel_endpoints._store.journal.recovery import Opening, Repair, make_sound
-from distilabel_endpoints._store.lock import hold
+from distilabel_endpoints._store.lock import Lock, hold
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import StorageError
 from distilabel_endpoints.records import Result
@@ -29,6 +29,7 @@ class Journal:
     Args:
         output: the file the run writes; the journal is `OUTPUT.journal` beside it.
         spec: the run's fingerprint, field by field, as JSON values. No secret, no prompt.
+        lock: the caller's `hold` on this journal; without, it is taken here.
         fresh: begin anew, dropping what is there.
         verify: check every stored result; without, only the file's structure.
         accept_damaged_header: go on with a journal that no longer says which run it belongs to.
@@ -39,7 +40,7 @@ class Journal:
 
     Raises:
         LockedError: another process writes this output.
-        FingerprintError: the output was begun with another spec.
+        FingerprintError: the output was begun with another spec, and has rows that are ok.
         DamagedError: what is there is no journal, or its header is damaged.
         StorageError: the directory or file cannot be used.
     """
@@ -49,6 +50,7 @@ class Journal:
         output: Path,
         spec: Mapping[str, Any],
         *,
+        lock: Lock | None = None,
         fresh: bool = False,
         verify: bool = True,
         accept_damaged_header: bool = False,
@@ -65,7 +67,7 @@ class Journal:
             accept_damaged_header=accept_damaged_header,
         )
         with ExitStack() as stack:
-            self._lock = stack.enter_context(hold(path))
+            self._lock = lock or stack.enter_context(hold(path))
             self.repair: Repair = make_sound(path, opening)
             """What had to be dropped or rebuilt before this run could begin."""
             self._store = stack.enter_context(closing(Store(path, writable=True)))
@@ -95,9 +97,13 @@ class Journal:
     def write_note(self, name: str, value: Any) -> None:
         """Store a small JSON value beside the results, replacing the last one of that name.
 
-        Committed with what was appended before it. Notes are lost when a journal is rebuilt.
+        Committed with what was appended before it.
         """
         self._committer.write_note((name, json.dumps(value).encode()))
+
+    def forget_failed(self, start: int) -> None:
+        """Drop the failed results from ordinal `start` on. Call it before the first `append`."""
+        self._store.discard_failed(start)
 
     async def room(self) -> None:
         """Wait until the writer has caught up enough to take more. Raises like `append`."""

@@ -23,22 +23,11 @@ from distilabel_endpoints._store.journal.record import Entry, Record, intact
 from distilabel_endpoints._store.journal.recovery import repair
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import DamagedError, LockedError, StorageError
-from distilabel_endpoints.records import Failure
+from distilabel_endpoints.run_state import FailureGroup, FailureTally
 
-__all__ = ["Reader", "Reason", "Replay", "Standing", "Statistics"]
+__all__ = ["NOTHING_STORED", "Reader", "Replay", "Standing", "Statistics"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
-    """Why rows failed: those with the same kind, status and code."""
-
-    failure: Failure
-    """Of the first such row."""
-    ordinal: int
-    """The first such row."""
-    rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +39,8 @@ class Statistics:
     attempts: int
     input_tokens: int
     output_tokens: int
-    reasons: tuple[Reason, ...]
-    """Most frequent first."""
+    failures: tuple[FailureGroup, ...]
+    """Why rows failed, the most frequent reason first."""
 
 
 class Standing(StrEnum):
@@ -61,7 +50,7 @@ class Standing(StrEnum):
     OK = "ok"
     FAILED = "failed"
     CHANGED = "changed"
-    """There is a result for this ordinal, and the row it was made from was another."""
+    """The row that has an `ok` result under this ordinal was another. A failed one may change."""
 
 
 class Reader:
@@ -99,21 +88,22 @@ class Reader:
             yield from found
             start = found[-1].ordinal + 1
 
-    def results(self, start: int = 0, stop: int = LAST_ORDINAL) -> Iterator[Record]:
+    def results(self, start: int = 0, stop: int | None = None) -> Iterator[Record]:
         """Every intact result with `start <= ordinal < stop`, in order."""
-        return self._records(start, stop, failed_only=False)
+        end = LAST_ORDINAL if stop is None else stop
+        return self._records(start, end, failed_only=False)
 
-    def statistics(self) -> Statistics:
-        """Counts and sums, and the failed rows by reason."""
-        totals = self._sound(lambda store: store.totals())
-        reasons = self._reasons() if totals.failed else ()
+    def statistics(self, stop: int | None = None) -> Statistics:
+        """Counts and sums over the rows before ordinal `stop`, and the failed ones by reason."""
+        end = LAST_ORDINAL if stop is None else stop
+        totals = self._sound(lambda store: store.totals(end))
         return Statistics(
             ok=totals.ok,
             failed=totals.failed,
             attempts=totals.attempts,
             input_tokens=totals.input_tokens,
             output_tokens=totals.output_tokens,
-            reasons=reasons,
+            failures=self._failures(end) if totals.failed else (),
         )
 
     def replay(self) -> Replay:
@@ -150,19 +140,11 @@ class Reader:
                     self.damaged += 1
             start = found[-1].ordinal + 1
 
-    def _reasons(self) -> tuple[Reason, ...]:
-        firsts: dict[tuple[Any, ...], tuple[int, Failure]] = {}
-        rows: dict[tuple[Any, ...], int] = {}
-        for record in self._records(0, LAST_ORDINAL, failed_only=True):
-            failure = next(filter(None, record.result.failures))
-            key = failure.kind, failure.status, failure.code
-            firsts.setdefault(key, (record.ordinal, failure))
-            rows[key] = rows.get(key, 0) + 1
-        reasons = (
-            Reason(failure=failure, ordinal=ordinal, rows=rows[key])
-            for key, (ordinal, failure) in firsts.items()
-        )
-        return tuple(sorted(reasons, key=lambda reason: (-reason.rows, reason.ordinal)))
+    def _failures(self, stop: int) -> tuple[FailureGroup, ...]:
+        tally = FailureTally()
+        for record in self._records(0, stop, failed_only=True):
+            tally.add(next(filter(None, record.result.failures)), record.ordinal)
+        return tally.groups()
 
     def _read_header(self) -> Header:
         found = next(filter(None, self._recovering(lambda store: store.headers())), None)
@@ -228,7 +210,7 @@ class Replay:
             return Standing.ABSENT
         _, ok, found = entry
         if found != content_hash:
-            return Standing.CHANGED
+            return Standing.CHANGED if ok else Standing.ABSENT
         return Standing.OK if ok else Standing.FAILED
 
     def _load(self, ordinal: int) -> None:
@@ -236,3 +218,7 @@ class Replay:
         self._entries = {entry[0]: entry for entry in entries}
         end = entries[-1].ordinal if entries else self._last
         self._covered = range(ordinal, end + 1)
+
+
+NOTHING_STORED = Replay(lambda _: [], -1)
+"""For a run that starts over."""

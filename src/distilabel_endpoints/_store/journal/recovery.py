@@ -10,13 +10,19 @@ Rules
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from distilabel_endpoints._store.journal.database import Store, fill, rollback_journal
-from distilabel_endpoints._store.journal.header import Header, refuse_other_spec, unreadable
+from distilabel_endpoints._store.journal.database import Note, Store, fill, rollback_journal
+from distilabel_endpoints._store.journal.header import (
+    Header,
+    is_sealed,
+    refuse_other_spec,
+    unreadable,
+)
 from distilabel_endpoints._store.journal.pages import Cell, cells
 from distilabel_endpoints._store.journal.record import Record, intact
 from distilabel_endpoints._store.lock import hold
@@ -53,7 +59,7 @@ def make_sound(path: Path, opening: Opening) -> Repair:
     """Leave at `path` a journal whose structure, header and (with `verify`) results are right.
 
     Raises:
-        FingerprintError: it belongs to a run with another spec.
+        FingerprintError: it belongs to a run with another spec, and holds rows that are ok.
         DamagedError: it does not say to which.
     """
     found = identity(path)
@@ -96,11 +102,16 @@ def _check(path: Path, opening: Opening) -> int:
             damaged = list(_damaged(store)) if opening.verify else []
         except DamagedError as error:
             raise _BrokenError(*error.args) from error
-        header = _accepted(path, next(filter(None, headers), None), opening)
-        if None in headers:
-            store.write_header(header)
         if damaged:
             store.discard(damaged)
+        header = next(filter(None, headers), None)
+        if header and header.spec != opening.header.spec and not store.totals().ok:
+            # Nothing was answered under the old settings, so nothing is lost with them.
+            store.discard_failed(0)
+            header, headers = opening.header, [None]
+        header = _accepted(path, header, opening)
+        if None in headers:
+            store.write_header(header)
     return len(damaged)
 
 
@@ -123,6 +134,7 @@ def _accepted(path: Path, found: Header | None, opening: Opening) -> Header:
 def _rebuild(path: Path, opening: Opening) -> int:
     """Write what can be read into a new file in place of the old one, which is kept."""
     header = _accepted(path, next(_headers(path), None), opening)
+    notes = dict(_notes(path))
     lost = 0
 
     def kept() -> Iterator[Record]:
@@ -135,8 +147,17 @@ def _rebuild(path: Path, opening: Opening) -> int:
                 lost += 1
 
     with storage_errors(path):
-        _replace(path, header, kept(), keep=True)
+        _replace(path, header, kept(), notes, keep=True)
     return lost
+
+
+def _notes(path: Path) -> Iterator[Note]:
+    with storage_errors(path):
+        for cell in cells(path):
+            if cell is not None and len(cell[1]) == 3:
+                name, value, checksum = cell[1]
+                if isinstance(name, bytes) and is_sealed(value, checksum):
+                    yield os.fsdecode(name), value
 
 
 def _headers(path: Path) -> Iterator[Header]:
@@ -157,11 +178,16 @@ def _record(cell: Cell | None) -> Record | None:
 
 
 def _replace(
-    path: Path, header: Header, records: Iterable[Record] = (), *, keep: bool = False
+    path: Path,
+    header: Header,
+    records: Iterable[Record] = (),
+    notes: Mapping[str, bytes] = MappingProxyType({}),
+    *,
+    keep: bool = False,
 ) -> None:
     draft = beside(path, ".new")
     try:
-        fill(draft, header, records)
+        fill(draft, header, records, notes.items())
         with storage_errors(path):
             # Left in place, it would be played back into the new file.
             rollback_journal(path).unlink(missing_ok=True)
