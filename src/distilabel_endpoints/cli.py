@@ -194,6 +194,7 @@ def generate(
     check_target(context)
     check_given_once(context, _PARAMETERS)
     target = {name: given[name] for name in _TARGET_NAMES}
+    target["trusted_hosts"] = list(given["trusted_hosts"]) or None
     target["use_openai_client"] = given["client"] == "openai"
     parameters = {
         parameter: list(given[name]) if name == "stop" else given[name]
@@ -239,6 +240,7 @@ _TARGET_NAMES = (
     "wake",
     "ca_file",
     "on_length",
+    "stream",
 )
 _PARAMETERS: Final = MappingProxyType(
     {

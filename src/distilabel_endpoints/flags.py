@@ -468,6 +468,19 @@ def _endpoint_flags() -> list[Flag]:
             type=click.Path(exists=True, dir_okay=False),
             help="PEM certificates to trust beside the system's.",
         ),
+        Flag(
+            "--trusted-host",
+            "trusted_hosts",
+            multiple=True,
+            metavar="HOST",
+            help="With --base-url: a host in a private network that may get a key over plain "
+            "http. Repeatable.",
+        ),
+        Flag(
+            "--stream/--no-stream",
+            default=None,
+            help="Read answers as a stream, or whole. Default: long ones as a stream.",
+        ),
     ]
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import warnings
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints._clients.proxies import is_loopback
 from distilabel_endpoints._targets.credentials import (
-    is_loopback,
     refuse_insecure_token,
+    refuse_public_address,
     saved_token,
     token_for_url,
 )
-from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.errors import ConfigurationError, UnavailableError
 
 GIVEN, FOUND = SecretStr("hf_given"), SecretStr("hf_found")
 
@@ -97,6 +103,75 @@ def test_a_found_token_is_not_shown_to_strangers(url: str, sent: bool) -> None:
     with pytest.warns(UserWarning, match="not sent to") as caught:
         assert token_for_url(url, None, FOUND) is None
     assert "hf_found" not in str(caught[0].message)
+
+
+@pytest.mark.parametrize(
+    ("url", "names"),
+    [
+        ("http://vllm:8000/v1", ["vllm"]),
+        ("http://VLLM.:8000/v1", ["other", "vllm"]),
+        ("http://10.0.0.7/v1", ["10.0.0.7"]),
+        ("http://192.168.1.1", ["192.168.1.1"]),
+        ("http://[fd00::1]:8000", ["fd00::1"]),
+    ],
+)
+def test_a_host_that_is_named_gets_the_token(url: str, names: list[str]) -> None:
+    """Over plain http, in a private network, and no other host does."""
+    assert token_for_url(url, GIVEN, FOUND, names) == GIVEN
+    for others in ([], ["vllm.example"], ["10.0.0"]):
+        with pytest.raises(ConfigurationError, match=r"plain http.*trusted_hosts"):
+            refuse_insecure_token(url, others)
+
+
+@pytest.mark.parametrize("host", ["8.8.8.8", "[2606:4700::1]"])
+def test_a_public_address_is_not_trusted(host: str) -> None:
+    """Naming it is no help: strangers are on the way."""
+    with pytest.raises(ConfigurationError, match="public address"):
+        refuse_insecure_token(f"http://{host}/v1", [host.strip("[]")])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [("10.1.2.3", None), ("8.8.8.8", ConfigurationError), (None, UnavailableError)],
+)
+async def test_a_name_must_lead_into_a_private_network(
+    address: str | None, error: type[Exception] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is resolved before the token is sent; one that does not resolve gets none."""
+
+    async def resolve(host: str, port: int, **_: Any) -> list[Any]:
+        if address is None:
+            raise socket.gaierror
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    with pytest.raises(error) if error else nullcontext():
+        await refuse_public_address("http://vllm:8000")
+    await refuse_public_address("https://vllm:8000")
+
+
+@pytest.mark.parametrize("word", ["EMPTY", "none", "sk-no-key-required", " ollama\n"])
+def test_a_placeholder_is_not_a_secret(word: str) -> None:
+    """What documentations write for a server without keys goes anywhere."""
+    sent = token_for_url("http://example.com", SecretStr(word), None)
+    assert sent is not None
+    assert sent.get_secret_value() == word.strip()
+    InferenceEndpointsLLM(base_url="http://example.com", api_key=word)
+
+
+def test_hosts_are_named_beside_a_url() -> None:
+    """The name alone means nothing, and a key for another host is refused when it is given."""
+    with pytest.raises(ValidationError, match="trusted_hosts is given without base_url"):
+        InferenceEndpointsLLM(model_id="a/b", trusted_hosts=["vllm"])
+    with pytest.raises(ValidationError, match="plain http"):
+        InferenceEndpointsLLM(
+            base_url=["http://vllm:1", "http://b:1"], api_key="k" * 9, trusted_hosts=["vllm"]
+        )
+    llm = InferenceEndpointsLLM(
+        base_url="http://vllm:1", headers={"Authorization": "Bearer k"}, trusted_hosts=["vllm"]
+    )
+    assert InferenceEndpointsLLM.from_dict(llm.dump()).trusted_hosts == ["vllm"]
 
 
 def test_no_token_is_no_token() -> None:

@@ -194,7 +194,8 @@ def test_a_server_that_starts_is_waited_for(
     simulated_endpoint: Start, caplog: pytest.LogCaptureFixture, use_openai_client: bool
 ) -> None:
     """503 means: not yet."""
-    endpoint = simulated_endpoint(flavor="llamacpp", limits=Limits(unavailable_for=0.4))
+    loading = Respond(503, {"error": {"code": 503, "message": "Loading model"}})
+    endpoint = simulated_endpoint(faults=(Fault(loading, times=2, path="/v1/models"),))
     with InferenceEndpointsLLM(base_url=endpoint.url, use_openai_client=use_openai_client) as llm:
         assert llm.generate([HELLO])[0][0]
     (line,) = said(caplog)

@@ -33,13 +33,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final, Protocol, Self
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
 from httpx_aiohttp.httpx2 import AiohttpTransport
 from pydantic import SecretStr
 
+from distilabel_endpoints._clients.proxies import proxy_for, system_trust
 from distilabel_endpoints.config import CONNECT_TIMEOUT, KEEPALIVE_SECONDS, MAX_RESPONSE_BYTES
 
 __all__ = [
@@ -188,7 +188,7 @@ def open_session(
         trust: certificates to trust; default: the system's, as httpx2 finds them.
         connector: makes the pool of connections; default: TCP without a limit.
     """
-    context = trust or httpx2.create_ssl_context()
+    context = trust or system_trust()
     pool = partial(connector or _open_connector, context)
     transport = _OneOriginTransport(httpx2.URL(url), token, headers, context, pool)
     timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
@@ -216,9 +216,10 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
         session_headers = {"Accept-Encoding": "identity", **headers}
         if token:
             session_headers["Authorization"] = f"Bearer {token}"
+        proxy = proxy_for(str(url))
         self._inner = AiohttpTransport(
             verify=trust,
-            client=lambda: _open_aiohttp(session_headers, pool(), _proxy_for(url)),
+            client=lambda: _open_aiohttp(session_headers, pool(), proxy),
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -337,17 +338,22 @@ def _fault_of(error: BaseException, otherwise: WireFault) -> tuple[WireFault, st
     cause: BaseException | None = error
     while cause is not None:
         match cause:
-            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            case (
+                aiohttp.ClientConnectorCertificateError()
+                | aiohttp.ClientConnectorSSLError()
+                | ssl.SSLError()
+            ):
                 return WireFault.TLS, str(cause)
-            case ssl.SSLError():
-                return WireFault.TLS, str(cause)
+            case aiohttp.ClientHttpProxyError():
+                return WireFault.PROTOCOL, f"the proxy refused to connect ({cause.status})"
             case aiohttp.ClientConnectorDNSError() | socket.gaierror():
                 return WireFault.DNS, _dns_detail(cause)
             case aiohttp.ConnectionTimeoutError():
                 return WireFault.CONNECT_TIMEOUT, str(cause)
             case aiohttp.ClientConnectorError():
                 reason = os.strerror(cause.os_error.errno) if cause.os_error.errno else "failed"
-                return WireFault.REFUSED, f"{cause.host}:{cause.port}: {reason}"
+                by = "the proxy " if isinstance(cause, aiohttp.ClientProxyConnectionError) else ""
+                return WireFault.REFUSED, f"{by}{cause.host}:{cause.port}: {reason}"
             case aiohttp.ClientPayloadError():
                 return WireFault.TRUNCATED, "the body ended early"
             case aiohttp.ServerDisconnectedError():
@@ -386,13 +392,6 @@ def _kept_alive(address: Any) -> socket.socket:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 30)
     return made
-
-
-def _proxy_for(url: httpx2.URL) -> str | None:
-    """The proxy that the environment names for this one host, decided once."""
-    if proxy_bypass(url.host) or url.host in {"127.0.0.1", "localhost", "::1"}:
-        return None
-    return getproxies().get(url.scheme)
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int]:

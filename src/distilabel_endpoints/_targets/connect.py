@@ -15,8 +15,14 @@ from pydantic import SecretStr
 
 from distilabel_endpoints._clients.adapting import AdaptingClient
 from distilabel_endpoints._clients.attempt import first_token_seconds
+from distilabel_endpoints._clients.proxies import system_trust
 from distilabel_endpoints._clients.transport import open_session
-from distilabel_endpoints._targets.credentials import saved_token, sendable_token, token_for_url
+from distilabel_endpoints._targets.credentials import (
+    refuse_public_address,
+    saved_token,
+    sendable_token,
+    token_for_url,
+)
 from distilabel_endpoints._targets.probe import Findings, probe
 from distilabel_endpoints._targets.settings import Naming
 from distilabel_endpoints._targets.urls import Target, target_of_url
@@ -38,10 +44,14 @@ async def resolve(naming: Naming) -> Target:
         ConfigurationError: the naming does not fit what is there.
         RunError: no request can succeed.
     """
+    if naming.base_url is None:
+        system_trust()  # the Hub's library would raise a bare FileNotFoundError
     found = naming.found_token or await to_thread.run_sync(saved_token)
     if naming.base_url is not None:
         target = target_of_url(naming.base_url)
-        token = token_for_url(target.root, naming.given_token, found)
+        token = token_for_url(target.root, naming.given_token, found, naming.trusted_hosts)
+        if naming.gives_token:
+            await refuse_public_address(target.root)
         wait = ReadyWait(naming.wait_ready)
         findings = await _probed(naming, replace(target, token=token), wait, _waited_for(naming))
         return _with_model(naming, findings)
@@ -225,7 +235,7 @@ def _trust(ca_file: str | None) -> ssl.SSLContext | None:
     """The system's certificates and those of a file; `None` for the system's alone."""
     if ca_file is None:
         return None
-    context = httpx2.create_ssl_context()
+    context = system_trust()
     try:
         context.load_verify_locations(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:

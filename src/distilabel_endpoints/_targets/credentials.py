@@ -2,7 +2,8 @@
 
 Rules
 - A token given for this object goes where the object points, but never over plain http to another
-  machine.
+  machine, unless that machine is named as trusted and has a private address.
+- A documented placeholder ("EMPTY") is not a secret, and goes anywhere.
 - A token that merely lies about (environment, saved login) goes to Hugging Face's hosts and to
   this machine only: it is not shown to strangers because someone set a `base_url`. What runs
   under hf.space is strangers' code.
@@ -10,20 +11,26 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
+import socket
 import warnings
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints._clients.proxies import is_loopback
+from distilabel_endpoints.errors import ConfigurationError, run_error
+from distilabel_endpoints.records import Failure, FailureKind
 
 __all__ = [
     "FoundToken",
-    "is_loopback",
+    "is_placeholder",
     "refuse_insecure_token",
+    "refuse_public_address",
     "saved_token",
     "sendable_token",
     "token_for_url",
@@ -51,6 +58,17 @@ def token_of_environment() -> FoundToken | None:
     return FoundToken(token) if token else None
 
 
+_PLACEHOLDERS: Final = frozenset(
+    {"empty", "none", "dummy", "not-needed", "no-key", "sk-no-key-required", "lm-studio", "ollama"}
+)
+"""What documentations write where a client wants a key and the server has none."""
+
+
+def is_placeholder(token: SecretStr) -> bool:
+    """Whether this is a documented placeholder, which is not a secret."""
+    return token.get_secret_value().strip().lower() in _PLACEHOLDERS
+
+
 def saved_token() -> SecretStr | None:
     """`HF_TOKEN`, or the token that `hf auth login` saved."""
     from huggingface_hub import get_token
@@ -59,38 +77,83 @@ def saved_token() -> SecretStr | None:
     return SecretStr(token) if token else None
 
 
-def is_loopback(host: str | None) -> bool:
-    """Does `host` name this machine, whatever a resolver says?"""
-    if host is None:
-        return False
-    if host.rstrip(".").lower() == "localhost":
-        return True
+def refuse_insecure_token(url: str, trusted_hosts: Sequence[str] = ()) -> None:
+    """Raise `ConfigurationError` when a token sent to `url` could be read on the way.
+
+    Args:
+        url: where it would go.
+        trusted_hosts: names of hosts in a private network, to which plain http is accepted.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or is_loopback(host):
+        return
+    if host.rstrip(".").lower() not in {name.rstrip(".").lower() for name in trusted_hosts}:
+        raise ConfigurationError(
+            f"The token (api_key or headers) would go to {host} over plain http, readable on the "
+            "way. Use https; or, for a host in a private network, name it in trusted_hosts "
+            "(--trusted-host)."
+        )
+    if _is_public(host):
+        raise _public(host)
+
+
+def _is_public(address: str) -> bool:
     try:
-        address = ipaddress.ip_address(host)
+        return ipaddress.ip_address(address.partition("%")[0]).is_global
     except ValueError:
         return False
-    # To 0.0.0.0 and :: a system connects to itself.
-    return address.is_loopback or address.is_unspecified
 
 
-def refuse_insecure_token(url: str) -> None:
-    """Raise `ConfigurationError` when a token sent to `url` could be read on the way."""
+def _public(host: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"trusted_hosts names {host}, which has a public address: a token would be readable on "
+        "the way there. Use https."
+    )
+
+
+async def refuse_public_address(url: str) -> None:
+    """Raise if the host of an http URL has an address outside of private networks.
+
+    Raises:
+        ConfigurationError: it has one, so that a token could be read on the way.
+        UnavailableError: its name does not resolve, so nobody knows.
+    """
     parts = urlsplit(url)
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ConfigurationError(
-            f"The token (api_key or headers) would go to {parts.hostname} over plain http, "
-            "readable on the way. Use https, or leave it out if the server wants none."
+    if parts.scheme != "http" or is_loopback(parts.hostname):
+        return
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            parts.hostname, parts.port, type=socket.SOCK_STREAM
         )
+    except OSError:
+        raise run_error(
+            Failure(
+                kind=FailureKind.UNAVAILABLE,
+                code="unavailable",
+                message=f"{parts.hostname} does not resolve, and a token is sent over plain http "
+                "to private addresses only",
+                hint="Check the URL.",
+            )
+        ) from None
+    if any(_is_public(str(address[0])) for *_, address in found):
+        raise _public(parts.hostname or "")
 
 
-def token_for_url(url: str, given: SecretStr | None, found: SecretStr | None) -> SecretStr | None:
+def token_for_url(
+    url: str,
+    given: SecretStr | None,
+    found: SecretStr | None,
+    trusted_hosts: Sequence[str] = (),
+) -> SecretStr | None:
     """The token to send to `url`: the one given for it, else one found if it belongs there.
 
     Raises:
         ConfigurationError: it could be read on the way, or cannot be sent in a header.
     """
     if given is not None:
-        refuse_insecure_token(url)
+        if not is_placeholder(given):
+            refuse_insecure_token(url, trusted_hosts)
         return sendable_token(given, "api_key")
     if found is None:
         return None

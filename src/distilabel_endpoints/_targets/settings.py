@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
+from distilabel_endpoints._targets.credentials import is_placeholder
 from distilabel_endpoints.config import ATTEMPT_TIMEOUT, WAIT_READY
 
 __all__ = ["Naming"]
@@ -27,6 +28,8 @@ class Naming:
     found_token: SecretStr | None = None
     """Found in the environment when the object was made."""
     headers: tuple[tuple[str, SecretStr], ...] = field(default=(), repr=False)
+    trusted_hosts: tuple[str, ...] = ()
+    """Hosts in a private network that a token may go to over plain http."""
     wait_ready: float = WAIT_READY
     waits_to_listen: bool = False
     """Wait for a port that is not open yet, too: somebody named a time to wait."""
@@ -36,3 +39,9 @@ class Naming:
     """Certificates to trust beside the system's, in PEM."""
     wake: bool = False
     """Resume the endpoint when it is found paused in the middle of a run."""
+
+    @property
+    def gives_token(self) -> bool:
+        """Whether a secret was given that goes wherever the object points."""
+        named = any(name.lower() == "authorization" for name, _ in self.headers)
+        return named or (self.given_token is not None and not is_placeholder(self.given_token))

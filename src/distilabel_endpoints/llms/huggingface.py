@@ -130,6 +130,8 @@ class InferenceEndpointsLLM(AsyncLLM):
     on_length: OnLength = "keep"
     """An answer cut off at `max_new_tokens`: `keep` it; `fail` the row and keep the text there; or
     `grow:2x`: ask once more with twice as many (any factor over 1), and keep what comes."""
+    trusted_hosts: list[str] = Field(default_factory=list)
+    """For `base_url`: hosts in a private network that a key may go to over plain http."""
     headers: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
     """Sent with every request. Treated as secret: not printed, not saved."""
 
@@ -176,14 +178,10 @@ class InferenceEndpointsLLM(AsyncLLM):
                 UserWarning,
                 stacklevel=2,
             )
-        elif self.base_url and self._gives_token():
+        elif self.base_url and self._naming(None).gives_token:
             for url in _listed(self.base_url):
-                refuse_insecure_token(url)
+                refuse_insecure_token(url, self.trusted_hosts)
         return self
-
-    def _gives_token(self) -> bool:
-        named = any(name.lower() == "authorization" for name in self.headers)
-        return named or self._given_token() is not None
 
     def _given_token(self) -> SecretStr | None:
         return None if isinstance(self.api_key, FoundToken) else self.api_key
@@ -196,6 +194,7 @@ class InferenceEndpointsLLM(AsyncLLM):
             ("provider", "model_id"),
             ("bill_to", "model_id"),
             ("served_model", "base_url"),
+            ("trusted_hosts", "base_url"),
         ):
             if getattr(self, field) and not getattr(self, needed):
                 raise ConfigurationError(f"{field} is given without {needed}, which it is for.")
@@ -272,6 +271,7 @@ class InferenceEndpointsLLM(AsyncLLM):
             given_token=given,
             found_token=None if given else self.api_key,
             headers=tuple(self.headers.items()),
+            trusted_hosts=tuple(self.trusted_hosts),
             wait_ready=self.wait_ready,
             waits_to_listen="wait_ready" in self.model_fields_set,
             timeout=self.timeout,
