@@ -20,8 +20,6 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import httpx2
-
 from distilabel_endpoints.errors import ConfigurationError
 
 __all__ = ["bypasses_proxy", "is_loopback", "proxy_for", "system_trust"]
@@ -124,6 +122,8 @@ def system_trust() -> ssl.SSLContext:
     Raises:
         ConfigurationError: `SSL_CERT_FILE` or `SSL_CERT_DIR` names something that cannot be used.
     """
+    import httpx2  # not above: credentials are checked before any client is loaded
+
     named = [(name, value) for name in _CERTIFICATES if (value := os.environ.get(name))]
     for name, value in named:
         if not any(Path(path).exists() for path in value.split(os.pathsep)):
