@@ -81,6 +81,61 @@ def test_tools_and_special_tokens_reach_the_template(load: Load) -> None:
     assert renderer.render(HELLO, [tool]) == "<s>" + json.dumps([tool])
 
 
+def test_a_prompt_has_one_first_token(load: Load) -> None:
+    """The template's own is left out if the server's tokenizer puts one there, and only that."""
+    renderer = load("{{ bos_token }}[INST] {{ messages[0]['content'] }}")
+    assert renderer.render(HELLO) == "<s>[INST] Hello"
+    sent = renderer.prompt(HELLO)
+    assert sent == "[INST] Hello"
+    assert renderer.tokenizer(sent)["input_ids"].count(renderer.tokenizer.bos_token_id) == 1
+    bare = ChatRenderer(renderer.tokenizer_id, renderer.tokenizer)
+    assert bare.prompt(HELLO) == "<s>[INST] Hello"
+
+
+def test_a_template_without_a_first_token(folder: Path) -> None:
+    """Nothing is taken from a prompt that does not begin with it."""
+    renderer = load_renderer(str(folder), None)
+    assert renderer.adds_bos
+    assert renderer.prompt(HELLO) == renderer.render(HELLO)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        CHATML,
+        "{{ messages[0]['content'] }}",
+        "{% for m in messages %}{{ m.content | trim }}{% endfor %}",
+    ],
+)
+def test_text_parts_are_joined_for_a_template_of_texts(template: str, load: Load) -> None:
+    """A line each, as servers join them; another part is refused."""
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    renderer = load(template)
+    asked = [{"role": "user", "content": parts}]
+    assert renderer.render(asked) == renderer.render([{"role": "user", "content": "one\ntwo"}])
+    image = {"type": "image_url", "image_url": {"url": "http://i"}}
+    with pytest.raises(ConversationError, match="takes text only"):
+        renderer.render([{"role": "user", "content": [*parts, image]}])
+
+
+def test_parts_reach_a_template_that_takes_them(load: Load) -> None:
+    """It decides itself what becomes of them."""
+    renderer = load(
+        "{% for part in messages[0]['content'] %}"
+        "{{ part.text if part.type == 'text' else '<image>' }}{% endfor %}"
+    )
+    image = {"type": "image_url", "image_url": {"url": "http://i"}}
+    asked = [{"role": "user", "content": [image, {"type": "text", "text": "what?"}]}]
+    assert renderer.render(asked) == "<image>what?"
+
+
+def test_variables_of_a_template(load: Load) -> None:
+    """They are what the template reads, and no more."""
+    renderer = load("{{ 'think' if enable_thinking is undefined or enable_thinking else 'no' }}")
+    assert renderer.prompt(HELLO) == "think"
+    assert renderer.prompt(HELLO, None, {"enable_thinking": False}) == "no"
+
+
 def test_a_template_for_tools_is_used_where_there_is_one(load: Load) -> None:
     """Some models have several templates; `default` must be among them."""
     named = [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "tools"}]

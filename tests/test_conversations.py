@@ -31,9 +31,13 @@ AUDIO = {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}
         [USER, {"role": "assistant", "content": "yes"}, USER],
         [USER, {"role": "assistant", "content": "prefill"}],
         [{"role": "user", "content": [{"type": "text", "text": "what?"}, IMAGE, AUDIO]}],
+        [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "http://v"}}]}],
+        [{"role": "user", "content": [{"type": "audio_url", "audio_url": {"url": "http://a"}}]}],
+        [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}],
+        [{"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}],
+        [{"role": "user", "content": [{"type": "image", "image": "http://i"}]}],
         [USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}],
         [USER, {"role": "assistant", "tool_calls": [CALL]}],
-        [USER, {"role": "assistant", "content": "x", "tool_calls": None, "name": "a"}],
         [{"role": "tool", "content": "4", "tool_call_id": "1"}],
         [UserDict(USER)],
     ],
@@ -43,6 +47,41 @@ def test_conversations_are_passed_on(messages: Any) -> None:
     before = copy.deepcopy(messages)
     assert validate_messages(messages) is messages
     assert messages == before
+
+
+NULLS = {"name": None, "tool_calls": None, "tool_call_id": None, "audio": None}
+FUNCTION: dict[str, Any] = {"name": "f", "arguments": {"unit": None}}
+CALLED = {"id": "1", "type": "function", "function": FUNCTION}
+
+
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        ({**USER, **NULLS}, USER),
+        (
+            {"role": "user", "content": [
+                {"type": "text", "text": "hi", "image_url": None},
+                {**IMAGE, "text": None, "image_url": {"url": "http://i", "detail": None}},
+            ]},
+            {"role": "user", "content": [
+                {"type": "text", "text": "hi"},
+                {"type": "image_url", "image_url": {"url": "http://i"}},
+            ]},
+        ),
+        (
+            {"role": "assistant", "content": None, "name": None, "tool_calls": [
+                {**CALLED, "index": None, "function": {**FUNCTION, "strict": None}}]},
+            {"role": "assistant", "content": None, "tool_calls": [CALLED]},
+        ),
+        ({**UserDict(USER), "name": None}, USER),
+    ],
+)  # fmt: skip
+def test_null_keys_are_left_out(message: Any, sent: Any) -> None:
+    """Arrow gives a message the keys of its siblings; a null content and a call's own stay."""
+    given = [USER, message]
+    before = copy.deepcopy(given)
+    assert validate_messages(given) == [USER, sent]
+    assert given == before
 
 
 @pytest.mark.parametrize(
@@ -105,7 +144,7 @@ def test_conversations_are_passed_on(messages: Any) -> None:
         ([{"role": "user", "content": ["x"]}], "messages[0].content[0] must be a mapping, not str"),
         (
             [{"role": "user", "content": [{"text": "x"}]}],
-            "messages[0].content[0].type must be one of text, image_url, input_audio, not null",
+            "input_audio, file, refusal, or name a key of the part, not null",
         ),
         ([{"role": "user", "content": [{"type": "video"}]}], "not 'video'"),
         ([{"role": "user", "content": [{"type": []}]}], "not list"),

@@ -53,13 +53,37 @@ class ChatRenderer:
     _: KW_ONLY
     clock: Callable[[], float] = field(default=time.thread_time, repr=False)
     """Processor time of the calling thread, in seconds."""
+    takes_parts: bool = field(default=True, repr=False)
+    """Whether the template understands content as a list of parts."""
+    adds_bos: bool = field(default=False, repr=False)
+    """Whether the tokenizer puts its first token before every text."""
+
+    def prompt(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> str:
+        """What to send for `messages`: as rendered, without the first token if a server adds it.
+
+        Servers tokenize a prompt as the tokenizer does by default; with the template's own first
+        token before it, the model would see two.
+        """
+        prompt = self.render(messages, tools, variables)
+        return prompt.removeprefix(self.tokenizer.bos_token) if self.adds_bos else prompt
 
     def render(
         self,
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> str:
-        """The prompt for `messages`, ending where the assistant's answer begins.
+        """What the template makes of `messages`, ending where the assistant's answer begins.
+
+        Args:
+            messages: a conversation.
+            tools: definitions that the template is given.
+            variables: further ones of the template, as `chat_template_kwargs` has them.
 
         Raises:
             ConversationError: the template refuses these messages, fails on them, takes longer
@@ -67,8 +91,10 @@ class ChatRenderer:
         """
         import jinja2
 
+        if not self.takes_parts:
+            messages = [self._joined(message) for message in messages]
         try:
-            prompt = _apply(self.tokenizer, messages, tools, self.clock)
+            prompt = _apply(self.tokenizer, messages, tools, self.clock, variables)
         except OutOfTimeError:
             raise self._refusal(f"took more than {RENDER_SECONDS:g} s on it") from None
         except jinja2.TemplateError as exc:
@@ -78,6 +104,15 @@ class ChatRenderer:
         if len(prompt) > MAX_RENDERED:
             raise self._refusal(f"writes more than {MAX_RENDERED:,} characters for it")
         return prompt
+
+    def _joined(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A message whose text parts are one text, a line each, as servers join them."""
+        content = message.get("content")
+        if not isinstance(content, list):
+            return message
+        if any(part.get("type") != "text" for part in content):
+            raise self._refusal("takes text only, and a message has other parts")
+        return {**message, "content": "\n".join(part["text"] for part in content)}
 
     def count_tokens(self, text: str) -> int:
         """How many tokens a rendered prompt has; special tokens in it count as one each."""
@@ -105,7 +140,27 @@ def load_renderer(tokenizer_id: str, token: str | None) -> ChatRenderer:
     """
     tokenizer = _load_tokenizer(tokenizer_id, token)
     _check_template(tokenizer_id, tokenizer)
-    return ChatRenderer(tokenizer_id, tokenizer)
+    return ChatRenderer(
+        tokenizer_id, tokenizer, takes_parts=_takes_parts(tokenizer), adds_bos=_adds_bos(tokenizer)
+    )
+
+
+def _takes_parts(tokenizer: Any) -> bool:
+    """Whether a part's text comes out as text: other templates print the list, or fail on it."""
+    import jinja2
+
+    parts = [{"type": "text", "text": "greeting"}]
+    try:
+        shown = _apply(tokenizer, [{"role": "user", "content": parts}], None, time.thread_time)
+    except (jinja2.TemplateError, OutOfTimeError, *_RENDERING_FAILS):
+        return False
+    return "greeting" in shown and "'type'" not in shown and '"type"' not in shown
+
+
+def _adds_bos(tokenizer: Any) -> bool:
+    if tokenizer.bos_token is None:
+        return False
+    return bool(tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id])
 
 
 def _load_tokenizer(tokenizer_id: str, token: str | None) -> Any:
@@ -173,6 +228,7 @@ def _apply(
     messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Mapping[str, Any]] | None,
     clock: Callable[[], float],
+    variables: Mapping[str, Any] | None = None,
 ) -> str:
     with time_limit(RENDER_SECONDS, clock):
         prompt: str = tokenizer.apply_chat_template(
@@ -180,6 +236,7 @@ def _apply(
             tools=list(tools) if tools else None,
             tokenize=False,
             add_generation_prompt=True,
+            **(variables or {}),
         )
     return prompt
 

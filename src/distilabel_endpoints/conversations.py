@@ -2,8 +2,9 @@
 
 A conversation is a list of messages, each a mapping with a `role` and a `content`, as the chat
 APIs have it. System messages come first. Content is text, or a list of parts (`text`, `image_url`,
-`input_audio`); an assistant's message with `tool_calls` may have none. Other keys of a message are
-passed on. Nothing is copied or changed, and no message's text enters an error.
+`input_audio`, ...); an assistant's message with `tool_calls` may have none. Other keys of a message
+are passed on, but for those that are null: Arrow gives every message the keys of its siblings, and
+servers refuse them. Nothing else is changed, and no message's text enters an error.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final, cast
 from distilabel_endpoints.errors import ConversationError
 from distilabel_endpoints.records import Conversation
 
-__all__ = ["ROLES", "checked_text", "validate_messages"]
+__all__ = ["ROLES", "checked_text", "validate_messages", "without_nulls"]
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 _LEADING: Final = frozenset({"system", "developer"})
@@ -23,7 +24,7 @@ _LONGEST_PLACE: Final = 4000
 
 
 def validate_messages(messages: Any) -> Conversation:
-    """The same object, known to be a conversation.
+    """The conversation without null keys: the same object, if it has none.
 
     Raises:
         ConversationError: It is not one. The message names the place: `messages[2].content`.
@@ -33,15 +34,9 @@ def validate_messages(messages: Any) -> Conversation:
         raise ConversationError(f"messages must be a list of messages, not {_name(messages)}")
     if not messages:
         raise ConversationError("messages must hold at least one message")
-    leading = True
+    leading, has_nulls = True, False
     for index, message in enumerate(messages):
-        if type(message) is not dict and not isinstance(message, Mapping):
-            raise ConversationError(f"messages[{index}] must be a mapping, not {_name(message)}")
-        role = message.get("role")
-        if not isinstance(role, str) or role not in _KNOWN:
-            raise ConversationError(
-                f"messages[{index}].role must be one of {', '.join(ROLES)}, not {_shown(role)}"
-            )
+        role = _role(message, index)
         if role not in _LEADING:
             leading = False
         elif not leading:
@@ -55,7 +50,55 @@ def validate_messages(messages: Any) -> Conversation:
                 _check_encodable(content, f"messages[{index}].content")
         else:
             _check_message(message, role, content, f"messages[{index}]")
+            has_nulls = has_nulls or _has_nulls(message)
+    if has_nulls:
+        # What a tool is called with is a value of its own, in which null means something.
+        messages = [without_nulls(message, whole=_ARGUMENTS) for message in messages]
     return cast("Conversation", messages)
+
+
+def _role(message: Any, index: int) -> str:
+    if type(message) is not dict and not isinstance(message, Mapping):
+        raise ConversationError(f"messages[{index}] must be a mapping, not {_name(message)}")
+    role = message.get("role")
+    if not isinstance(role, str) or role not in _KNOWN:
+        raise ConversationError(
+            f"messages[{index}].role must be one of {', '.join(ROLES)}, not {_shown(role)}"
+        )
+    return role
+
+
+_ARGUMENTS: Final = frozenset({"arguments"})
+
+
+def without_nulls(value: Any, *, whole: frozenset[str] = frozenset()) -> Any:
+    """Without the keys that an Arrow struct has only because another row has them.
+
+    Args:
+        value: any JSON value. A null `content` stays: templates ask for it.
+        whole: keys whose values are kept as they are.
+    """
+    if isinstance(value, Mapping):
+        return {
+            key: inner if key in whole else without_nulls(inner, whole=whole)
+            for key, inner in value.items()
+            if inner is not None or key == "content"
+        }
+    if isinstance(value, list):
+        return [without_nulls(inner, whole=whole) for inner in value]
+    return value
+
+
+def _has_nulls(message: Mapping[str, Any]) -> bool:
+    """Whether a message, one of its parts or of its tool calls has a key that is null."""
+    content, calls = message.get("content"), message.get("tool_calls")
+    parts = [*content] if isinstance(content, list) else []
+    inner = [call.get("function") for call in calls] if calls else []
+    return any(
+        entry is None and key != "content"
+        for mapping in (message, *parts, *(calls or ()), *inner)
+        for key, entry in mapping.items()
+    )
 
 
 def checked_text(text: str) -> str:
@@ -106,8 +149,14 @@ def _check_calls(calls: Any, place: str) -> None:
 
 _PART_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "image_url": ("url",),
+    "video_url": ("url",),
+    "audio_url": ("url",),
     "input_audio": ("data", "format"),
+    "file": (),
+    "refusal": (),
 }
+"""Parts and the fields they must have. OpenAI takes `file` and `refusal`; vLLM and SGLang take
+`video_url` and `audio_url`. Another kind is passed on if it has a key of its own name."""
 
 
 def _check_parts(parts: list[Any], place: str) -> None:
@@ -122,12 +171,13 @@ def _check_parts(parts: list[Any], place: str) -> None:
             if not isinstance(part.get("text"), str):
                 raise ConversationError(f"{at}.text must be text, not {_name(part.get('text'))}")
             continue
-        fields = _PART_FIELDS.get(kind) if isinstance(kind, str) else None
-        if fields is None:
+        inner = part.get(kind) if isinstance(kind, str) else None
+        fields = _PART_FIELDS.get(kind, ()) if isinstance(kind, str) else ()
+        if inner is None and not fields:
             raise ConversationError(
-                f"{at}.type must be one of text, {', '.join(_PART_FIELDS)}, not {_shown(kind)}"
+                f"{at}.type must be one of text, {', '.join(_PART_FIELDS)}, or name a key of the "
+                f"part, not {_shown(kind)}"
             )
-        inner = part.get(str(kind))
         for field in fields:
             if not isinstance(inner, Mapping) or not isinstance(inner.get(field), str):
                 raise ConversationError(f"{at}.{kind}.{field} must be text")

@@ -12,6 +12,7 @@ from distilabel_endpoints._clients.parameters import (
     accepted_parameters,
     check_parameters,
     compile_parameters,
+    take_template_variables,
 )
 from distilabel_endpoints.config import MAX_NEW_TOKENS
 from distilabel_endpoints.errors import ParameterError
@@ -22,6 +23,34 @@ OPENAI_CHAT, OPENAI_TEXT = Route.OPENAI_CHAT, Route.OPENAI_TEXT
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 JSON_OBJECT = {"type": "json_object"}
 BIAS = {"5": -1.5}
+
+
+def test_variables_of_a_template_are_not_sent() -> None:
+    """They are taken out of `extra_body` where the prompt is rendered here."""
+    given = {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}, "x": 1}}
+    assert take_template_variables(given) == {"enable_thinking": False}
+    assert given == {"extra_body": {"x": 1}}
+    for none in ({}, {"extra_body": None}, {"extra_body": {"x": 1}}):
+        assert take_template_variables(dict(none)) == {}
+
+
+@pytest.mark.parametrize("wrong", [3, {1: 2}, {"tokenize": True}, {"chat_template": "x"}])
+def test_what_is_not_a_variable_of_a_template(wrong: Any) -> None:
+    """Rendering decides it; a template that was not looked at is not rendered."""
+    with pytest.raises(ParameterError, match="chat_template_kwargs"):
+        take_template_variables({"extra_body": {"chat_template_kwargs": wrong}})
+
+
+def test_tgi_gets_as_many_stops_as_it_takes() -> None:
+    """The first four, with a warning; other servers get all."""
+    stops = [*"abcdef"]
+    for route, server in ((HUB_TEXT, Server.UNKNOWN), (HUB_CHAT, Server.TGI)):
+        with pytest.warns(UserWarning, match="the first 4 of 6"):
+            options = compile_parameters({"stop_sequences": stops}, route, server).options
+        assert options["stop"] == [*"abcd"]
+    options = compile_parameters({"stop_sequences": stops}, HUB_CHAT, Server.VLLM).options
+    assert options["stop"] == stops
+
 
 Cell = dict[str, Any] | None
 """What a set parameter adds to the options; `None`: an error."""

@@ -42,6 +42,7 @@ __all__ = [
     "integer",
     "number",
     "stops",
+    "take_template_variables",
     "tools",
 ]
 
@@ -370,6 +371,37 @@ def compile_parameters(given: Mapping[str, Any], route: Route, server: Server) -
         seed=given.get("seed"),
         tools=list(given["tools"]) if given.get("tools") else None,
     )
+
+
+_RENDERING: Final = frozenset(
+    {
+        *("add_generation_prompt", "chat_template", "continue_final_message", "conversation"),
+        *("documents", "max_length", "padding", "return_assistant_tokens_mask", "return_dict"),
+        *("return_tensors", "tokenize", "tokenizer_kwargs", "tools", "truncation"),
+    }
+)
+"""What rendering itself decides; a template's variables have other names."""
+
+
+def take_template_variables(parameters: dict[str, Any]) -> Mapping[str, Any]:
+    """Take `chat_template_kwargs` out of `extra_body`, for a prompt that is rendered here.
+
+    Raises:
+        ParameterError: it is not a mapping of a template's variables.
+    """
+    body = parameters.get("extra_body")
+    if not isinstance(body, Mapping) or "chat_template_kwargs" not in body:
+        return {}
+    kept = {name: value for name, value in body.items() if name != "chat_template_kwargs"}
+    parameters["extra_body"] = kept
+    variables = body["chat_template_kwargs"]
+    if not isinstance(variables, Mapping) or not all(isinstance(name, str) for name in variables):
+        raise ParameterError("'chat_template_kwargs' must be a mapping of names to values.")
+    if taken := sorted(_RENDERING & {*variables}):
+        raise ParameterError(
+            f"'chat_template_kwargs' holds '{taken[0]}', which is not a variable of a template."
+        )
+    return variables
 
 
 def _not_twice(extra_body: Mapping[str, Any], said: Mapping[str, Any]) -> Mapping[str, Any]:

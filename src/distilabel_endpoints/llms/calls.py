@@ -12,7 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from distilabel_endpoints._clients.parameters import Compiled, compile_parameters
+from distilabel_endpoints._clients.parameters import (
+    Compiled,
+    compile_parameters,
+    take_template_variables,
+)
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.chat_templates import ChatRenderer
 from distilabel_endpoints.conversations import checked_text, validate_messages
@@ -79,8 +83,13 @@ class Call:
     _options: dict[Grammar | None, Mapping[str, Any]] = field(init=False, repr=False)
     _grammar: Grammar | None = field(init=False)
 
+    _variables: Mapping[str, Any] = field(init=False, repr=False)
+    """The chat template's own, beside messages and tools."""
+
     def __post_init__(self) -> None:
-        self._compiled = compile_parameters(self.parameters, self.route, self.server)
+        sent = dict(self.parameters)
+        self._variables = take_template_variables(sent) if self.renderer else {}
+        self._compiled = compile_parameters(sent, self.route, self.server)
         self._options = {None: self._compiled.options}
         given = self.structured_output
         self._grammar = parse_grammar(given) if given is not None else None
@@ -150,7 +159,7 @@ class Call:
             return messages, None
         if self.renderer is None:
             raise ConversationError("without tokenizer_id, this path takes texts only.")
-        return None, self.renderer.render(messages, self._compiled.tools)
+        return None, self.renderer.prompt(messages, self._compiled.tools, self._variables)
 
     def _split(self, given: Input) -> tuple[Any, Grammar | None]:
         if not isinstance(given, tuple):

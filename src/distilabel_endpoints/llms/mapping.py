@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from distilabel_endpoints._clients.parameters import check_parameters
 from distilabel_endpoints._engine.generations import RowPlan
+from distilabel_endpoints.conversations import without_nulls
 from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.llms.outputs import refused_row
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import ConversationSpec, OutputColumns, Place, Row
 from distilabel_endpoints.rows.columns import ColumnKind, OutputColumn, cell_text
 from distilabel_endpoints.rows.datasets_rows import datasets_package
-from distilabel_endpoints.rows.prompts import PreparedRow, without_nulls
+from distilabel_endpoints.rows.prompts import PreparedRow
 
 if TYPE_CHECKING:
     from distilabel_endpoints.llms.base import AsyncLLM

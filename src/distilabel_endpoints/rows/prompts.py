@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from distilabel_endpoints.conversations import validate_messages
+from distilabel_endpoints.conversations import validate_messages, without_nulls
 from distilabel_endpoints.errors import ConfigurationError, ConversationError
 from distilabel_endpoints.records import Conversation
 from distilabel_endpoints.rows.json_text import quoted
 from distilabel_endpoints.rows.model import ArrowCells, Row
 
-__all__ = ["ConversationSpec", "Conversations", "PreparedRow", "without_nulls"]
+__all__ = ["ConversationSpec", "Conversations", "PreparedRow"]
 
 _INPUT_COLUMNS = ("messages", "prompt", "instruction")
 _PARAMETER_COLUMNS = ("parameters", "generation_kwargs")
@@ -157,19 +157,6 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def without_nulls(value: Any) -> Any:
-    """Without the keys that an Arrow struct has only because another row has them."""
-    if isinstance(value, dict):
-        return {
-            key: without_nulls(inner)
-            for key, inner in value.items()
-            if inner is not None or key == "content"
-        }
-    if isinstance(value, list):
-        return [without_nulls(inner) for inner in value]
-    return value
 
 
 def _mapping(row: Row, column: str | None) -> Mapping[str, Any] | None:
