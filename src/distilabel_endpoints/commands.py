@@ -13,7 +13,7 @@ from typing import Any
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
-from distilabel_endpoints.progress import open_progress, safe_text
+from distilabel_endpoints.progress import open_progress, safe_text, showing_notices
 from distilabel_endpoints.rows import RowSource, open_rows
 from distilabel_endpoints.run_state import RunEnding
 from distilabel_endpoints.runs import RunOptions, RunStatus
@@ -56,8 +56,7 @@ def generate(settings: GenerateSettings) -> int:
     """Run it; gives back the exit code."""
     if settings.ray is not None or settings.ray_actors is not None:
         return _generate_ray(settings)
-    mode = _mode(settings)
-    with _llm(settings) as llm:
+    with showing_notices(open_progress(_mode(settings))) as progress, _llm(settings) as llm:
         options = RunOptions(parameters=settings.parameters, **_row_options(settings.rows))
         if settings.push_to_hub is not None:
             check_repository(settings.push_to_hub)
@@ -73,7 +72,7 @@ def generate(settings: GenerateSettings) -> int:
             source=source,
             output=settings.output,
             options=options,
-            progress=open_progress(mode),
+            progress=progress,
             fresh=settings.fresh,
             describe=settings.input,
             resume_command=settings.resume_command,
@@ -87,6 +86,8 @@ def generate(settings: GenerateSettings) -> int:
 
 
 def _mode(settings: GenerateSettings) -> str:
+    if settings.dry_run:
+        return "plain"
     return "json" if settings.json else "quiet" if settings.quiet else "auto"
 
 
@@ -94,6 +95,7 @@ def _generate_ray(settings: GenerateSettings) -> int:
     """The same over Ray; gives back the exit code."""
     from distilabel_endpoints.ray.job import RayRun, refuse_unusable
     from distilabel_endpoints.ray.marker import check_folder
+    from distilabel_endpoints.ray.package import ray_package
 
     refuse_unusable(
         {
@@ -105,14 +107,15 @@ def _generate_ray(settings: GenerateSettings) -> int:
             "- as INPUT": settings.input == "-",
         }
     )
+    ray_package("--ray")  # before the folder is looked at, which needs what comes with it
     check_folder(settings.output)
-    with _llm(settings) as llm:
+    with showing_notices(open_progress(_mode(settings))) as progress, _llm(settings) as llm:
         run = RayRun(
             llm=llm,
             input=settings.input,
             output=settings.output,
             options=RunOptions(parameters=settings.parameters, **_row_options(settings.rows)),
-            progress=open_progress(_mode(settings)),
+            progress=progress,
             address=settings.ray or None,
             api_key_env=settings.api_key_env,
             **({"actors": settings.ray_actors} if settings.ray_actors else {}),

@@ -279,7 +279,7 @@ def test_a_ceiling_is_probed_downwards_rarely_and_a_little() -> None:
         (147.43, "DOWN", 46),
         (149.47, "HOLD", 64),
     ]
-    assert steady.search.reason == "at its ceiling"
+    assert steady.search.reason == "at its maximum"
 
 
 def test_probes_that_are_kept_follow_each_other_further_down() -> None:
@@ -308,7 +308,7 @@ def test_probes_that_are_kept_follow_each_other_further_down() -> None:
         (395.47, "DOWN", 6),
         (399.13, "HOLD", 8),
     ]
-    assert steady.search.reason == "the same goodput at 8"
+    assert steady.search.reason == "as fast at 8"
 
 
 def test_probes_up_that_are_kept_follow_each_other_at_once() -> None:
@@ -323,7 +323,7 @@ def test_probes_up_that_are_kept_follow_each_other_at_once() -> None:
         (50.33, "UP", 47),
         (55.1, "HOLD", 47),
     ]
-    assert steady.search.reason == "more goodput at 47"
+    assert steady.search.reason == "faster at 47"
     assert Steady(holding(200), lambda limit: 20.0 * limit**0.5).run(13.0) == [
         (0.0, "HOLD", 200),
         (8.72, "UP", 283),
@@ -434,7 +434,7 @@ def test_after_a_round_without_an_answer_one_attempt_goes_first() -> None:
     limiter, kept = at_random()
     assert limiter.next_time(0.1) == pytest.approx(0.125)
     assert len(take(limiter, 0.125)) == 1
-    assert limiter.statistics(0.125).refusals == "measuring the rate"
+    assert limiter.statistics(0.125).refusals == "measuring the server's rate"
     assert limiter.next_time(0.125) == pytest.approx(0.125 + 0.075 + 0.25 / 32)
     assert limiter.acquire(0.1999) is None
     assert len(take(limiter, 0.2001)) == 1
@@ -462,8 +462,8 @@ def test_what_is_paced_is_ramped_again_from_before_the_cuts() -> None:
     refuse(limiter, [sent.pop()], 1.175)
     assert take(limiter, 1.33) == []
     seen = limiter.statistics(1.33)
-    assert (seen.limit, seen.reason, seen.phase) == (32, "paced", "ramping up")
-    assert seen.refusals == "paced"
+    assert (seen.limit, seen.reason, seen.phase) == (32, "rate-limited by the server", "ramping up")
+    assert seen.refusals == "rate-limited by the server"
     assert seen.paced_per_second == pytest.approx(0.97 * len(sent) / (1.33 - 0.125))
     rate = seen.paced_per_second
     assert limiter.next_time(1.33) == pytest.approx(1.33 + 1.0 / (rate or 0.0))
@@ -515,7 +515,7 @@ def test_a_lift_never_lowers_the_limit(before: int, after: int) -> None:
     refuse(limiter, permits[:3], now + 0.05)
     more, now = fill(limiter, now + 0.5)
     permits = permits[3:] + more
-    assert limiter.statistics(now).refusals == "measuring the rate"
+    assert limiter.statistics(now).refusals == "measuring the server's rate"
     for _ in range(2):
         for permit in permits:
             limiter.fail(permit, now + 0.5)
@@ -523,7 +523,7 @@ def test_a_lift_never_lowers_the_limit(before: int, after: int) -> None:
     assert limiter.limit == before
     refuse(limiter, [permits.pop()], now + 0.05)
     assert limiter.acquire(now + 1.0) is None
-    assert (limiter.limit, limiter.statistics(23.5).reason) == (after, "paced")
+    assert (limiter.limit, limiter.statistics(23.5).reason) == (after, "rate-limited by the server")
 
 
 def test_generations_tell_what_was_sent_before_a_pause_and_before_a_cut() -> None:
@@ -662,7 +662,7 @@ def test_a_ramp_without_a_ceiling_says_where_it_ended() -> None:
     steady = Steady(Search(32, 4096, 0.0), slots(100))
     assert steady.search.reason == "start"
     assert steady.run(10.0) == [(0.03, "RAMP", 0), (8.12, "HOLD", 132)]
-    assert steady.search.reason == "no more goodput above 256"
+    assert steady.search.reason == "no faster above 256"
 
 
 def test_a_ramp_after_a_probe_says_what_the_probe_found() -> None:
@@ -670,7 +670,7 @@ def test_a_ramp_after_a_probe_says_what_the_probe_found() -> None:
     steady = Steady(holding(24), slots(96))
     steady.run(16.0)
     assert steady.search.phase is Phase.RAMP
-    assert steady.search.reason == "more goodput at 34"
+    assert steady.search.reason == "faster at 34"
 
 
 def test_one_at_a_time_is_reached_where_one_is_enough() -> None:

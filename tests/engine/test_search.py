@@ -123,7 +123,7 @@ def test_a_ramp_ends_at_the_ceiling_and_says_so() -> None:
     """A ceiling the user set is where it stays."""
     fed = Fed(knee(1000), Search(32, 64, 0.0)).run(10.0)
     assert fed.search.limit == 64
-    assert fed.search.reason == "at its ceiling"
+    assert fed.search.reason == "at its maximum"
 
 
 def test_a_cut_never_raises_and_opens_a_generation() -> None:
@@ -234,5 +234,5 @@ def test_a_step_down_that_was_kept_brings_the_next_one_forward(up: bool, wait: f
     while search.phase is phase:
         n += 1
         search.complete(10.0 + n / limit, 1.0, 100.0 * pace, in_flight=limit, load=limit)
-    assert search.reason == f"{'more' if up else 'the same'} goodput at {limit}"
+    assert search.reason == f"{'faster' if up else 'as fast'} at {limit}"
     assert search._down.epochs == wait

@@ -62,6 +62,12 @@ SNAPSHOTS: dict[str, RunSnapshot] = {
         retries={FailureKind.UNAVAILABLE: 40},
         waiting=Waiting("endpoint starting", elapsed=130.0),
     ),
+    "looking": RunSnapshot(
+        elapsed=14.0,
+        phase=RunPhase.WAITING,
+        waiting=Waiting("http://127.0.0.1:8099 is not ready (at most 900 s)", elapsed=12.0),
+    ),
+    "cut": replace(RUNNING, in_flight=236, limit=32, limit_reason="too many at once"),
     "draining": replace(RUNNING, phase=RunPhase.DRAINING, in_flight=13, drain_left=24.6),
 }
 

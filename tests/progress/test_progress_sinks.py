@@ -16,7 +16,6 @@ import types
 import warnings
 from collections.abc import Callable
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,8 +35,6 @@ from distilabel_endpoints.progress.sinks import (
 from distilabel_endpoints.progress.terminal import TerminalProgress
 from distilabel_endpoints.records import FailureKind
 from distilabel_endpoints.run_state import RunPhase, RunSnapshot, RunSummary, Waiting
-
-DOCS = Path(__file__).parents[2] / "docs" / "events.md"
 
 
 def feed(progress: Progress, seconds: int, *, every: float = 0.25) -> None:
@@ -274,27 +271,6 @@ def test_a_change_of_state_is_an_event() -> None:
         progress.update(replace(RUNNING, phase=RunPhase.DRAINING))
     states = [json.loads(line)["waiting"] for line in stream.getvalue().splitlines()]
     assert states == [None, {"text": "throttled", "elapsed": 0.1, "remaining": None}, None]
-
-
-def documented(heading: str) -> list[str]:
-    """The fields that a section of `docs/events.md` describes, in order."""
-    section = DOCS.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
-
-
-def test_the_documented_fields_are_those_that_are_sent() -> None:
-    """`docs/events.md` names every field of every event, and no other."""
-    finished = finished_event(SUMMARIES["finished_with_failures"])
-    assert documented("progress") == list(progress_event(RUNNING))[1:]
-    assert documented("finished") == list(finished)[1:]
-    assert documented("failures") == list(finished["failures"][0])
-
-
-def test_the_documented_example_is_what_is_sent() -> None:
-    """The lines shown in `docs/events.md` are events as they are written."""
-    for text in re.findall(r"^\{.*\}$", DOCS.read_text(encoding="utf-8"), re.MULTILINE):
-        event = json.loads(text)
-        assert event_line(event) == text + "\n"
 
 
 def test_nothing_observed_is_kept_from_machines() -> None:

@@ -164,7 +164,7 @@ class LimiterStatistics:
     refused: int
     """Attempts the endpoint pushed back (429, 529, overloaded), since the start."""
     refusals: str
-    """What they are taken for: `clear`, `too many at once`, `paced`, `refusals at random`, ..."""
+    """What they are taken for: `clear`, `too many at once`, `rate-limited by the server`, ..."""
     paced_per_second: float | None
     """Attempts per second allowed, where the server's refusals set it."""
     gate_until: float | None

@@ -200,8 +200,8 @@ class Stage(StrEnum):
 
     CLEAR = "clear"
     CONCURRENCY = "too many at once"
-    RATE = "measuring the rate"
-    GATED = "paced"
+    RATE = "measuring the server's rate"
+    GATED = "rate-limited by the server"
     RANDOM = "refusals at random"
 
 

@@ -399,7 +399,7 @@ class Search:
         if not ramp.over:
             return
         at_bound = before >= self.bound
-        self.reason = "at its ceiling" if at_bound else f"no more goodput above {before}"
+        self.reason = "at its maximum" if at_bound else f"no faster above {before}"
         self._up.restart(now, 1.0)
         self._down.restart(now, _AFTER_CEILING if at_bound else 0.0)
         if at_bound:
@@ -484,7 +484,7 @@ class Search:
     def _accept(self, now: float, gain: float) -> None:
         step = math.log(self.limit / self._base_limit)
         up = self.phase is Phase.UP
-        self.reason = f"{'more' if up else 'the same'} goodput at {self.limit}"
+        self.reason = f"{'faster' if up else 'as fast'} at {self.limit}"
         self.phase = Phase.HOLD
         self._evidence.fade()
         self._next_check = self._evidence.n

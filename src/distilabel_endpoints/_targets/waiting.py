@@ -44,7 +44,13 @@ class ReadyWait:
         now = anyio.current_time()
         if state != self._state or now - self._said >= _SAY_EVERY:
             logger.warning(
-                "%s is %s; waited %.0f s of %.0f s at most", subject, state, self.waited, self.limit
+                "%s is %s; waited %.0f s of %.0f s at most",
+                subject,
+                state,
+                self.waited,
+                self.limit,
+                # For displays that count the seconds themselves.
+                extra={"waiting_for": f"{subject} is {state} (at most {self.limit:.0f} s)"},
             )
             self._state, self._said = state, now
         await anyio.sleep(min(self._pause, max(0.0, self.limit - self.waited)))

@@ -38,13 +38,16 @@ def block(snapshot: RunSnapshot, width: int) -> list[Line]:
     """One to four lines of at most `width` cells."""
     if snapshot.phase is RunPhase.SCANNING:
         return [_labelled(snapshot.phase, [Span(f"{count(snapshot.rows_read)} rows read")], width)]
+    state = state_text(snapshot)
+    if snapshot.phase is RunPhase.WAITING and snapshot.limit is None:
+        # The endpoint is not there yet, and there is nothing to count.
+        return [_labelled(snapshot.phase, [Span(state or "", Style.NOTICE)], width)]
     wide = width >= WIDE
     lines = [
         _progress_line(snapshot, width),
         _labelled("rows", _row_fields(snapshot, wide), width),
         _labelled("tokens", _token_fields(snapshot, wide), width),
     ]
-    state = state_text(snapshot)
     if state is not None:
         lines.append(line(clip(" " * LABEL + state, width), Style.NOTICE))
     return lines
@@ -134,10 +137,17 @@ def _row_fields(snapshot: RunSnapshot, wide: bool) -> list[Span]:
 
 
 def in_flight_text(snapshot: RunSnapshot) -> str:
-    """`40/48 in flight (refused)`: requests, the limit, and why it last changed."""
-    limit = "" if snapshot.limit is None else f"/{count(snapshot.limit)}"
+    """`40/48 in flight (refused)`: requests, the limit, and why it last changed.
+
+    After a cut there are more than the limit allows to start: `40 in flight, limit 8 (refused)`.
+    """
     reason = f" ({safe_text(snapshot.limit_reason)})" if snapshot.limit_reason else ""
-    return f"{count(snapshot.in_flight)}{limit} in flight{reason}"
+    sent, limit = count(snapshot.in_flight), snapshot.limit
+    if limit is None:
+        return f"{sent} in flight{reason}"
+    if snapshot.in_flight > limit:
+        return f"{sent} in flight, limit {count(limit)}{reason}"
+    return f"{sent}/{count(limit)} in flight{reason}"
 
 
 def _token_fields(snapshot: RunSnapshot, wide: bool) -> list[Span]:

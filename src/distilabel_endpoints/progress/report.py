@@ -128,7 +128,7 @@ def _named_facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
     if summary.truncated:
         part = share(summary.truncated, summary.answers)
         number = f"{count(summary.truncated)} of {count(summary.answers)} answers ({part})"
-        yield "Truncated", f"{number} were cut off at max_new_tokens"
+        yield "Truncated", f"{number} were cut off; raise max_new_tokens"
     yield "Tokens", _tokens(summary.tokens, summary.run_tokens)
     if summary.mean.rows > 0:
         speed = f"{rate(summary.mean.output_tokens)} output tokens/s"

@@ -176,12 +176,14 @@ def _log_line(snapshot: RunSnapshot) -> str:
     """The snapshot in a line, of whatever length."""
     if snapshot.phase is RunPhase.SCANNING:
         return f"{snapshot.phase}: {count(snapshot.rows_read)} rows read"
+    state = state_text(snapshot)
+    if snapshot.phase is RunPhase.WAITING and snapshot.limit is None:
+        return f"{snapshot.phase}: {state}"
     parts = [_done(snapshot), f"{count(snapshot.failed)} failed"]
     parts += [f"{count(snapshot.skipped)} skipped"] if snapshot.skipped else []
     parts += _pace(snapshot)
     eta = eta_text(snapshot)
     parts += [eta] if eta else []
-    state = state_text(snapshot)
     return f"{snapshot.phase}: {', '.join(parts)}" + (f" ({state})" if state else "")
 
 
