@@ -65,7 +65,7 @@ def measured(ray: Any, actors: int) -> Found:
         llm = InferenceEndpointsLLM(base_url=endpoint.url)
         rows = [{"prompt": f"Question {n}?"} for n in range(ROWS)]
         ds = ray.data.from_items(rows, override_num_blocks=max(1, ROWS // 5000))
-        ds = generate_ray(ds, llm, actors=actors, rows_per_block=ROWS_PER_BLOCK, max_new_tokens=16)
+        ds = generate_ray(llm, ds, actors=actors, rows_per_block=ROWS_PER_BLOCK, max_new_tokens=16)
         first, cpu_before, cpu, seen, last = 0.0, 0.0, 0.0, 0, 0.0
         for batch in ds.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             last = time.monotonic()

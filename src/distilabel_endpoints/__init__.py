@@ -9,16 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distilabel_endpoints.dataset import FinishedRun, RunInterrupted, generate_dataset
     from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
     from distilabel_endpoints.llms.outputs import Output
     from distilabel_endpoints.local import LocalEndpoint
     from distilabel_endpoints.run_state import RunSnapshot, RunSummary
-    from distilabel_endpoints.runs import generate_dataset
 
 __all__ = [
+    "FinishedRun",
     "InferenceEndpointsLLM",
     "LocalEndpoint",
     "Output",
+    "RunInterrupted",
     "RunSnapshot",
     "RunSummary",
     "__version__",
@@ -26,12 +28,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FinishedRun": "distilabel_endpoints.dataset",
     "InferenceEndpointsLLM": "distilabel_endpoints.llms.huggingface",
     "LocalEndpoint": "distilabel_endpoints.local",
     "Output": "distilabel_endpoints.llms.outputs",
+    "RunInterrupted": "distilabel_endpoints.dataset",
     "RunSnapshot": "distilabel_endpoints.run_state",
     "RunSummary": "distilabel_endpoints.run_state",
-    "generate_dataset": "distilabel_endpoints.runs",
+    "generate_dataset": "distilabel_endpoints.dataset",
 }
 
 

@@ -122,7 +122,7 @@ def _generate_ray(settings: GenerateSettings) -> int:
             fresh=settings.fresh,
             resume_command=settings.resume_command,
         )
-        return run.execute().exit_code
+        return run.execute()[0].exit_code
 
 
 def _row_options(given: Mapping[str, Any]) -> dict[str, Any]:

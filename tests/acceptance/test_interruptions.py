@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,3 +152,43 @@ def test_an_interrupt_after_the_last_request(simulated_endpoint: Make, tmp_path:
     assert len(rows_of(output)) == CEILING
     assert str(output) in said
     assert "To resume" not in said
+
+
+SCRIPT = """
+import sys
+from distilabel_endpoints import InferenceEndpointsLLM, RunInterrupted, generate_dataset
+from distilabel_endpoints.progress import open_progress
+
+rows, output, url = sys.argv[1:]
+with InferenceEndpointsLLM(base_url=url, max_concurrency=4) as llm:
+    try:
+        generate_dataset(llm, rows, output, progress=open_progress("quiet"))
+    except RunInterrupted as error:
+        print(error.summary.ok, error.summary.pending, error)
+        raise
+print("the next line")
+"""
+
+
+def test_an_interrupted_script_does_not_go_on(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """`generate_dataset` raises when what was in flight is kept; the same call resumes."""
+    rows = write_rows(tmp_path / "rows.jsonl", 40)
+    output = tmp_path / "out.jsonl"
+    endpoint = simulated_endpoint(latency=Latency(0.5))
+    words = [sys.executable, "-c", SCRIPT, rows, output, endpoint.url]
+    first = subprocess.Popen(
+        [*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    endpoint.wait_for(lambda e: len(e.generations) >= 4, 60)
+    first.send_signal(signal.SIGINT)
+    said, _ = first.communicate(timeout=60)
+    assert first.returncode != 0
+    assert "the next line" not in said
+    ok, pending = map(int, said.split()[:2])
+    assert ok + pending == 40
+    assert ok == len(endpoint.generations) > 0
+    assert "to resume" in said
+    again = subprocess.run([*map(str, words)], capture_output=True, text=True, check=True)
+    assert "the next line" in again.stdout
+    assert ids_of(rows_of(output)) == [f"row-{n}" for n in range(40)]
+    assert len(endpoint.generations) == 40

@@ -8,17 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from command import run
 
-from distilabel_endpoints import InferenceEndpointsLLM
-from distilabel_endpoints.cli import commands
+from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
+from distilabel_endpoints._store.store import Statistics
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.ray.coordinator import Coordinator, Counts, Progress
 from distilabel_endpoints.ray.following import Following
 from distilabel_endpoints.ray.reporting import Reporter, Tally
-from distilabel_endpoints.ray.shards import Standing
 from distilabel_endpoints.ray.shares import SILENCE, Report, Share
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
-from distilabel_endpoints.run_state import RunEnding
 from distilabel_endpoints.testing import SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
@@ -119,7 +118,7 @@ def result(ordinal: int, failure: Failure | None = None) -> Result:
     )
 
 
-def test_a_tally_counts_rows_tokens_and_reasons(
+def test_a_tally_counts_rows_and_tokens(
     reporting: tuple[Stub, InferenceEndpointsLLM, Reporter],
 ) -> None:
     """What a worker has done is counted as the run without Ray counts it."""
@@ -131,7 +130,6 @@ def test_a_tally_counts_rows_tokens_and_reasons(
     counts = tally.counts(llm.statistics())
     assert (counts.ok, counts.failed, counts.answers, counts.truncated) == (3, 1, 3, 3)
     assert (counts.input_tokens, counts.output_tokens) == (6, 9)
-    assert [(g.status, g.count, g.example_ordinal) for g in counts.failures] == [(400, 1, 7)]
 
 
 def counted(tally: Tally, llm: InferenceEndpointsLLM) -> Counts:
@@ -162,7 +160,7 @@ def test_a_remade_coordinator_lets_nobody_grow() -> None:
 def test_figures_add_up(
     reporting: tuple[Stub, InferenceEndpointsLLM, Reporter],
 ) -> None:
-    """Done before and done now are shown together; reasons of several workers become one."""
+    """Done before and done now, by all workers, are shown together."""
     _, llm, _ = reporting
     tallies = [Tally(), Tally()]
     for tally in tallies:
@@ -170,15 +168,12 @@ def test_figures_add_up(
         tally.add(result(7, REFUSED))
     counts = tuple(counted(tally, llm) for tally in tallies)
     following = Following()
-    following.begin(100, Standing(ok=40, input_tokens=80, output_tokens=120))
+    following.begin(100, Statistics(ok=40, input_tokens=80, output_tokens=120))
     following.told(Progress(counts=counts, live=counts, stopped=None))
     shown = following.snapshot()
     assert (shown.ok, shown.failed, shown.resumed, shown.total) == (42, 2, 40, 100)
     assert shown.run_tokens.output_tokens == 126
-    standing = Standing(ok=42, failed=2, input_tokens=84, output_tokens=126)
-    summary = following.summary(standing, RunEnding.FINISHED, 2)
-    assert [group.count for group in summary.failures] == [2]
-    assert summary.tokens.output_tokens == 6
+    assert shown.tokens.output_tokens == 6
 
 
 @pytest.mark.parametrize(
@@ -193,19 +188,35 @@ def test_figures_add_up(
 )
 def test_options_that_do_not_fit_are_refused(tmp_path: Path, words: list[str]) -> None:
     """Each is named before anything is read, loaded or sent."""
-    arguments = ["generate", "nothing.jsonl", "-o", str(tmp_path / "out"), *words]
-    where: Any = [] if "--local" in words else ["--base-url", "http://127.0.0.1:1"]
-    with pytest.raises(ConfigurationError, match="--ray"):
-        commands.main([*arguments, *where], standalone_mode=False)
+    where = [] if "--local" in words else ["--base-url", "http://127.0.0.1:1"]
+    done = run("generate", "nothing.jsonl", "-o", tmp_path / "out", *words, *where)
+    assert done.returncode == 1
+    assert "--ray" in done.stderr
 
 
 def test_standard_input_and_file_names_are_refused(tmp_path: Path) -> None:
     """Workers cannot read the driver's standard input, and shards make a folder."""
     to = ["--base-url", "http://127.0.0.1:1", "--ray"]
-    with pytest.raises(ConfigurationError, match="standard input"):
-        commands.main(["generate", "-", "-o", str(tmp_path / "out"), *to], standalone_mode=False)
-    with pytest.raises(ConfigurationError, match="folder"):
-        commands.main(
-            ["generate", "in.jsonl", "-o", str(tmp_path / "out.jsonl"), *to],
-            standalone_mode=False,
-        )
+    done = run("generate", "-", "-o", tmp_path / "out", *to)
+    assert (done.returncode, "standard input" in done.stderr) == (1, True)
+    done = run("generate", "in.jsonl", "-o", tmp_path / "out.jsonl", *to)
+    assert (done.returncode, "folder" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"ray_actors": 2}, "needs ray"),
+        ({"ray": "local", "push_to_hub": "a/b"}, "hf upload"),
+        ({"ray": "local", "on_bad_row": "stop"}, "skip"),
+        ({"ray": "local"}, "a path that workers can read"),
+    ],
+)
+def test_what_does_not_fit_is_refused_from_python(
+    tmp_path: Path, more: dict[str, Any], said: str
+) -> None:
+    """The same from Python, where a list of rows is refused too."""
+    given: Any = [{"prompt": "a"}] if more == {"ray": "local"} else "in.jsonl"
+    llm = InferenceEndpointsLLM(base_url="http://127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match=said):
+        generate_dataset(llm, given, tmp_path / "out", **more)

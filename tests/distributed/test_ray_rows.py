@@ -10,9 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distilabel_endpoints.errors import ConfigurationError, DamagedError, FingerprintError
-from distilabel_endpoints.ray.marker import Marker, check_folder
-from distilabel_endpoints.ray.shards import checkpoint_of, read_standing, remove_shards
+from distilabel_endpoints.errors import (
+    ConfigurationError,
+    DamagedError,
+    FingerprintError,
+    InputChangedError,
+    OutputExistsError,
+)
+from distilabel_endpoints.ray.marker import Marker, check_folder, refuse_lost_rows
+from distilabel_endpoints.ray.shards import checkpoint_of, read_shards, remove_shards
 from distilabel_endpoints.ray.source import (
     PROBLEM,
     ROW_ID,
@@ -104,6 +110,18 @@ def test_an_output_that_looks_like_a_file_is_refused(tmp_path: Path, name: str) 
     check_folder(tmp_path / "out")
 
 
+def test_a_folder_that_no_run_wrote_is_refused(tmp_path: Path) -> None:
+    """Shards of somebody else's are neither counted nor removed."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    check_folder(mine)
+    (mine / "labels.parquet").write_text("three months of labels")
+    with pytest.raises(OutputExistsError, match=r"labels\.parquet"):
+        check_folder(mine)
+    marked(tmp_path, line(1), model="a")[0].write(mine)
+    check_folder(mine)
+
+
 def marked(tmp_path: Path, *lines: str, earlier: int = 0, **spec: Any) -> tuple[Marker, RowFile]:
     path = write_lines(tmp_path / "in.jsonl", *lines)
     file = look_through(str(path), earlier=earlier)
@@ -118,13 +136,25 @@ def test_a_run_is_known_again_by_its_settings_and_rows(tmp_path: Path) -> None:
     marker.write(output)
     before = Marker.read(output)
     assert before is not None
-    more, file = marked(tmp_path, line(1), line(2), line(3), earlier=2, model="a")
-    before.refuse_other(more, file, output)
+    more, _ = marked(tmp_path, line(1), line(2), line(3), earlier=2, model="a")
+    before.refuse_other(more, output)
     with pytest.raises(FingerprintError, match="model"):
-        before.refuse_other(marked(tmp_path, line(1), model="b")[0], file, output)
-    other, changed = marked(tmp_path, line(1), line(9), earlier=2, model="a")
-    with pytest.raises(FingerprintError, match="input rows"):
-        before.refuse_other(other, changed, output)
+        before.refuse_other(marked(tmp_path, line(1), model="b")[0], output)
+
+
+def test_rows_that_have_answers_must_be_in_the_input(tmp_path: Path) -> None:
+    """Changed, gone or after the limit: refused with the first of them; a failed row may change."""
+    output = tmp_path / "out"
+    file = look_through(str(write_lines(tmp_path / "in.jsonl", *map(line, range(4)))))
+    shard(output, "a", [None, None, "bad", None], ids=[*file.ids()])
+    refuse_lost_rows(file, output, prefix="")
+    write_lines(tmp_path / "in.jsonl", line(0), line(1), line(99), line(3), line(4))
+    refuse_lost_rows(look_through(file.path), output, prefix="")
+    with pytest.raises(InputChangedError, match=r"the limit is 3.*row 4"):
+        refuse_lost_rows(look_through(file.path, limit=3), output, prefix="")
+    write_lines(tmp_path / "in.jsonl", line(0), line(9))
+    with pytest.raises(InputChangedError, match=r"2 rows .*first: row 2"):
+        refuse_lost_rows(look_through(file.path), output, prefix="")
 
 
 def test_a_damaged_marker_is_no_run(tmp_path: Path) -> None:
@@ -137,11 +167,20 @@ def test_a_damaged_marker_is_no_run(tmp_path: Path) -> None:
         Marker.read(tmp_path)
 
 
-def shard(output: Path, name: str, errors: list[Any], *, noted: bool = True) -> None:
-    """A shard as Ray writes it, with its checkpoint."""
-    ids = [f"{name}-{n}" for n in range(len(errors))]
+def shard(
+    output: Path,
+    name: str,
+    errors: list[Any],
+    *,
+    noted: bool = True,
+    ids: list[str] | None = None,
+) -> None:
+    """A shard as Ray writes it, with its checkpoint; a warning is no error."""
+    ids = ids or [f"{name}-{n}" for n in range(len(errors))]
     tokens = [None if error else 2 for error in errors]
-    columns = {ROW_ID: ids, "error": pa.array(errors)}
+    said = pa.array(errors)
+    codes = [code_of(error) for error in errors]
+    columns = {ROW_ID: ids, "error": said, "error_code": pa.array(codes, type=said.type)}
     table = pa.table({**columns, "input_tokens": tokens, "output_tokens": tokens})
     output.mkdir(exist_ok=True)
     checkpoint_of(output).mkdir(exist_ok=True)
@@ -150,16 +189,24 @@ def shard(output: Path, name: str, errors: list[Any], *, noted: bool = True) -> 
         pq.write_table(table.select([ROW_ID]), checkpoint_of(output) / f"{name}.parquet")
 
 
+def code_of(error: Any) -> Any:
+    """What stands in `error_code` beside an `error`."""
+    if isinstance(error, list):
+        codes = [code_of(one) for one in error]
+        return codes if any(codes) else None
+    return None if error is None or error.startswith("warning") else "bad"
+
+
 def test_failed_rows_are_taken_out_of_shard_and_checkpoint(tmp_path: Path) -> None:
     """What failed is done again: neither the shards nor the checkpoint have it any more."""
     output = tmp_path / "out"
     shard(output, "a", [None, "bad", None])
     shard(output, "b", ["bad"])
     shard(output, "c", [None])
-    assert read_standing(output).failed == 2
-    standing = read_standing(output, retry_failed=True)
+    assert read_shards(output).failed == 2
+    standing = read_shards(output, retry_failed=True)
     assert (standing.ok, standing.failed, standing.output_tokens) == (3, 0, 6)
-    assert read_standing(output) == standing
+    assert read_shards(output) == standing
     left = pq.read_table(output).column(ROW_ID).to_pylist()
     assert sorted(left) == ["a-0", "a-2", "c-0"]
     assert sorted(pq.read_table(checkpoint_of(output)).column(ROW_ID).to_pylist()) == sorted(left)
@@ -169,11 +216,11 @@ def test_warnings_are_no_failures(tmp_path: Path) -> None:
     """A row whose `error` is a warning beside its answer is done."""
     output = tmp_path / "out"
     shard(output, "a", [None, "warning: odd", "row 400: bad"])
-    assert read_standing(output).ok == 2
+    assert read_shards(output).ok == 2
     shard(output, "b", [["warning: odd", None], [None, "row 400: bad"], None])
-    assert (read_standing(output).ok, read_standing(output).failed) == (4, 2)
-    read_standing(output, retry_failed=True)
-    assert read_standing(output).ok == 4
+    assert (read_shards(output).ok, read_shards(output).failed) == (4, 2)
+    read_shards(output, retry_failed=True)
+    assert read_shards(output).ok == 4
 
 
 def test_taking_out_goes_on_after_a_kill_between_its_two_steps(tmp_path: Path) -> None:
@@ -182,7 +229,7 @@ def test_taking_out_goes_on_after_a_kill_between_its_two_steps(tmp_path: Path) -
     shard(output, "a", [None, "bad"])
     note = checkpoint_of(output) / "a.parquet"
     pq.write_table(pq.read_table(note).slice(0, 1), note)
-    read_standing(output, retry_failed=True)
+    read_shards(output, retry_failed=True)
     assert pq.read_table(output).column(ROW_ID).to_pylist() == ["a-0"]
     assert pq.read_table(note).column(ROW_ID).to_pylist() == ["a-0"]
 
@@ -192,7 +239,7 @@ def test_a_shard_without_its_checkpoint_does_not_count(tmp_path: Path) -> None:
     output = tmp_path / "out"
     shard(output, "a", [None, None])
     shard(output, "killed", [None], noted=False)
-    assert read_standing(output).ok == 2
+    assert read_shards(output).ok == 2
 
 
 def test_starting_over_removes_shards_alone(tmp_path: Path) -> None:

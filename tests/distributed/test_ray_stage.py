@@ -65,7 +65,7 @@ def test_the_same_as_one_process(
         quiet = open_progress("quiet")
         distilabel_endpoints.generate_dataset(llm, path, alone, progress=quiet, **asked)
         endpoint.clear_log()
-        ds = generate_ray(read_rows(str(path)), llm, rows_per_block=32, **asked)
+        ds = generate_ray(llm, read_rows(str(path)), rows_per_block=32, **asked)
         write_shards(ds, shards)
         assert endpoint.peak_in_flight <= 9
     expected = pq.read_table(alone).to_pylist()
@@ -88,7 +88,7 @@ def test_a_bad_token_ends_the_execution(ray_session: Path, simulated_endpoint: M
     endpoint = simulated_endpoint(tokens=(Token("hf_other"),), flavor="vllm")
     llm = InferenceEndpointsLLM(base_url=endpoint.url, api_key="of the driver")
     rows = [{"prompt": f"Question {n}?"} for n in range(50)]
-    ds = generate_ray(ray.data.from_items(rows), llm, api_key_env="WORKER_TOKEN")
+    ds = generate_ray(llm, ray.data.from_items(rows), api_key_env="WORKER_TOKEN")
     with pytest.raises(Exception, match="AuthenticationError") as caught:
         ds.materialize()
     assert "401" in str(caught.value)
@@ -107,7 +107,7 @@ def test_pauses_and_the_ceiling_are_shared(
     )
     path = write_rows(tmp_path / "in.jsonl", 400)
     with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=12) as llm:
-        ds = generate_ray(read_rows(str(path)), llm, actors=3, rows_per_block=32, max_new_tokens=4)
+        ds = generate_ray(llm, read_rows(str(path)), actors=3, rows_per_block=32, max_new_tokens=4)
         write_shards(ds, shards)
     assert endpoint.peak_in_flight <= 12
     refused = next(r for r in endpoint.generations if r.status == 429)
@@ -134,7 +134,7 @@ def test_several_endpoints_share_a_jobs_rows_and_ceiling(
     first, second = (simulated_endpoint(flavor="vllm", latency=Latency(0.05)) for _ in range(2))
     path = write_rows(tmp_path / "in.jsonl", 600)
     with InferenceEndpointsLLM(base_url=[first.url, second.url], max_concurrency=12) as llm:
-        ds = generate_ray(read_rows(str(path)), llm, actors=3, rows_per_block=32, max_new_tokens=4)
+        ds = generate_ray(llm, read_rows(str(path)), actors=3, rows_per_block=32, max_new_tokens=4)
         write_shards(ds, shards)
     found = rows_in(shards)
     assert len({row["row_id"] for row in found}) == len(found) == 600
@@ -157,7 +157,7 @@ def test_a_pause_is_its_endpoints_alone(
     second = simulated_endpoint(flavor="vllm", latency=Latency(0.05))
     path = write_rows(tmp_path / "in.jsonl", 1200)
     with InferenceEndpointsLLM(base_url=[first.url, second.url], max_concurrency=12) as llm:
-        ds = generate_ray(read_rows(str(path)), llm, actors=3, rows_per_block=32, max_new_tokens=4)
+        ds = generate_ray(llm, read_rows(str(path)), actors=3, rows_per_block=32, max_new_tokens=4)
         write_shards(ds, shards)
     refused = next(r for r in first.generations if r.status == 429)
     assert refused.end is not None
@@ -179,7 +179,7 @@ def test_no_secret_reaches_rays_files(ray_session: Path, simulated_endpoint: Mak
     endpoint = simulated_endpoint(tokens=(Token(CANARY),), flavor="vllm")
     llm = InferenceEndpointsLLM(base_url=endpoint.url, api_key=CANARY)
     rows = [{"prompt": f"Question {n}?"} for n in range(20)]
-    ds = generate_ray(ray.data.from_items(rows), llm, api_key_env="WORKER_TOKEN")
+    ds = generate_ray(llm, ray.data.from_items(rows), api_key_env="WORKER_TOKEN")
     assert all(row["error"] is None for row in ds.take_all())
     files = [path for path in ray_session.rglob("*") if path.is_file()]
     assert len(files) > 10
@@ -193,14 +193,14 @@ def test_what_can_be_known_is_refused_before_the_start(ray_session: Path) -> Non
     ds = ray.data.from_items([{"prompt": "a", "generation": "b"}])
     llm = InferenceEndpointsLLM(base_url="http://127.0.0.1:1")
     with pytest.raises(ConfigurationError, match="generation"):
-        generate_ray(ds, llm)
+        generate_ray(llm, ds)
     with pytest.raises(ConfigurationError, match="no column"):
-        generate_ray(ds.select_columns(["generation"]), llm, column_prefix="a_")
+        generate_ray(llm, ds.select_columns(["generation"]), column_prefix="a_")
     with pytest.raises(ParameterError):
-        generate_ray(ds, llm, column_prefix="a_", temperature=-1)
+        generate_ray(llm, ds, column_prefix="a_", temperature=-1)
     with pytest.raises(ConfigurationError, match="actors"):
-        generate_ray(ds, llm, column_prefix="a_", actors=0)
+        generate_ray(llm, ds, column_prefix="a_", actors=0)
     with pytest.raises(ConfigurationError, match="api_key_env"):
-        generate_ray(ds, InferenceEndpointsLLM(base_url="http://127.0.0.1:1", api_key="x"))
+        generate_ray(InferenceEndpointsLLM(base_url="http://127.0.0.1:1", api_key="x"), ds)
     with pytest.raises(ConfigurationError, match="on_bad_row"):
-        generate_ray(ds, llm, column_prefix="a_", on_bad_row="stop")
+        generate_ray(llm, ds, column_prefix="a_", on_bad_row="stop")

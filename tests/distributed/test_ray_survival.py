@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from collections import Counter
@@ -15,10 +17,13 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from command import run, start
+from command import environment, run, start
 
-from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints import InferenceEndpointsLLM, RunSummary, generate_dataset
+from distilabel_endpoints.errors import FingerprintError, InputChangedError
+from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.ray import generate_ray, read_rows, write_shards
+from distilabel_endpoints.ray.status import read_status
 from distilabel_endpoints.testing import Fault, Latency, Limits, Respond, SimulatedEndpoint, Token
 
 Make = Callable[..., SimulatedEndpoint]
@@ -75,7 +80,7 @@ def test_a_killed_actor_costs_no_row(
     endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.05))
     path = write_rows(tmp_path / "in.jsonl", 1500)
     with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=16) as llm:
-        ds = generate_ray(read_rows(str(path)), llm, rows_per_block=32, max_new_tokens=4)
+        ds = generate_ray(llm, read_rows(str(path)), rows_per_block=32, max_new_tokens=4)
         writing = threading.Thread(target=write_shards, args=(ds, shards))
         writing.start()
         wait_for(endpoint, lambda: len(endpoint.generations) > 300)
@@ -108,7 +113,7 @@ def test_a_killed_coordinator_is_made_anew(
     path = write_rows(tmp_path / "in.jsonl", 3000)
     before = coordinators()
     with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=10) as llm:
-        ds = generate_ray(read_rows(str(path)), llm, rows_per_block=64, max_new_tokens=4)
+        ds = generate_ray(llm, read_rows(str(path)), rows_per_block=64, max_new_tokens=4)
         writing = threading.Thread(target=write_shards, args=(ds, shards))
         writing.start()
         wait_for(endpoint, lambda: len(endpoint.generations) > 300)
@@ -128,7 +133,7 @@ def test_a_storm_of_refusals_costs_no_row(
     )
     path = write_rows(tmp_path / "in.jsonl", 1200)
     with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
-        ds = generate_ray(read_rows(str(path)), llm, actors=3, rows_per_block=64, max_new_tokens=4)
+        ds = generate_ray(llm, read_rows(str(path)), actors=3, rows_per_block=64, max_new_tokens=4)
         write_shards(ds, shards)
     found = rows_in(shards)
     assert [row["id"] for row in found] == list(range(1200))
@@ -146,7 +151,7 @@ def test_a_finished_output_is_not_done_again(
     path.write_text(path.read_text(encoding="utf-8") + "not json\n", encoding="utf-8")
     for _ in range(2):
         with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
-            ds = generate_ray(read_rows(str(path)), llm, on_bad_row="skip", max_new_tokens=4)
+            ds = generate_ray(llm, read_rows(str(path)), on_bad_row="skip", max_new_tokens=4)
             write_shards(ds, shards)
     assert [row["id"] for row in rows_in(shards)] == list(range(200))
     assert len(endpoint.generations) == 200
@@ -281,3 +286,91 @@ def test_a_revoked_token_over_ray_is_exit_code_3(
     assert first.returncode == 3, said
     assert "401" in said
     assert "hf_good" not in said
+
+
+def test_a_run_over_ray_from_python(
+    simulated_endpoint: Make,
+    tmp_path: Path,
+    shards: Path,
+    short_folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is the run of the command line: checked, resumable, and a failed row may be fixed."""
+    monkeypatch.setenv("RAY_TMPDIR", short_folder)
+    refuses = Fault(Respond(400, {"error": "too long"}), marker="TOO LONG")
+    endpoint = simulated_endpoint(flavor="vllm", faults=(refuses,))
+    path = write_rows(tmp_path / "in.jsonl", 20)
+    rows = path.read_text(encoding="utf-8")
+
+    def generate(**more: Any) -> RunSummary:
+        quiet = open_progress("quiet")
+        done = generate_dataset(llm, path, shards, ray="local", progress=quiet, **more)
+        return done.summary
+
+    with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=4) as llm:
+        path.write_text(rows.replace("Question 19?", "TOO LONG"), encoding="utf-8")
+        summary = generate(max_new_tokens=4)
+        assert (summary.ok, summary.failed, summary.exit_code) == (19, 1, 2)
+        (group,) = summary.failures
+        assert (group.status, group.example_ordinal, group.count) == (400, 19, 1)
+        assert read_status(shards).failures == summary.failures
+        with pytest.raises(FingerprintError, match="max_new_tokens"):
+            generate(max_new_tokens=5)
+        path.write_text(rows, encoding="utf-8")
+        sent = len(endpoint.generations)
+        assert generate(max_new_tokens=4).ok == 20
+        assert len(endpoint.generations) == sent + 1
+        for fewer in ("", rows.partition("\n")[0], rows.replace("Question 3?", "Other?")):
+            path.write_text(fewer, encoding="utf-8")
+            with pytest.raises(InputChangedError):
+                generate(max_new_tokens=4)
+    assert [row["id"] for row in rows_in(shards)] == list(range(20))
+    assert all(row["generation"] for row in rows_in(shards))
+    assert len(endpoint.generations) == sent + 1
+
+
+def test_a_full_disk_over_ray_is_exit_code_4(
+    simulated_endpoint: Make, tmp_path: Path, shards: Path, short_folder: str
+) -> None:
+    """A task that cannot write its shard is this machine's trouble, not the endpoint's."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.05))
+    path = write_rows(tmp_path / "in.jsonl", 400)
+    words = ("generate", path, "-o", shards, "--base-url", endpoint.url, "--ray")
+    driver = start(*words, "--max-concurrency", 8, RAY_TMPDIR=short_folder)
+    wait_for(endpoint, lambda: len(endpoint.generations) > 20)
+    shutil.rmtree(shards)
+    shards.write_text("in the way")
+    _, said = driver.communicate(timeout=180)
+    assert driver.returncode == 4, said
+    assert "Stopped by the endpoint" not in said
+    assert "Traceback" not in said
+
+
+def test_the_pipeline_of_the_docs(
+    simulated_endpoint: Make, tmp_path: Path, shards: Path, short_folder: str
+) -> None:
+    """The block of docs/scale.md ends as it should: rows written, and not a word of a thread."""
+    endpoint = simulated_endpoint(flavor="vllm")
+    path = write_rows(tmp_path / "prompts.jsonl", 40)
+    page = Path(__file__).parents[2] / "docs" / "scale.md"
+    block = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    for old, new in (
+        ("http://10.0.0.7:8080", endpoint.url),
+        ("/mnt/shared/prompts.jsonl", str(path)),
+        ("/mnt/shared/answers", str(shards)),
+        ("actors=4", "actors=2"),
+    ):
+        assert old in block
+        block = block.replace(old, new)
+    done = subprocess.run(
+        [sys.executable, "-c", block],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(RAY_TMPDIR=short_folder),
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["id"] for row in rows_in(shards)] == list(range(40))
+    for wrong in ("Traceback", "Exception in thread", "not running"):
+        assert wrong not in done.stdout + done.stderr, done.stderr

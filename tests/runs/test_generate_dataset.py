@@ -13,6 +13,7 @@ import pytest
 
 import distilabel_endpoints
 from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints.dataset import FinishedRun
 from distilabel_endpoints.errors import (
     ConfigurationError,
     CreditError,
@@ -23,7 +24,6 @@ from distilabel_endpoints.errors import (
 )
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.rows import Row, open_rows
-from distilabel_endpoints.runs.dataset import FinishedRun
 from distilabel_endpoints.runs.scan import Ids
 from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 

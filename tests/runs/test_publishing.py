@@ -14,10 +14,10 @@ import yaml
 from hub_uploads import REPOSITORY, UploadHub, upload_hub
 
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
+from distilabel_endpoints.dataset import FinishedRun
 from distilabel_endpoints.errors import AccessError, ConfigurationError
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.run_state import RunEnding, RunSummary, TokenCount
-from distilabel_endpoints.runs.dataset import FinishedRun
 from distilabel_endpoints.runs.publishing import About, dataset_card
 from distilabel_endpoints.testing import SimulatedEndpoint
 

@@ -1,5 +1,6 @@
 """Where results are kept: durable, owner-only, one writer at a time.
 
 - `journal/`: the log of a run beside its output. `lock`: one writer. `atomic`: whole or not at all.
+- `store`: what both stores tell of a run.
 - `place`: where a journal lies, and what must be true of that place.
 """

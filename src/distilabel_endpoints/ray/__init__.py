@@ -1,7 +1,7 @@
 """Generation as a stage of `ray.data` pipelines, and runs over a Ray cluster.
 
     ds = read_rows("prompts.jsonl")
-    ds = generate_ray(ds, llm, actors=4, max_new_tokens=256)
+    ds = generate_ray(llm, ds, actors=4, max_new_tokens=256)
     write_shards(ds, "answers")
 
 Each actor runs this package's engine as one continuous window over several blocks. What holds for

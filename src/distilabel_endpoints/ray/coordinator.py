@@ -16,7 +16,6 @@ from typing import Any, Final
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.ray.shares import LEASE, Ledger, Report, Share
 from distilabel_endpoints.records import Failure, FailureKind
-from distilabel_endpoints.run_state import FailureGroup
 
 __all__ = ["Coordinator", "Counts", "Progress", "start_coordinator"]
 
@@ -35,7 +34,6 @@ class Counts:
     answers: int = 0
     truncated: int = 0
     retries: Mapping[FailureKind, int] = field(default_factory=dict)
-    failures: tuple[FailureGroup, ...] = ()
     in_flight: int = 0
     limit: int = 0
     reason: str = ""

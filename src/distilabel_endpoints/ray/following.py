@@ -9,18 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from distilabel_endpoints._store.store import Statistics
 from distilabel_endpoints.ray.coordinator import Progress
-from distilabel_endpoints.ray.shards import Standing
-from distilabel_endpoints.records import Failure, FailureKind
-from distilabel_endpoints.run_state import (
-    FailureGroup,
-    FailureTally,
-    RunEnding,
-    RunSnapshot,
-    RunSummary,
-    TokenCount,
-    Waiting,
-)
+from distilabel_endpoints.records import FailureKind
+from distilabel_endpoints.run_state import RunSnapshot, TokenCount, Waiting
 from distilabel_endpoints.runs.tally import Meter
 
 __all__ = ["Following"]
@@ -31,15 +23,10 @@ class Following:
 
     def __init__(self) -> None:
         self.meter = Meter()
-        self._before = Standing()
+        self._before = Statistics()
         self._progress = Progress(counts=(), live=(), stopped=None)
 
-    @property
-    def skipped(self) -> int:
-        """Rows that were left out."""
-        return self.meter.skipped
-
-    def begin(self, total: int, before: Standing) -> None:
+    def begin(self, total: int, before: Statistics) -> None:
         """The input has `total` rows, and this is what is done of them."""
         meter = self.meter
         self._before = before
@@ -81,38 +68,3 @@ class Following:
         for counts in self._progress.counts:
             total.update(counts.retries)
         return dict(total)
-
-    def summary(self, standing: Standing, ending: RunEnding, code: int) -> RunSummary:
-        """How the run ended, with the counts of its shards."""
-        meter = self.meter
-        return RunSummary(
-            ending=ending,
-            exit_code=code,
-            ok=standing.ok,
-            failed=standing.failed,
-            skipped=meter.skipped,
-            resumed=meter.resumed,
-            failures=self._groups() if standing.failed else (),
-            answers=meter.answers,
-            truncated=meter.truncated,
-            tokens=TokenCount(input_tokens=meter.input_tokens, output_tokens=meter.output_tokens),
-            run_tokens=TokenCount(
-                input_tokens=standing.input_tokens, output_tokens=standing.output_tokens
-            ),
-            mean=meter.mean(),
-        )
-
-    def _groups(self) -> tuple[FailureGroup, ...]:
-        """The workers' groups of failures as one list."""
-        tally = FailureTally()
-        for counts in self._progress.counts:
-            for group in counts.failures:
-                failure = Failure(
-                    kind=group.kind,
-                    code=group.code,
-                    status=group.status,
-                    message=group.message,
-                    hint=group.hint,
-                )
-                tally.add(failure, group.example_ordinal, group.example_source, group.count)
-        return tally.groups()

@@ -16,10 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from distilabel_endpoints._store.lock import hold
+from distilabel_endpoints._store.lock import Lock
+from distilabel_endpoints._store.store import Statistics
 from distilabel_endpoints.errors import (
     ConfigurationError,
     DistilabelError,
+    InputChangedError,
     RunError,
     StorageError,
     run_error,
@@ -30,16 +32,22 @@ from distilabel_endpoints.ray.cluster import cluster
 from distilabel_endpoints.ray.coordinator import Progress, start_coordinator
 from distilabel_endpoints.ray.credentials import pack
 from distilabel_endpoints.ray.following import Following
-from distilabel_endpoints.ray.marker import Marker, check_folder
-from distilabel_endpoints.ray.shards import read_standing, remove_shards, write_shards
+from distilabel_endpoints.ray.marker import Marker, check_folder, marker_path, refuse_lost_rows
+from distilabel_endpoints.ray.shards import (
+    read_shards,
+    remove_shards,
+    write_shards,
+)
 from distilabel_endpoints.ray.source import ROW_ID, RowFile, look_through, read_rows
 from distilabel_endpoints.ray.stage import ACTORS, NUM_CPUS, generate_blocks
 from distilabel_endpoints.ray.worker import Order
 from distilabel_endpoints.records import Failure, FailureKind
-from distilabel_endpoints.run_state import RunEnding, RunSummary
+from distilabel_endpoints.rows import open_rows
+from distilabel_endpoints.run_state import RunEnding, RunPhase, RunSummary, TokenCount
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import RowPlanner
-from distilabel_endpoints.runs.stopping import Stopping, watch_signals
+from distilabel_endpoints.runs.session import Session
+from distilabel_endpoints.runs.stopping import watch_signals
 
 __all__ = ["RayRun", "refuse_unusable"]
 
@@ -53,6 +61,9 @@ _INSTEAD: Final = {
     "--dry-run": "cannot be used with --ray; leave out --ray to see what would be sent.",
     "--push-to-hub": "cannot be used with --ray; push the finished folder with `hf upload`.",
     "--on-bad-row stop": "cannot be used with --ray; choose fail or skip.",
+    "ray_actors": "needs ray.",
+    "push_to_hub": "cannot be used with ray; push the finished folder with `hf upload`.",
+    "on_bad_row='stop'": "cannot be used with ray; choose 'fail' or 'skip'.",
     "- as INPUT": "cannot be used with --ray: workers cannot read standard input. Save it as a "
     "file.",
 }
@@ -97,13 +108,19 @@ class RayRun:
     fresh: bool = False
     resume_command: tuple[str, ...] | None = None
 
-    def execute(self) -> RunSummary:
+    def execute(self) -> tuple[RunSummary, DistilabelError | None]:
         """Do what is left to do.
+
+        Returns:
+            How the run stands, and the error that stopped it, if one did.
 
         Raises:
             InputError: the input, the options or the output are wrong; nothing was sent.
             LockedError: another process writes this output.
         """
+        check_folder(self.output)
+        self.output = self.output.absolute()
+        self.output.parent.mkdir(parents=True, exist_ok=True)
         return _Execution(self).run()
 
 
@@ -113,34 +130,24 @@ class _Execution:
     def __init__(self, run: RayRun) -> None:
         self._run = run
         self._following = Following()
-        self._stopping = Stopping(_interrupt)
-        self._error: DistilabelError | None = None
+        self._session = Session(run.output, run.progress, _interrupt)
 
-    def run(self) -> RunSummary:
-        run = self._run
-        check_folder(run.output)
-        output = run.output = run.output.absolute()
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with run.progress, hold(output.with_name(f"{output.name}.journal")):
-            with watch_signals(self._stopping):
-                try:
-                    self._work()
-                except (RunError, StorageError) as error:
-                    self._error = error
-                except KeyboardInterrupt:
-                    if not self._stopping:
-                        raise
-            summary = self._summary()
-            run.progress.finish(summary)
-        return summary
+    def run(self) -> tuple[RunSummary, DistilabelError | None]:
+        summary = self._session.execute(self._work, show=self._show, summarize=self._summary)
+        return summary, self._session.error
 
-    def _work(self) -> None:
+    def _work(self, _: Lock) -> None:
+        with watch_signals(self._session.stopping):
+            self._answer()
+
+    def _answer(self) -> None:
         run, meter = self._run, self._following.meter
         run.llm.engine()
         before = None if run.fresh else Marker.read(run.output)
         file = look_through(
             run.input, limit=run.options.limit, earlier=before.rows if before else 0
         )
+        _check_rows(file, run.output)
         names = file.layout.schema.names
         planner = RowPlanner(run.llm, names, run.options)
         planner.output_columns().refuse_clash([*names, ROW_ID])
@@ -149,36 +156,59 @@ class _Execution:
             **run.options.fingerprint(),
             "column_prefix": run.options.column_prefix,
         }
-        marker = Marker.of(spec, file)
-        if before is not None:
-            before.refuse_other(marker, file, run.output)
-        elif run.fresh:
-            remove_shards(run.output)
-        if before is None or file.count > before.rows:
-            marker.write(run.output)
-        self._following.begin(
-            file.count,
-            read_standing(run.output, prefix=run.options.column_prefix, retry_failed=True),
-        )
+        marker = self._begin(before, Marker.of(spec, file), file)
         for note in file.layout.notes:
             run.progress.message(note)
         if meter.ok < file.count:
+            self._session.has_begun = True
             self._generate(file)
+            self._check_written(file)
             replace(marker, skipped=meter.skipped).write(run.output)
+
+    def _begin(self, before: Marker | None, marker: Marker, file: RowFile) -> Marker:
+        """The run may start: the folder says so, and what failed is taken out."""
+        output = self._run.output
+        stored = Statistics()
+        if before is None:
+            remove_shards(output)
+        else:
+            stored = read_shards(output, prefix=before.prefix)
+            if stored.ok:
+                before.refuse_other(marker, output)
+                if file.earlier_digest != before.digest:
+                    refuse_lost_rows(file, output, prefix=before.prefix)
+                marker = replace(marker, header=before.header)
+            stored = read_shards(output, prefix=before.prefix, retry_failed=True)
+        marker.write(output)
+        self._following.begin(file.count, stored)
+        return marker
 
     def _generate(self, file: RowFile) -> None:
         run = self._run
         actors = min(run.actors, run.llm.max_concurrency or run.actors)
-        parcel = pack(run.llm, workers=actors, api_key_env=run.api_key_env, headers_env=None)
+        parcel = pack(run.llm, workers=actors, api_key_env=None, headers_env=None)
         with cluster(run.address, cpus=actors * NUM_CPUS + _OTHERS_CPUS) as ray:
             coordinator = start_coordinator(parcel.identity(), run.llm.max_concurrency)
-            order = Order(parcel=parcel, options=run.options, id_column=ROW_ID)
+            order = Order(parcel=parcel, options=run.options, id_column=ROW_ID, keeps_failures=True)
             ds = generate_blocks(read_rows(file), order, coordinator, actors=actors)
-            with self._shown(ray, coordinator):
+            with self._followed(ray, coordinator):
                 try:
                     write_shards(ds, run.output)
                 except (ray.exceptions.RayError, OSError, RuntimeError) as error:
                     raise self._reason(ray, coordinator, error) from None
+
+    def _check_written(self, file: RowFile) -> None:
+        """What was counted is in the shards, and is what the input holds."""
+        run, skipped = self._run, self._following.meter.skipped
+        prefix = run.options.column_prefix
+        if not file.is_unchanged():
+            refuse_lost_rows(file, run.output, prefix=prefix)
+        found = read_shards(run.output, prefix=prefix)
+        if found.ok + found.failed + skipped != file.count:
+            raise StorageError(
+                f"{run.output} holds {found.ok + found.failed:,} rows of {file.count - skipped:,}. "
+                "Run the same command again: it does the rows that are missing."
+            )
 
     def _reason(self, ray: Any, coordinator: Any, error: Exception) -> DistilabelError:
         """Our own error where a worker met one; else what Ray says."""
@@ -199,20 +229,16 @@ class _Execution:
         return told
 
     @contextmanager
-    def _shown(self, ray: Any, coordinator: Any) -> Iterator[None]:
-        """Show the run as the coordinator knows it, from a thread of its own."""
+    def _followed(self, ray: Any, coordinator: Any) -> Iterator[None]:
+        """Ask the coordinator several times a second, from a thread of its own."""
         over = threading.Event()
-        display = self._run.progress
 
-        def tick() -> None:
-            while not over.wait(display.interval):
-                try:
+        def follow() -> None:
+            while not over.wait(self._run.progress.interval):
+                with suppress(ray.exceptions.RayError):
                     self._ask(ray, coordinator)
-                except ray.exceptions.RayError:
-                    continue
-                display.update(self._following.snapshot())
 
-        thread = threading.Thread(target=tick, name="distilabel-endpoints-progress", daemon=True)
+        thread = threading.Thread(target=follow, name="distilabel-endpoints-follow", daemon=True)
         self._following.meter.sending()
         thread.start()
         try:
@@ -220,38 +246,58 @@ class _Execution:
         finally:
             over.set()
             thread.join(_LAST_WORD)
-            if not self._stopping:
+            if not self._session.stopping:
                 with suppress(ray.exceptions.RayError):
                     self._ask(ray, coordinator)
 
+    def _show(self) -> None:
+        self._run.progress.update(self._following.snapshot())
+
     def _summary(self) -> RunSummary:
         """How the run stands now, as the shards have it."""
-        run, meter = self._run, self._following.meter
-        standing = read_standing(run.output, prefix=run.options.column_prefix)
-        ending, code = self._ending(standing.failed)
+        run, meter, session = self._run, self._following.meter, self._session
+        meter.phase = RunPhase.FINISHED
+        found = read_shards(run.output, prefix=run.options.column_prefix)
+        ending, code = session.ending(found.failed)
         pending = None
         if meter.total is not None:
-            skipped = self._following.skipped if ending is RunEnding.FINISHED else 0
-            pending = max(0, meter.total - standing.ok - standing.failed - skipped)
-        summary = self._following.summary(standing, ending, code)
-        return replace(
-            summary,
+            skipped = meter.skipped if ending is RunEnding.FINISHED else 0
+            pending = max(0, meter.total - found.ok - found.failed - skipped)
+        helps = session.resuming_helps(pending, found.failures)
+        return RunSummary(
+            ending=ending,
+            exit_code=code,
+            reason=str(session.error) if session.error else None,
+            ok=found.ok,
+            failed=found.failed,
+            skipped=meter.skipped,
             pending=pending,
+            resumed=meter.resumed,
+            failures=found.failures,
+            answers=meter.answers,
+            truncated=meter.truncated,
             elapsed=time.monotonic() - meter.started,
-            reason=str(self._error) if self._error else None,
+            tokens=TokenCount(input_tokens=meter.input_tokens, output_tokens=meter.output_tokens),
+            run_tokens=TokenCount(
+                input_tokens=found.input_tokens, output_tokens=found.output_tokens
+            ),
+            mean=meter.mean(),
             output=str(run.output) if ending is RunEnding.FINISHED else None,
-            resume_command=run.resume_command if pending or standing.failed else None,
+            resume_command=run.resume_command if helps else None,
         )
 
-    def _ending(self, failed: int) -> tuple[RunEnding, int]:
-        match self._error:
-            case RunError():
-                return RunEnding.ENDPOINT, 3
-            case StorageError():
-                return RunEnding.STORAGE, 4
-        if self._stopping:
-            return RunEnding.INTERRUPTED, self._stopping.exit_code
-        return RunEnding.FINISHED, 2 if failed else 0
+
+def _check_rows(file: RowFile, output: Path) -> None:
+    """Refuse an input that would hold its own output, and one that has no rows any more."""
+    if open_rows(file.path).would_read(output / "shard.parquet"):
+        raise ConfigurationError(
+            f"{output} would be a part of the input {file.path} when the run is resumed; choose "
+            "an output outside of it"
+        )
+    if not file.count and marker_path(output).exists():
+        raise InputChangedError(
+            f"{file.path} has no rows, so the run would only empty {output}. Check the input."
+        )
 
 
 def _interrupt(_: float) -> None:

@@ -6,22 +6,24 @@ The file begins with an underscore, as what is no data does in a folder of Parqu
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from distilabel_endpoints._store.atomic import writing
 from distilabel_endpoints._store.journal.header import Header, refuse_other_spec
 from distilabel_endpoints.errors import (
     ConfigurationError,
     DamagedError,
-    FingerprintError,
+    InputChangedError,
+    OutputExistsError,
     StorageError,
 )
-from distilabel_endpoints.ray.source import RowFile
+from distilabel_endpoints.ray.shards import answered_ids
+from distilabel_endpoints.ray.source import RowFile, ordinal_of
 
-__all__ = ["Marker", "check_folder", "marker_path"]
+__all__ = ["Marker", "check_folder", "marker_path", "refuse_lost_rows"]
 
 _NAME: Final = "_distilabel_endpoints.json"
 _FILES: Final = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".gz", ".zst")
@@ -83,23 +85,35 @@ class Marker:
             "digest": self.digest,
             "skipped": self.skipped,
         }
-        beside = output / f".{_NAME}.new"
         try:
             output.mkdir(parents=True, exist_ok=True)
-            with beside.open("w", encoding="utf-8") as file:
-                json.dump(said, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(marker_path(output))
         except OSError as error:
-            raise StorageError(f"{output} cannot be written: {error.strerror}.") from error
+            raise StorageError(f"{output} cannot be made: {error.strerror}.") from error
+        with writing(marker_path(output)) as file:
+            file.write(json.dumps(said).encode())
 
-    def refuse_other(self, wanted: Marker, file: RowFile, output: Path) -> None:
-        """Raise `FingerprintError` where the settings or the rows are not those of this run."""
+    def refuse_other(self, wanted: Marker, output: Path) -> None:
+        """Raise `FingerprintError` if the settings are not those of this run."""
         refuse_other_spec(self.header, wanted.header, output)
-        if file.earlier_digest not in {None, self.digest}:
-            differences = {"input rows": ("as their results were made", "changed")}
-            raise FingerprintError(str(output), differences)
+
+
+def refuse_lost_rows(file: RowFile, output: Path, *, prefix: str) -> None:
+    """Check that each row that has an answer is in the input, as it was.
+
+    Raises:
+        InputChangedError: one is not.
+    """
+    lost = answered_ids(output, prefix=prefix)
+    lost.difference_update(file.ids())
+    if lost:
+        rows = "1 row" if len(lost) == 1 else f"{len(lost):,} rows"
+        first = min(ordinal_of(row, b"") for row in lost) + 1
+        limit = f" (the limit is {file.limit:,})" if file.limit is not None else ""
+        raise InputChangedError(
+            f"{rows} with answers changed or are not in {file.path} any more{limit} (first: row "
+            f"{first}), so {output} is left as it is. Put them back as they were, start over with "
+            "--fresh (fresh=True in Python), or choose another output."
+        )
 
 
 def marker_path(output: Path) -> Path:
@@ -115,11 +129,22 @@ def _damaged(path: Path) -> DamagedError:
 
 
 def check_folder(output: Path) -> None:
-    """Raise `ConfigurationError` where `output` can be no folder of shards."""
+    """Raise `ConfigurationError` where `output` can be no folder of shards.
+
+    A folder with files that no run wrote is none, as the shards among them would be taken for the
+    run's, and removed by one that starts over.
+    """
     if output.suffix.lower() in _FILES:
         raise ConfigurationError(
             f"with --ray the output is a folder of Parquet files; {output} looks like a file. "
-            f"Give {output.with_suffix('')}, for one."
+            f"Give {output.with_suffix('')}, for example."
         )
     if output.exists() and not output.is_dir():
         raise ConfigurationError(f"{output} is a file; with --ray the output is a folder.")
+    if output.is_dir() and not marker_path(output).exists():
+        strange = next((path.name for path in output.iterdir() if path.name[0] not in "._"), None)
+        if strange is not None:
+            raise OutputExistsError(
+                f"{output} holds files that no run wrote ({strange}, for example). Choose another "
+                "folder, or empty it yourself."
+            )

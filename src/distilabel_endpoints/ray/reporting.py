@@ -19,7 +19,6 @@ from distilabel_endpoints.ray.coordinator import Counts
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.ray.shares import SILENCE, Report, Share
 from distilabel_endpoints.records import Result
-from distilabel_endpoints.run_state import FailureTally
 
 __all__ = ["Reporter", "Tally"]
 
@@ -33,7 +32,6 @@ class Tally:
     def __init__(self) -> None:
         self.ok = self.failed = self.skipped = 0
         self.input_tokens = self.output_tokens = self.answers = self.truncated = 0
-        self._failures = FailureTally()
         self._lock = threading.Lock()
 
     def add(self, result: Result) -> None:
@@ -48,9 +46,6 @@ class Tally:
                 if completion is not None:
                     self.answers += 1
                     self.truncated += completion.finish_reason == "length"
-            failure = next(filter(None, result.failures), None)
-            if failure is not None:
-                self._failures.add(failure, result.ordinal)
 
     def counts(self, engine: EngineStatistics) -> Counts:
         """All of it, and what the engine is doing."""
@@ -63,7 +58,6 @@ class Tally:
                 output_tokens=self.output_tokens,
                 answers=self.answers,
                 truncated=self.truncated,
-                failures=self._failures.groups(),
                 retries=engine.retries,
                 in_flight=engine.limiter.in_flight,
                 limit=engine.limiter.limit,
@@ -104,7 +98,7 @@ class Reporter:
         self._thread.start()
 
     def _go_on(self) -> None:
-        while not self._over.wait(_PERIOD):
+        while not self._over.wait(_PERIOD) and self._lease.alive:
             self.report()
 
     def close(self) -> None:

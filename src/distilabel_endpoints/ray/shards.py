@@ -12,31 +12,24 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from distilabel_endpoints._store.atomic import writing
+from distilabel_endpoints._store.journal.record import decode_failure
+from distilabel_endpoints._store.store import Statistics
 from distilabel_endpoints.errors import ConfigurationError, DamagedError, StorageError
 from distilabel_endpoints.ray.package import ray_package
-from distilabel_endpoints.ray.source import ROW_ID
+from distilabel_endpoints.ray.source import FAILURE, ROW_ID, ordinal_of
+from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.rows.arrow import pyarrow
-from distilabel_endpoints.rows.columns import WARNING
+from distilabel_endpoints.run_state import FailureTally
 
-__all__ = ["Standing", "checkpoint_of", "read_standing", "remove_shards", "write_shards"]
+__all__ = ["answered_ids", "checkpoint_of", "read_shards", "remove_shards", "write_shards"]
 
 _CPUS: Final = 0.25
 _UNSUPPORTED: Final = "You've enabled checkpointing, but the logical plan"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What the shards of an output hold."""
-
-    ok: int = 0
-    failed: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
 
 
 def checkpoint_of(output: str | os.PathLike[str]) -> Path:
@@ -87,48 +80,83 @@ def write_shards(
             ) from None
 
 
-def read_standing(
-    output: str | os.PathLike[str],
-    *,
-    prefix: str = "",
-    retry_failed: bool = False,
-    tell: Callable[[str, str], None] | None = None,
-) -> Standing:
+def read_shards(
+    output: str | os.PathLike[str], *, prefix: str = "", retry_failed: bool = False
+) -> Statistics:
     """Count what is done; also while a run goes on.
 
     Args:
         output: the folder.
         prefix: the column prefix of the run.
         retry_failed: take failed rows out, so that the next run does them again.
-        tell: is given the `row_id` and the first error of each failed row.
 
     Raises:
         DamagedError: a shard is not what was written.
         StorageError: a shard cannot be read.
     """
     ok = failed = given = made = 0
-    names = [f"{prefix}{name}" for name in _COUNTED] + [ROW_ID] * (tell is not None)
+    tally = FailureTally()
     for shard in _shards(Path(output)):
-        table = _columns(shard, names)
+        table = _columns(shard, prefix)
         if table is None:
             continue
-        errors, input_tokens, output_tokens = (table.column(n).to_pylist() for n in range(3))
-        given += sum(filter(None, input_tokens))
-        made += sum(filter(None, output_tokens))
-        reasons = [_failure_of(error) for error in errors]
-        bad = table.num_rows - reasons.count(None)
-        ok += table.num_rows - bad
-        if bad and tell is not None:
-            _tell_failed(table.column(ROW_ID).to_pylist(), reasons, tell)
-        if bad and retry_failed:
-            _take_out_failed(shard, checkpoint_of(output), f"{prefix}error")
-        failed += bad
-    return Standing(
-        ok=ok, failed=0 if retry_failed else failed, input_tokens=given, output_tokens=made
+        given += sum(filter(None, table.column(f"{prefix}input_tokens").to_pylist()))
+        made += sum(filter(None, table.column(f"{prefix}output_tokens").to_pylist()))
+        bad = table.filter(_is_failed(table, prefix))
+        ok += table.num_rows - bad.num_rows
+        if bad.num_rows and retry_failed:
+            _take_out_failed(shard, checkpoint_of(output), prefix)
+        else:
+            failed += bad.num_rows
+            for ordinal, failure in _failures(shard, bad, prefix):
+                tally.add(failure, ordinal)
+    return Statistics(
+        ok=ok, failed=failed, input_tokens=given, output_tokens=made, failures=tally.groups()
     )
 
 
-_COUNTED: Final = ("error", "input_tokens", "output_tokens")
+def answered_ids(output: Path, *, prefix: str) -> set[str]:
+    """The `row_id` of every row in the shards that did not fail."""
+    ids: set[str] = set()
+    for shard in _shards(output):
+        table = _columns(shard, prefix)
+        if table is not None:
+            kept = table.filter(pyarrow("shards").compute.invert(_is_failed(table, prefix)))
+            ids.update(kept.column(ROW_ID).to_pylist())
+    return ids
+
+
+def _is_failed(table: Any, prefix: str) -> Any:
+    return table.column(f"{prefix}error_code").is_valid()
+
+
+def _failures(shard: Path, bad: Any, prefix: str) -> Iterator[tuple[int, Failure]]:
+    """Ordinal and failure of each row of `bad`, as the run kept it."""
+    codes, errors = (bad.column(f"{prefix}{name}").to_pylist() for name in ("error_code", "error"))
+    kept = bad.column(FAILURE).to_pylist() if FAILURE in bad.column_names else [None] * len(codes)
+    ids = bad.column(ROW_ID).to_pylist()
+    for row, text, code, error in zip(ids, kept, codes, errors, strict=True):
+        ordinal = ordinal_of(row, b"")
+        if text is not None:
+            yield ordinal, _stored_failure(shard, text)
+        else:
+            message = str(_first(error))
+            yield ordinal, Failure(kind=FailureKind.ROW, code=_first(code), message=message)
+
+
+def _first(value: Any) -> Any:
+    """What stands in a column for the first generation that failed."""
+    return next(filter(None, value), None) if isinstance(value, list) else value
+
+
+def _stored_failure(shard: Path, text: str) -> Failure:
+    try:
+        return decode_failure(text)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedError(f"{shard} holds a failure that no run wrote: {text[:60]!r}") from error
+
+
+_COUNTED: Final = ("error", "error_code", "input_tokens", "output_tokens")
 
 
 def remove_shards(output: str | os.PathLike[str]) -> None:
@@ -156,11 +184,13 @@ def _noted(checkpoint: Path, shard: Path) -> Path | None:
     return note if stem and note.exists() else None
 
 
-def _columns(shard: Path, names: list[str]) -> Any:
-    """Columns of a shard; None where the run that begins has just taken it out."""
+def _columns(shard: Path, prefix: str) -> Any:
+    """What is counted of a shard; None where the run that begins has just taken it out."""
     pa = pyarrow("shards")
+    names = [ROW_ID, *(f"{prefix}{name}" for name in _COUNTED)]
     try:
-        return pa.parquet.read_table(shard, columns=names, partitioning=None)
+        kept = [FAILURE] if FAILURE in pa.parquet.read_schema(shard).names else []
+        return pa.parquet.read_table(shard, columns=[*names, *kept], partitioning=None)
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException) as error:
@@ -172,26 +202,12 @@ def _columns(shard: Path, names: list[str]) -> Any:
         ) from error
 
 
-def _failure_of(error: Any) -> str | None:
-    """The first text in an `error` (text, or a list of it) that is no mere warning."""
-    said = error if isinstance(error, list) else [error]
-    return next((text for text in said if text is not None and not text.startswith(WARNING)), None)
-
-
-def _tell_failed(
-    identities: list[str], reasons: list[str | None], tell: Callable[[str, str], None]
-) -> None:
-    for identity, reason in zip(identities, reasons, strict=True):
-        if reason is not None:
-            tell(identity, reason)
-
-
-def _take_out_failed(shard: Path, checkpoint: Path, error: str) -> None:
-    """Leave the rows without an error, in the checkpoint and then in the shard."""
+def _take_out_failed(shard: Path, checkpoint: Path, prefix: str) -> None:
+    """Leave the rows that did not fail, in the checkpoint and then in the shard."""
     pa = pyarrow("shards")
     pq = pa.parquet
     table = pq.read_table(shard, partitioning=None)
-    kept = table.filter(pa.array([_failure_of(said) is None for said in table[error].to_pylist()]))
+    kept = table.filter(pa.compute.invert(_is_failed(table, prefix)))
     note = _noted(checkpoint, shard)
     assert note is not None
     if not kept.num_rows:
@@ -204,8 +220,5 @@ def _take_out_failed(shard: Path, checkpoint: Path, error: str) -> None:
 
 
 def _rewrite(path: Path, table: Any) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    pyarrow("shards").parquet.write_table(table, beside)
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with writing(path) as file:
+        pyarrow("shards").parquet.write_table(table, file)

@@ -20,10 +20,11 @@ from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.rows import BadRow, Row, RowSource, open_rows
 from distilabel_endpoints.rows.arrow import pyarrow
-from distilabel_endpoints.rows.model import BadReason, Place, Skip
+from distilabel_endpoints.rows.model import BadReason, FileIdentity, Place, Skip
 from distilabel_endpoints.rows.tables import TableLayout, given_table, learn_layout
 
 __all__ = [
+    "FAILURE",
     "PROBLEM",
     "ROW_ID",
     "RowFile",
@@ -37,6 +38,8 @@ ROW_ID: Final = "row_id"
 """The column with a row's identity: `<ordinal, 12 digits>-<content hash, 32 hex digits>`."""
 PROBLEM: Final = "row_problem"
 """The column that says in JSON why a row of the input cannot be used; null for all others."""
+FAILURE: Final = "row_failure"
+"""The column of a shard that keeps why a row failed, in JSON; null for all others."""
 _FORM: Final = re.compile(r"(\d{12,})-[0-9a-f]{32}")
 _CHUNK: Final = 1024
 _CPUS: Final = 0.25
@@ -55,6 +58,17 @@ class RowFile:
     """Of all rows' contents, in order."""
     earlier_digest: str | None
     """The same of the first so many rows as were asked for; None where there are fewer."""
+    identity: tuple[FileIdentity, ...] = ()
+    """The files, as they were when the rows were looked through."""
+
+    def is_unchanged(self) -> bool:
+        """Whether the files are still those that were looked through, as far as can be told."""
+        return open_rows(self.path).identity == self.identity
+
+    def ids(self) -> Iterator[str]:
+        """The ids of all rows, read anew."""
+        for row in islice(open_rows(self.path), self.limit):
+            yield row_id(row)
 
     def tables(self) -> Iterator[Any]:
         """The rows as `pyarrow.Table`s with ids and problems."""
@@ -66,11 +80,16 @@ class RowFile:
 
     def _table(self, rows: list[Row | BadRow]) -> Any:
         pa = pyarrow("a Ray dataset")
-        ids = [f"{row.ordinal:012d}-{row.content_hash.hex()}" for row in rows]
+        ids = [row_id(row) for row in rows]
         problems = [_problem(row) if isinstance(row, BadRow) else None for row in rows]
         table = given_table(self.layout, rows)
         table = table.append_column(ROW_ID, pa.array(ids, type=pa.string()))
         return table.append_column(PROBLEM, pa.array(problems, type=pa.string()))
+
+
+def row_id(row: Row | BadRow) -> str:
+    """What tells the row from all others, in this run and the next."""
+    return f"{row.ordinal:012d}-{row.content_hash.hex()}"
 
 
 class _Watched(RowSource):
@@ -123,7 +142,7 @@ def look_through(path: str, *, limit: int | None = None, earlier: int = 0) -> Ro
     else:
         layout = TableLayout(source.schema)
         deque(watched, maxlen=0)
-    clash = {ROW_ID, PROBLEM}.intersection(layout.schema.names)
+    clash = {ROW_ID, PROBLEM, FAILURE}.intersection(layout.schema.names)
     if clash:
         raise ConfigurationError(
             f"the input already has the column {min(clash)!r}, which tells rows apart here; "
@@ -136,6 +155,7 @@ def look_through(path: str, *, limit: int | None = None, earlier: int = 0) -> Ro
         count=watched.count,
         digest=watched.digest,
         earlier_digest=watched.earlier_digest,
+        identity=source.identity,
     )
 
 

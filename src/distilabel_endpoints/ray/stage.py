@@ -37,8 +37,8 @@ _OTHERS_CPUS: Final = 0.75
 
 
 def generate_ray(
-    ds: Any,
     llm: InferenceEndpointsLLM,
+    ds: Any,
     *,
     actors: int = ACTORS,
     num_cpus: float = NUM_CPUS,
@@ -64,9 +64,9 @@ def generate_ray(
     error's class and text in Ray's.
 
     Args:
-        ds: rows with a conversation each.
         llm: what answers. `max_concurrency` and the limits per minute hold for all actors together.
             Its secrets do not travel: workers read `HF_TOKEN`, or their saved login.
+        ds: rows with a conversation each.
         actors: how many; fewer where `max_concurrency` is.
         num_cpus: of each actor. All actors, the reading and the writing must fit into the cluster.
         rows_per_block: rows of one task; what a task has done is lost when its worker is.

@@ -22,11 +22,12 @@ from anyio import to_thread
 
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
 from distilabel_endpoints._engine.loop import Lease
-from distilabel_endpoints.errors import DistilabelError
+from distilabel_endpoints._store.journal.record import encode_failure
+from distilabel_endpoints.errors import DistilabelError, StorageError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.ray.credentials import Parcel
 from distilabel_endpoints.ray.reporting import Reporter
-from distilabel_endpoints.ray.source import PROBLEM, ROW_ID, ordinal_of, told_problem
+from distilabel_endpoints.ray.source import FAILURE, PROBLEM, ROW_ID, ordinal_of, told_problem
 from distilabel_endpoints.records import Failure, FailureKind, Result
 from distilabel_endpoints.rows import BadRow, OutputColumns, Place, Row
 from distilabel_endpoints.rows.arrow import arrow_rows, pyarrow
@@ -46,6 +47,8 @@ class Order:
     parcel: Parcel = attribute(repr=False)
     options: RunOptions = attribute(repr=False)
     id_column: str | None
+    keeps_failures: bool = False
+    """Whether the blocks are a run's store: they get the column `row_failure`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +76,6 @@ class GenerateRows:
         self._name = uuid.uuid4().hex
         self._opening = threading.Lock()
         self._opened: _Open | None = None
-        # Ray is done with the process by then, and its native exit can wait for itself for ever
-        # where a report was under way (2.60).
-        atexit.register(os._exit, 0)
 
     async def __call__(self, block: Any) -> Any:
         """Complete the rows of one block (a `pyarrow.Table`).
@@ -101,11 +101,15 @@ class GenerateRows:
                 lease = llm.engine()
                 shares = llm.max_concurrency is not None
                 reporter = Reporter(self._coordinator, self._name, lease, shares=shares)
-                given = [name for name in names if name not in (ROW_ID, PROBLEM)]
+                given = [name for name in names if name not in (ROW_ID, PROBLEM, FAILURE)]
                 planner = RowPlanner(llm, given, order.options)
                 columns = planner.output_columns()
                 columns.refuse_clash(names)
                 reporter.start()
+                # Ray is done with the process by then, and its native exit can wait for itself for
+                # ever if a report is under way (2.60). Registered after the engine's own ending,
+                # so that it comes before it: the reporter must not find the engine gone.
+                atexit.register(os._exit, 0)
                 self._opened = _Open(
                     llm=llm, lease=lease, planner=planner, columns=columns, reporter=reporter
                 )
@@ -114,7 +118,10 @@ class GenerateRows:
     def _tell(self, error: DistilabelError) -> None:
         """The coordinator keeps the failure whole: Ray carries an error's text only."""
         failure = getattr(error, "failure", None) or Failure(
-            kind=FailureKind.LOCAL, code="configuration", message=str(error), retryable=False
+            kind=FailureKind.LOCAL,
+            code="storage" if isinstance(error, StorageError) else "configuration",
+            message=str(error),
+            retryable=False,
         )
         self._coordinator.stop.remote(failure)
 
@@ -176,4 +183,12 @@ class GenerateRows:
         arrays = added_values(opened.columns, values)
         for field, array in zip(added_fields(opened.columns), arrays, strict=True):
             block = block.append_column(field, array)
+        if self._order.keeps_failures:
+            block = block.append_column(FAILURE, _failures(kept))
         return block.drop_columns([PROBLEM]) if PROBLEM in block.column_names else block
+
+
+def _failures(results: list[Result]) -> Any:
+    pa = pyarrow("a Ray dataset")
+    firsts = (next(filter(None, result.failures), None) for result in results)
+    return pa.array([first and encode_failure(first) for first in firsts], type=pa.string())

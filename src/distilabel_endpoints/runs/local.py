@@ -10,10 +10,9 @@ Rules
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -25,20 +24,16 @@ from distilabel_endpoints._engine.in_flight import Drain
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._engine.scheduler import EngineStatistics
 from distilabel_endpoints._store.journal import NOTHING_STORED, Journal, Reader
-from distilabel_endpoints._store.lock import Lock, hold
-from distilabel_endpoints._store.place import check_space, journal_path
+from distilabel_endpoints._store.lock import Lock
+from distilabel_endpoints._store.place import check_space
 from distilabel_endpoints.errors import (
     DistilabelError,
     InputChangedError,
-    LockedError,
-    ModelNotFoundError,
-    RunError,
     StorageError,
-    TargetError,
 )
 from distilabel_endpoints.llms.base import AsyncLLM
 from distilabel_endpoints.progress import Progress
-from distilabel_endpoints.records import FailureKind, Result
+from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import OutputColumns, Row, RowSource, check_output
 from distilabel_endpoints.rows.datasets_rows import hub_address
 from distilabel_endpoints.rows.output import check_place
@@ -57,7 +52,8 @@ from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.ordering import arranged
 from distilabel_endpoints.runs.planning import RowPlanner
 from distilabel_endpoints.runs.scan import Ids, Scan, bad_result, changed_meanwhile, scan
-from distilabel_endpoints.runs.stopping import Stopping, watch_signals
+from distilabel_endpoints.runs.session import Session
+from distilabel_endpoints.runs.stopping import watch_signals
 from distilabel_endpoints.runs.tally import Meter
 from distilabel_endpoints.runs.written import (
     Written,
@@ -121,34 +117,15 @@ class _Execution:
         self._source: RowSource
         self._meter = Meter()
         self._lease: Lease | None = None
-        self._error: DistilabelError | None = None
         self._exported: Exported | None = None
         self._repaired = 0
         self._drain = Drain()
-        self._stopping = Stopping(self._begin_drain)
+        self._session = Session(run.output, run.progress, self._begin_drain)
 
     def run(self) -> tuple[RunSummary, DistilabelError | None]:
-        run = self._run
-        with run.progress:
-            with self._ticking():
-                try:
-                    check_place(run.output)
-                    with hold(journal_path(run.output)) as lock:
-                        self._work(lock)
-                except LockedError:
-                    raise
-                except (RunError, StorageError) as error:
-                    self._error = error
-                except InputChangedError as error:
-                    if self._meter.phase is RunPhase.SCANNING:  # nothing has been sent
-                        raise
-                    self._error = error
-                except KeyboardInterrupt:
-                    if not self._stopping:
-                        raise
-            summary = self._summary()
-            run.progress.finish(summary)
-        return summary, self._error
+        check_place(self._run.output)
+        summary = self._session.execute(self._work, show=self._show, summarize=self._summary)
+        return summary, self._session.error
 
     def _work(self, lock: Lock) -> None:
         given, output = self._run.source, self._run.output
@@ -178,7 +155,7 @@ class _Execution:
             self._meter.recall(counts)
             return
         with ExitStack() as stack:
-            stack.enter_context(watch_signals(self._stopping))
+            stack.enter_context(watch_signals(self._session.stopping))
             # Started over, what there was is dropped only when the new run may begin.
             found = self._scan(planner, columns, None) if run.fresh else None
             if found and not found.total:
@@ -198,10 +175,10 @@ class _Execution:
                     self._check_output(journal, reader)
                     found = self._scan(planner, columns, reader)
             self._begin(journal, found, columns)
-            if found.pending.count and not self._stopping:
+            if found.pending.count and not self._session.stopping:
                 self._generate(journal, lease, planner, found)
             journal.flush()
-            if not self._stopping or not self._pending():
+            if not self._session.stopping or not self._pending():
                 self._export(journal, columns)
                 self._note_end(journal, finished)
 
@@ -326,16 +303,17 @@ class _Execution:
                 if not isinstance(item, Row) or not found.pending.matches(
                     item.ordinal, item.content_hash
                 ):
-                    self._error = changed_meanwhile(self._source)
+                    self._session.error = changed_meanwhile(self._source)
                     return
                 hashes[item.ordinal] = item.content_hash
                 yield planner.plan(item)
 
         def sent() -> Iterator[RowPlan]:
-            return takewhile(lambda _: not self._stopping, arranged(plans()))
+            return takewhile(lambda _: not self._session.stopping, arranged(plans()))
 
         heap = Heap()
         heap.give_back()  # what the first look took, the ids above all
+        self._session.has_begun = True
         self._meter.sending()
         for result in iter_results(lease, sent(), work, self._drain):
             self._meter.appended(result)
@@ -344,10 +322,10 @@ class _Execution:
             if journal.backlog > _MOST_BACKLOG:
                 journal.flush()
         journal.flush()
-        if self._error is None and self._pending() and not self._stopping:
-            self._error = changed_meanwhile(self._source)
-        if self._error is not None:
-            raise self._error
+        if self._session.error is None and self._pending() and not self._session.stopping:
+            self._session.error = changed_meanwhile(self._source)
+        if self._session.error is not None:
+            raise self._session.error
 
     def _pending(self) -> int:
         meter = self._meter
@@ -419,24 +397,6 @@ class _Execution:
             "columns": column_note(columns),
         }
 
-    @contextmanager
-    def _ticking(self) -> Iterator[None]:
-        """Show the run's state several times a second, from a thread of its own."""
-        over = threading.Event()
-
-        def tick() -> None:
-            while not over.wait(self._run.progress.interval):
-                self._show()
-
-        thread = threading.Thread(target=tick, name="distilabel-endpoints-progress", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-            self._show()
-
     def _show(self) -> None:
         lease = self._lease
         engine = None
@@ -448,13 +408,15 @@ class _Execution:
         """How the run stands now, as the journal has it."""
         meter = self._meter
         meter.phase = RunPhase.FINISHED
-        ending, code = self._ending()
+        session = self._session
+        ending, code = session.ending(meter.failed)
         pending = None if meter.total is None else self._pending()
         exported, failures = self._exported, self._failures()
+        helps = session.resuming_helps(pending, failures)
         return RunSummary(
             ending=ending,
             exit_code=code,
-            reason=str(self._error) if self._error else None,
+            reason=str(session.error) if session.error else None,
             ok=meter.ok,
             failed=meter.failed,
             skipped=meter.skipped,
@@ -471,28 +433,8 @@ class _Execution:
             duplicate_ids=meter.duplicate_ids,
             output=str(self._run.output) if exported or ending is RunEnding.FINISHED else None,
             journal=str(self._run.output) + ".journal",
-            resume_command=self._run.resume_command if self._resuming_helps(failures) else None,
+            resume_command=self._run.resume_command if helps else None,
         )
-
-    def _resuming_helps(self, failures: tuple[FailureGroup, ...]) -> bool:
-        """Whether the same command can do more than it did."""
-        if isinstance(self._error, ModelNotFoundError | TargetError):
-            return False  # it names what is not there
-        if self._meter.total is None or self._pending():
-            return True
-        return any(group.kind is not FailureKind.ROW for group in failures)
-
-    def _ending(self) -> tuple[RunEnding, int]:
-        match self._error:
-            case RunError():
-                return RunEnding.ENDPOINT, 3
-            case StorageError():
-                return RunEnding.STORAGE, 4
-            case InputChangedError():
-                return RunEnding.INPUT, 1
-        if self._stopping:
-            return RunEnding.INTERRUPTED, self._stopping.exit_code
-        return RunEnding.FINISHED, 2 if self._meter.failed else 0
 
     def _failures(self) -> tuple[FailureGroup, ...]:
         if not self._meter.failed:

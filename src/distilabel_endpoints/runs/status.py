@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from distilabel_endpoints._store.journal import Reader
-from distilabel_endpoints._store.lock import holder_of
+from distilabel_endpoints._store.lock import Holder, holder_of
 from distilabel_endpoints._store.place import journal_path
+from distilabel_endpoints._store.store import Statistics
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows import OutputColumns, RowSource, open_rows
 from distilabel_endpoints.run_state import FailureGroup, TokenCount
@@ -37,6 +38,29 @@ class RunStatus:
     running: str | None
     """Who is writing it now: host and process; `None` for nobody."""
 
+    @classmethod
+    def of(
+        cls,
+        output: Path,
+        found: Statistics,
+        *,
+        total: int | None,
+        skipped: int,
+        holder: Holder | None,
+    ) -> RunStatus:
+        """From what is stored of the run, and who holds its lock."""
+        return cls(
+            output=str(output),
+            total=total,
+            ok=found.ok,
+            failed=found.failed,
+            skipped=skipped,
+            attempts=found.attempts,
+            tokens=TokenCount(input_tokens=found.input_tokens, output_tokens=found.output_tokens),
+            failures=found.failures,
+            running=None if holder is None else f"process {holder.pid} on {holder.host}",
+        )
+
     @property
     def pending(self) -> int | None:
         """Rows that have not ended."""
@@ -55,17 +79,12 @@ def read_status(output: Path) -> RunStatus:
     with _reader(output) as reader:
         about = reader.note("run") or {}
         found = reader.statistics(about.get("limit"))
-    holder = holder_of(journal_path(output))
-    return RunStatus(
-        output=str(output),
+    return RunStatus.of(
+        output,
+        found,
         total=about.get("total"),
-        ok=found.ok,
-        failed=found.failed,
         skipped=about.get("skipped", 0),
-        attempts=found.attempts,
-        tokens=TokenCount(input_tokens=found.input_tokens, output_tokens=found.output_tokens),
-        failures=found.failures,
-        running=None if holder is None else f"process {holder.pid} on {holder.host}",
+        holder=holder_of(journal_path(output)),
     )
 
 

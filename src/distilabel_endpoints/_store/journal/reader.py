@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -22,25 +21,13 @@ from distilabel_endpoints._store.journal.header import Header, unreadable
 from distilabel_endpoints._store.journal.record import Entry, Record, intact
 from distilabel_endpoints._store.journal.recovery import repair
 from distilabel_endpoints._store.place import journal_path
+from distilabel_endpoints._store.store import Statistics
 from distilabel_endpoints.errors import DamagedError, LockedError, StorageError
 from distilabel_endpoints.run_state import FailureGroup, FailureTally
 
 __all__ = ["NOTHING_STORED", "Reader", "Replay", "Standing", "Statistics"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
-    """What a journal holds, at one instant."""
-
-    ok: int
-    failed: int
-    attempts: int
-    input_tokens: int
-    output_tokens: int
-    failures: tuple[FailureGroup, ...]
-    """Why rows failed, the most frequent reason first."""
 
 
 class Standing(StrEnum):

@@ -23,7 +23,16 @@ from typing import Any, Final, Literal, NamedTuple
 
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
-__all__ = ["Entry", "Record", "decode", "encode", "intact", "seal"]
+__all__ = [
+    "Entry",
+    "Record",
+    "decode",
+    "decode_failure",
+    "encode",
+    "encode_failure",
+    "intact",
+    "seal",
+]
 
 
 def _plain(value: object) -> dict[str, Any]:
@@ -64,6 +73,19 @@ def decode(payload: bytes) -> Result:
         usages=tuple(Usage(*tokens) for tokens in document["usages"]),
         attempts=document["attempts"],
     )
+
+
+def encode_failure(failure: Failure) -> str:
+    """`failure` as text for a store that has no records: all of it but the refused answer."""
+    return _ENCODER.encode(_sparse(dataclasses.replace(failure, text=None), _FAILURE))
+
+
+def decode_failure(text: str) -> Failure:
+    """The failure `encode_failure` was given. Raises `ValueError` for text it did not make."""
+    failure = _failure(json.loads(text))
+    if failure is None:
+        raise ValueError("not a failure")
+    return failure
 
 
 def _sparse(

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
+from distilabel_endpoints.errors import ConfigurationError, DistilabelError
 from distilabel_endpoints.llms.base import AsyncLLM, GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
 from distilabel_endpoints.rows import RowSource, open_rows, to_dataset
@@ -18,7 +19,10 @@ from distilabel_endpoints.runs.local import Run
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
 from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
 
-__all__ = ["FinishedRun", "generate_dataset"]
+if TYPE_CHECKING:
+    from distilabel_endpoints.ray.job import RayRun
+
+__all__ = ["FinishedRun", "RunInterrupted", "generate_dataset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,18 @@ class FinishedRun:
     def to_dataset(self) -> Any:
         """The output as a `datasets.Dataset`, memory-mapped (extra `datasets`)."""
         return to_dataset(self.output)
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A signal stopped the run; the same call resumes it. `summary` says how it stands."""
+
+    def __init__(self, summary: RunSummary) -> None:
+        super().__init__(summary)
+        self.summary = summary
+
+    def __str__(self) -> str:
+        left = "" if self.summary.pending is None else f", {self.summary.pending:,} rows are left"
+        return f"the run was interrupted{left}: run the same call (or cell) again to resume it"
 
 
 def generate_dataset(
@@ -50,6 +66,8 @@ def generate_dataset(
     escape_formulas: bool = False,
     fresh: bool = False,
     push_to_hub: str | None = None,
+    ray: str | None = None,
+    ray_actors: int | None = None,
     progress: Progress | None = None,
     **parameters: Unpack[GenerationParameters],
 ) -> FinishedRun:
@@ -71,12 +89,17 @@ def generate_dataset(
         fresh: drop what an earlier run left, instead of going on with it.
         push_to_hub: a dataset repository, `OWNER/NAME`, that gets the finished output and a card.
             It is made private if it is not there. The token is `HF_TOKEN` or the saved one.
+        ray: the address of a Ray cluster that sends (`auto`, `HOST:6379`, `ray://...`), or `local`
+            for one on this machine that ends with the run. `input` is then a path that all nodes
+            see, and `output` a folder of Parquet files (extra `ray`).
+        ray_actors: how many processes of the cluster send.
         progress: where to show it; default: what suits the terminal or notebook.
         **parameters: see `GenerationParameters`.
 
     Raises:
         InputError: something given is wrong, or an earlier run had other settings.
-        RunError: the endpoint stopped the run, or the Hub the push; the same call goes on with it.
+        RunError: the endpoint stopped the run, or the Hub the push; the same call resumes it.
+        RunInterrupted: Ctrl-C or SIGTERM did; what is answered is kept, and the same call resumes.
         StorageError: the disk did; the same.
     """
     path = Path(output)
@@ -91,6 +114,12 @@ def generate_dataset(
         column_prefix=column_prefix,
         escape_formulas=escape_formulas,
     )
+    shown = progress or open_progress("auto")
+    if ray is not None or ray_actors is not None:
+        _refuse_over_ray(llm, input, options, ray=ray, push_to_hub=push_to_hub)
+        over_ray = _over_ray(llm, input, path, options, shown, fresh=fresh, ray=ray)
+        over_ray.actors = ray_actors or over_ray.actors
+        return FinishedRun(_finished(*over_ray.execute()), path)
     if push_to_hub is not None:
         check_repository(push_to_hub)
     run = Run(
@@ -98,17 +127,65 @@ def generate_dataset(
         source=_source(input, limit),
         output=path,
         options=options,
-        progress=progress or open_progress("auto"),
+        progress=shown,
         fresh=fresh,
         describe=str(input) if isinstance(input, str | os.PathLike) else "",
     )
-    summary, error = run.execute()
-    if error is not None:
-        raise error
-    if push_to_hub is None or summary.ending is not RunEnding.FINISHED:
+    summary = _finished(*run.execute())
+    if push_to_hub is None:
         return FinishedRun(summary, path)
     url = push_output(push_to_hub, path, about_run(llm, options, summary))
     return FinishedRun(summary, path, url)
+
+
+def _finished(summary: RunSummary, error: DistilabelError | None) -> RunSummary:
+    if error is not None:
+        raise error
+    if summary.ending is RunEnding.INTERRUPTED:
+        raise RunInterrupted(summary)
+    return summary
+
+
+def _refuse_over_ray(
+    llm: AsyncLLM, given: Any, options: RunOptions, *, ray: str | None, push_to_hub: str | None
+) -> None:
+    from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+    from distilabel_endpoints.ray.job import refuse_unusable
+
+    refuse_unusable(
+        {
+            "ray_actors": ray is None,
+            "push_to_hub": push_to_hub is not None,
+            "on_bad_row='stop'": options.on_bad_row == "stop",
+        }
+    )
+    if not isinstance(given, str | os.PathLike) or not isinstance(llm, InferenceEndpointsLLM):
+        raise ConfigurationError(
+            "with ray, input is a path that workers can read, and llm an InferenceEndpointsLLM."
+        )
+
+
+def _over_ray(
+    llm: Any,
+    given: Any,
+    output: Path,
+    options: RunOptions,
+    progress: Progress,
+    *,
+    fresh: bool,
+    ray: str | None,
+) -> RayRun:
+    from distilabel_endpoints.ray.job import RayRun
+
+    return RayRun(
+        llm=llm,
+        input=os.fspath(given),
+        output=output,
+        options=options,
+        progress=progress,
+        address=None if ray == "local" else ray,
+        fresh=fresh,
+    )
 
 
 def _source(given: Any, limit: int | None) -> RowSource | OneTimeInput:

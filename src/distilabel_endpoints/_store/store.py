@@ -1,0 +1,23 @@
+"""What both places where results are kept tell of a run: the journal of one process, and shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distilabel_endpoints.run_state import FailureGroup
+
+__all__ = ["Statistics"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What is stored of a run, at one instant."""
+
+    ok: int = 0
+    failed: int = 0
+    attempts: int | None = None
+    """`None` if it is not kept: in shards."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    failures: tuple[FailureGroup, ...] = ()
+    """Why rows failed, the most frequent reason first."""

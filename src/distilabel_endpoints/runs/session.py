@@ -1,0 +1,124 @@
+"""What every run does around its work, wherever its results are kept: one writer, the display, the
+signals, how it ended and whether it can be resumed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from distilabel_endpoints._store.lock import Lock, hold
+from distilabel_endpoints._store.place import journal_path
+from distilabel_endpoints.errors import (
+    DistilabelError,
+    InputChangedError,
+    LockedError,
+    ModelNotFoundError,
+    RunError,
+    StorageError,
+    TargetError,
+)
+from distilabel_endpoints.progress import Progress
+from distilabel_endpoints.records import FailureKind
+from distilabel_endpoints.run_state import FailureGroup, RunEnding, RunSummary
+from distilabel_endpoints.runs.stopping import Stopping
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One process's part in a run. `execute` once.
+
+    Args:
+        output: what the run writes; its lock is held while there is work.
+        progress: where the run is shown.
+        drain: called at the first signal, with the seconds of grace; from the main thread.
+    """
+
+    def __init__(self, output: Path, progress: Progress, drain: Callable[[float], None]) -> None:
+        self._output = output
+        self._progress = progress
+        self.stopping = Stopping(drain)
+        self.error: DistilabelError | None = None
+        """What stopped the run."""
+        self.has_begun = False
+        """Whether anything may have been sent: from then on a changed input is an ending."""
+
+    def execute(
+        self,
+        work: Callable[[Lock], None],
+        *,
+        show: Callable[[], None],
+        summarize: Callable[[], RunSummary],
+    ) -> RunSummary:
+        """Do `work`, show the run meanwhile, and report how it ended.
+
+        Raises:
+            InputError: something given is wrong; nothing was sent.
+            LockedError: another process writes this output.
+        """
+        with self._progress:
+            with self._ticking(show):
+                self._attempt(work)
+            summary = summarize()
+            self._progress.finish(summary)
+        return summary
+
+    def _attempt(self, work: Callable[[Lock], None]) -> None:
+        try:
+            with hold(journal_path(self._output)) as lock:
+                work(lock)
+        except LockedError:
+            raise
+        except (RunError, StorageError) as error:
+            self.error = error
+        except InputChangedError as error:
+            if not self.has_begun:
+                raise
+            self.error = error
+        except KeyboardInterrupt:
+            if not self.stopping:
+                raise
+
+    def ending(self, failed: int) -> tuple[RunEnding, int]:
+        """Why the run ended, and the exit code that says so."""
+        match self.error:
+            case StorageError():
+                return RunEnding.STORAGE, 4
+            case RunError() if self.error.failure.kind is FailureKind.LOCAL:
+                return RunEnding.STORAGE, 4
+            case RunError():
+                return RunEnding.ENDPOINT, 3
+            case InputChangedError():
+                return RunEnding.INPUT, 1
+        if self.stopping:
+            return RunEnding.INTERRUPTED, self.stopping.exit_code
+        return RunEnding.FINISHED, 2 if failed else 0
+
+    def resuming_helps(self, pending: int | None, failures: tuple[FailureGroup, ...]) -> bool:
+        """Whether the same command can do more than it did."""
+        if isinstance(self.error, ModelNotFoundError | TargetError):
+            return False  # it names what is not there
+        if pending is None or pending > 0:
+            return True
+        return any(group.kind is not FailureKind.ROW for group in failures)
+
+    @contextmanager
+    def _ticking(self, show: Callable[[], None]) -> Iterator[None]:
+        """Show the run's state several times a second, from a thread of its own."""
+        over = threading.Event()
+
+        def tick() -> None:
+            while not over.wait(self._progress.interval):
+                show()
+
+        thread = threading.Thread(target=tick, name="distilabel-endpoints-progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            show()
