@@ -11,7 +11,7 @@ import pytest
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints._clients.adapting import AdaptingClient, refused_parameter
 from distilabel_endpoints.records import Answer, Completion, Failure, FailureKind, Request
-from distilabel_endpoints.testing import SimulatedEndpoint
+from distilabel_endpoints.testing import Fault, Rewrite, SimulatedEndpoint
 
 Start = Callable[..., SimulatedEndpoint]
 HELLO = [{"role": "user", "content": "Hello world!"}]
@@ -196,3 +196,51 @@ def test_another_parameter_that_is_refused_is_an_error(
     (error,) = output["errors"]
     assert error is not None
     assert error.failure.parameter == "frequency_penalty"
+
+
+def test_what_a_stranger_ignores_is_reported_once(
+    simulated_endpoint: Start, caplog: pytest.LogCaptureFixture, use_openai_client: bool
+) -> None:
+    """What an answer shows, and what no answer can show; a server that heeds it gets no word."""
+
+    def without_logprobs(answer: Any) -> Any:
+        for choice in answer["choices"]:
+            choice["logprobs"] = None
+            choice["message"]["content"] = "no JSON"
+        return answer
+
+    for fault in (Fault(Rewrite(without_logprobs)), None):
+        endpoint = simulated_endpoint(faults=(fault,) if fault else ())
+        caplog.clear()
+        with InferenceEndpointsLLM(
+            base_url=endpoint.url, use_openai_client=use_openai_client
+        ) as llm:
+            for _ in range(3):
+                llm.generate(
+                    [HELLO] * 3,
+                    logprobs=True,
+                    response_format={"type": "json_object"},
+                    repetition_penalty=1.1,
+                    max_new_tokens=1000,
+                )
+        lines = sorted(line.partition(" ")[2] for line in caplog.messages if "http" in line)
+        unseen = "was not recognised; answers do not show whether it heeds repetition_penalty"
+        assert lines == (
+            [
+                "ignores logprobs: answers are as without it",
+                "ignores response_format: answers are as without it",
+                unseen,
+            ]
+            if fault
+            else [unseen]
+        )
+
+
+def test_a_known_server_is_trusted(
+    simulated_endpoint: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """vLLM heeds what it takes."""
+    endpoint = simulated_endpoint(flavor="vllm")
+    with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
+        llm.generate([HELLO], repetition_penalty=1.1)
+    assert not caplog.messages

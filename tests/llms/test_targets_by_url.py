@@ -359,7 +359,7 @@ def test_only_tgi_is_asked_for_its_info(answer: Respond, simulated_endpoint: Sta
 
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_describe(flavor: FlavorName, simulated_endpoint: Start, use_openai_client: bool) -> None:
-    """Server, route, client, model and what can be asked, for every flavor."""
+    """Server, route, client, model and what can be asked; nothing is claimed of a stranger."""
     endpoint = simulated_endpoint(flavor=flavor, model="org/open")
     with InferenceEndpointsLLM(
         base_url=endpoint.v1_url, use_openai_client=use_openai_client
@@ -372,7 +372,10 @@ def test_describe(flavor: FlavorName, simulated_endpoint: Start, use_openai_clie
     library = "openai.AsyncOpenAI" if use_openai_client else "huggingface_hub.AsyncInferenceClient"
     assert seen.client == library
     assert seen.model == "org/open"
-    assert "json" in seen.capabilities.structured_output
+    confirmed = flavor != "openai"
+    assert ("json" in seen.capabilities.structured_output) is confirmed
+    assert ("json" in seen.capabilities.unconfirmed) is not confirmed
+    assert ("repetition_penalty" in seen.capabilities.unconfirmed) is not confirmed
     assert "temperature" in seen.capabilities.parameters
 
 

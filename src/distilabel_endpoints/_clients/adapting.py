@@ -1,4 +1,4 @@
-"""Parameters that a server refuses to take, and a client that learns to leave them out.
+"""What a server does with parameters: a client that learns which are refused, and which ignored.
 
 Rules
 - Only what means the same without them, or in other words, is adapted: `max_tokens` is
@@ -6,10 +6,12 @@ Rules
   same answer in pieces. Any other parameter that is refused is the user's to change.
 - What was learned holds as long as the client: a run, and every call of an object that is loaded.
 - A refused request is sent again within its attempt, so no row pays for what was not known yet.
+- What an answer shows to be ignored is reported once; nothing is changed for it.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -17,6 +19,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from distilabel_endpoints._clients.error_text import load, read_words
+from distilabel_endpoints._clients.parameters import BEYOND_OPENAI
 from distilabel_endpoints.records import Answer, Client, Failure, Request
 
 __all__ = ["AdaptingClient", "refused_parameter"]
@@ -68,21 +71,42 @@ class AdaptingClient:
     Args:
         client: owned.
         name: for people: the endpoint's URL.
+        recognised: whether it is known which server that is.
     """
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: Client, name: str, *, recognised: bool = True) -> None:
         self._client = client
         self._name = name
+        self._recognised = recognised
         self._refused: set[str] = set()
+        self._ignored: set[str] = set()
 
     async def complete(self, request: Request) -> Answer | Failure:
         """Send one request: once, and once more for each parameter that is found refused."""
         for _ in range(len(_ADAPTED) + 1):
             sent = self._adapted(request)
             outcome = await self._client.complete(sent)
-            if not isinstance(outcome, Failure) or not self._learns(outcome.parameter, sent):
+            if isinstance(outcome, Answer):
+                self._notice(request, outcome)
+                break
+            if not self._learns(outcome.parameter, sent):
                 break
         return outcome
+
+    def _notice(self, request: Request, answer: Answer) -> None:
+        """Report what the server ignores, or may ignore without anybody seeing it."""
+        for name in _ignored(request, answer):
+            self._report(name, f"ignores {name}: answers are as without it")
+        if not self._recognised:
+            for name in BEYOND_OPENAI & {*request.options.get("extra_body", ())}:
+                self._report(
+                    name, f"was not recognised; answers do not show whether it heeds {name}"
+                )
+
+    def _report(self, name: str, what: str) -> None:
+        if name not in self._ignored:
+            self._ignored.add(name)
+            logger.warning("%s %s", self._name, what)
 
     def _adapted(self, request: Request) -> Request:
         refused = self._refused
@@ -108,6 +132,29 @@ class AdaptingClient:
     async def aclose(self) -> None:
         """Close the client."""
         await self._client.aclose()
+
+
+def _ignored(request: Request, answer: Answer) -> Iterator[str]:
+    """The parameters of a request that its answer shows to have had no effect."""
+    whole = [c for c in answer.completions if c.finish_reason == "stop" and c.text]
+    if request.logprobs and whole and not any(c.logprobs for c in answer.completions):
+        yield "logprobs"
+    if _wants_json(request) and not all(c.tool_calls or _is_json(c.text or "") for c in whole):
+        yield "response_format"
+
+
+def _wants_json(request: Request) -> bool:
+    body = {**request.options.get("extra_body", {}), **request.options}
+    wanted = body.get("response_format")
+    return isinstance(wanted, Mapping) and str(wanted.get("type")).startswith("json")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 _ADAPTED: Final[Mapping[str, str]] = {

@@ -29,6 +29,7 @@ from distilabel_endpoints.grammar.as_written import as_written
 from distilabel_endpoints.records import Route, Server
 
 __all__ = [
+    "BEYOND_OPENAI",
     "PARAMETERS",
     "Check",
     "Compiled",
@@ -248,6 +249,11 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "extra_body": Parameter(check=extra, hub_chat="+", openai_chat="+", openai_text="+"),
 }
 """Every parameter of `generate`. An empty column: expressed through other keywords, see below."""
+
+BEYOND_OPENAI: Final = frozenset(
+    name for name, parameter in PARAMETERS.items() if Server.OPENAI in parameter.refused_by
+)
+"""Parameters that OpenAI's API does not have. A server that nobody recognised may ignore them."""
 
 _OFF: Final[Mapping[str, tuple[Any, ...]]] = {
     "return_full_text": (False,),

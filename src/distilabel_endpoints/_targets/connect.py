@@ -186,7 +186,11 @@ def open_client(naming: Naming, target: Target, route: Route) -> Client:
     Raises:
         InstallationError: the extra `openai` is needed.
     """
-    client: Client = AdaptingClient(_open_library(naming, target, route), target.root)
+    client: Client = AdaptingClient(
+        _open_library(naming, target, route),
+        target.root,
+        recognised=target.server is not Server.UNKNOWN,
+    )
     if not naming.wake:
         return client
     from distilabel_endpoints._targets.waking import WakingClient

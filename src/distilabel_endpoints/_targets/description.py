@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from distilabel_endpoints._clients.parameters import accepted_parameters
+from distilabel_endpoints._clients.parameters import BEYOND_OPENAI, accepted_parameters
 from distilabel_endpoints.grammar import GrammarFormat, constrain, parse_grammar
 from distilabel_endpoints.records import Route, Server
 
@@ -30,6 +30,8 @@ class Capabilities:
     """Generation parameters that can be sent."""
     structured_output: tuple[str, ...]
     """Formats that really constrain the answer; the others are only checked afterwards."""
+    unconfirmed: tuple[str, ...]
+    """Parameters and formats that are sent, and that a server nobody recognised may ignore."""
     choices: int | None
     """Completions one request brings at most; `None` until the server fell short of a wish."""
 
@@ -56,14 +58,19 @@ class Description:
 
 def capabilities_of(route: Route, server: Server, choices: int | None) -> Capabilities:
     """What can be asked of `server` on `route`."""
-    formats = (
+    formats = tuple(
         kind.value
         for kind, example in _EXAMPLES.items()
         if constrain(parse_grammar(example), server, route) is not None
     )
+    parameters = accepted_parameters(route, server)
+    # TGI's own route is proof enough: nobody else has it.
+    known = server is not Server.UNKNOWN or route is Route.HUB_TEXT
+    beyond = [name for name in parameters if name in BEYOND_OPENAI]
     return Capabilities(
-        parameters=accepted_parameters(route, server),
-        structured_output=tuple(formats),
+        parameters=parameters,
+        structured_output=formats if known else (),
+        unconfirmed=() if known else (*beyond, *formats),
         choices=1 if route is Route.HUB_TEXT else choices,
     )
 
@@ -89,6 +96,7 @@ def describe_endpoints(
         capabilities=Capabilities(
             parameters=_in_all([one.parameters for one in can]),
             structured_output=_in_all([one.structured_output for one in can]),
+            unconfirmed=tuple(dict.fromkeys(name for one in can for name in one.unconfirmed)),
             choices=can[0].choices,
         ),
     )
