@@ -1,6 +1,6 @@
 """Every server, client and path: what goes over the wire, and what comes back.
 
-The ids of the cases are those of the rows in `docs/servers.md`.
+The ids of the cases say server, client and path, as the rows of `docs/servers.md` do.
 """
 
 from __future__ import annotations
