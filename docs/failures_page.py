@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from distilabel_endpoints._clients.failures import FAULTS, OTHER_RULES, RULES, Rule
-from distilabel_endpoints._engine.retry import RetrySettings
+from distilabel_endpoints._engine.retry import SURELY_THE_ROWS, RetrySettings
 from distilabel_endpoints.errors import run_error
 from distilabel_endpoints.records import Failure, FailureKind
 
@@ -45,8 +45,8 @@ _REACTION: Final = {
     FailureKind.BAD_RESPONSE: ("as `transient`", "the row fails"),
     FailureKind.ROW: ("none", "the row fails; the run goes on"),
     FailureKind.RUN: (
-        "nothing new is sent, what is in flight is waited for",
-        "exit code 3, and no row is filed as failed",
+        "held back until others show whose failure it is, see below",
+        "exit code 3, and no row is recorded as failed; or the row fails, and the run goes on",
     ),
     FailureKind.LOCAL: ("nothing new is sent", "exit code 4; what was committed stays"),
     FailureKind.CONTENT: ("none", "the row fails, and keeps the text that was not taken"),
@@ -72,6 +72,54 @@ _CONTENT: Final = (
 )
 
 
+_ROWS_OWN: Final = ", ".join(f"`{code}`" for code in sorted(SURELY_THE_ROWS))
+_DEPENDS: Final = """
+- **Everybody's failure.** {bounds.systemic_rows} rows in a row that are refused alike (class `row`
+  or `run`, the same words but for numbers and quotes), with no answer between, are not to blame:
+  the run stops, and none of them is recorded as failed. Until then a refusal is held back; the next
+  answer settles that it was the row's own. What is about one prompt beyond doubt ({own}) is the
+  row's, however many come first.
+- **No single row ends a run** while others are answered. A refusal of the class `run` (403, 404,
+  405, 501, a redirect, the same inside a 200 or a stream) is held back. When a request that was
+  sent later is answered, the row is asked for again. Refused again, it has failed, with the code of
+  the refusal. When nothing else is under way, it is asked for once more, {bounds.confirm_after:.0f}
+  s later, and fails if others were answered before: in this process or, in a resumed run, in an
+  earlier one. If nothing ever was answered, it ends the run.
+- **The account's failure.** 401, 402 and 407 end the run after {bounds.account_rows} rows alike, or
+  after one if nothing that was sent later is answered. Only a row whose refusal repeats while later
+  requests are answered (a 401 three times) has failed itself.
+- **One row's failure.** A row that fails {bounds.poison_attempts} times while
+  {bounds.poison_successes} others are answered is set aside with the code `poison`.
+- **Outages are not amplified.** {bounds.retry_burst:.0f} retries, and as many as {share} of the
+  answers, come by themselves. Others wait: each answer lets two go, and with no answer one goes as
+  a probe, 1 to 15 s apart. Meanwhile no row pays an attempt; after `wait_ready`
+  ({bounds.wait_ready:.0f} s) of nothing but failures the run stops with exit code 3. The last rows
+  of a run, when no others can show whether it is they who fail, are not spared: up to
+  {bounds.retry_burst:.0f} fail after their attempts, more of them after that time.
+- **An error that can never pass.** {bounds.systemic_rows} rows that get a 500 in the same words,
+  retries included, for {bounds.hopeless_after:.0f} s before the first answer, end the run. Words
+  that say nothing ("Internal Server Error") are an outage, and waited for.
+- **A gateway alone.** 502, 504, 520, 521, 522 and 523 within 25 s, without an answer in the last 30
+  s, are `unavailable`: nothing is behind the gateway.
+- **A gateway's ceiling.** A 504 or 524 after 25 s or more is tried again as a stream.
+- **A 503 while others are answered** (in the last 2 s, or 1.5 times as long as an answer takes) is
+  a refusal of the class `throttle`, whatever it says: a full queue, nginx's `limit_req`. A row that
+  meets it {bounds.throttle_stops} times, each time with a later request answered since, has failed.
+- **A 404 after an answer**, for several rows or with no answer since, is `unavailable`: the
+  endpoint is being replaced.
+- **Rows left over.** When a 404 or 503 has lasted for `wait_ready`, the run stops. If fewer than
+  {bounds.systemic_rows} rows are left, those that met it first while others were answered fail
+  instead.
+- **A 401** is asked about once more, {bounds.confirm_after:.0f} s later; meanwhile nothing else is
+  sent. **Three web pages** in a row, or a host that does not resolve three times before the first
+  answer, stop the run.
+- **An endpoint that is paused** in the middle of a run is waited for, and resumed only with
+  `wake=True` (`--wake`), as that costs its owner money.
+- **Text that is not UTF-8** is asked for once more. What then comes is kept with U+FFFD, and
+  marked: `utf8_replaced`, and a warning in the column `error`.
+- **`x-should-retry: false`** with a 429 is tried again later, and stops the run after
+  {bounds.throttle_stops} such rows; with anything else it is the last attempt.
+""".lstrip()
 _WHEN: Final = {
     "max_tokens_too_large": "`max_new_tokens` alone reaches the limit that the text names",
     "too_large": "it says so, or the number requested is above the limit",
@@ -111,35 +159,10 @@ def _classes() -> Iterator[str]:
 
 
 def _context() -> Iterator[str]:
-    share = f"{_BOUNDS.retry_share:.0%}".replace("%", " %")
     yield "## What depends on the others"
     yield ""
-    yield f"- **Everybody's failure.** {_BOUNDS.systemic_rows} rows in a row that are refused alike"
-    yield "  (class `row`, the same words but for numbers and quotes), with no answer between, are"
-    yield "  not to blame: the run stops, and none of them is filed. Until then a refusal is held"
-    yield "  back; the next answer settles that it was the row's own."
-    yield f"- **One row's failure.** A row that fails {_BOUNDS.poison_attempts} times while"
-    yield f"  {_BOUNDS.poison_successes} others are answered is set aside with the code `poison`."
-    yield f"- **Outages are not amplified.** {_BOUNDS.retry_burst:.0f} retries, and as many as"
-    yield f"  {share} of the answers, come by themselves. Others wait: each answer lets two go, and"
-    yield "  with no answer one goes as a probe, 1 to 15 s apart. Meanwhile no row pays an"
-    yield f"  attempt; after `wait_ready` ({_BOUNDS.wait_ready:.0f} s) of nothing but failures the"
-    yield "  run stops with exit code 3. The last rows of a run, where no others can show whether"
-    yield f"  it is they who fail, are not spared: up to {_BOUNDS.retry_burst:.0f} fail after their"
-    yield "  attempts, more of them after that time."
-    yield "- **A gateway alone.** 502, 504, 520, 521, 522 and 523 within 25 s, without an answer in"
-    yield "  the last 30 s, are `unavailable`: nothing is behind the gateway."
-    yield "- **A gateway's ceiling.** A 504 or 524 after 25 s or more is tried again as a stream."
-    yield "- **A 404 after an answer** is `unavailable`: the endpoint is being replaced."
-    yield f"- **A 401** is asked about once more, {_BOUNDS.confirm_after:.0f} s later; meanwhile"
-    yield "  nothing else is sent. **Three web pages** in a row, or a host that does not resolve"
-    yield "  three times before the first answer, stop the run."
-    yield "- **An endpoint that is paused** in the middle of a run is waited for, and resumed only"
-    yield "  with `wake=True` (`--wake`), as that costs its owner money."
-    yield "- **Text that is no UTF-8** is asked for once more. What then comes is kept with U+FFFD,"
-    yield "  and marked: `utf8_replaced`, and a warning in the column `error`."
-    yield "- **`x-should-retry: false`** with a 429 is tried again later, and stops the run after"
-    yield f"  {_BOUNDS.throttle_stops} such rows; with anything else it is the last attempt."
+    share = f"{_BOUNDS.retry_share:.0%}".replace("%", " %")
+    yield _DEPENDS.format(bounds=_BOUNDS, share=share, own=_ROWS_OWN).rstrip()
     yield ""
 
 

@@ -12,6 +12,8 @@ from distilabel_endpoints._engine.retry import (
     Decision,
     Defer,
     GiveUp,
+    Hold,
+    Ledger,
     Retry,
     RetryPolicy,
     RetrySettings,
@@ -52,11 +54,18 @@ class Played:
         self.now = 100.0
         self.rows: dict[int, Tries] = {}
 
+    def seen(self, failure: Failure, elapsed: float = 1.0) -> Failure:
+        return self.policy.in_context(failure, now=self.now, elapsed=elapsed)
+
     def fail(self, failure: Failure, row: int = 0, elapsed: float = 1.0) -> Decision:
         self.now += MOMENT
         tries = self.rows.setdefault(row, Tries(row))
-        seen = self.policy.in_context(failure, now=self.now, elapsed=elapsed)
+        seen = self.seen(failure, elapsed)
         return self.policy.decide(seen, tries, now=self.now, elapsed=elapsed, left=self.left)
+
+    def settle(self, decision: Decision, *, answered: bool, row: int = 0) -> Decision:
+        assert isinstance(decision, Hold)
+        return self.policy.settled(decision.failure, self.rows[row], answered=answered)
 
     def succeed(self, times: int = 1) -> None:
         for _ in range(times):
@@ -78,6 +87,7 @@ def test_what_a_row_can_cause_is_tried_so_often(failure: Failure, attempts: int)
     """5 attempts for a failure on the way, 3 for an unusable answer, with growing waits."""
     for seed in range(20):
         played = Played(seed=seed)
+        played.succeed()
         decision, delays = played.exhaust(failure)
         assert isinstance(decision, GiveUp)
         assert not decision.suspect
@@ -181,23 +191,127 @@ def test_a_pause_that_is_too_long_stops_the_run() -> None:
 
 
 @pytest.mark.parametrize("kind", [FailureKind.RUN, FailureKind.LOCAL])
-@pytest.mark.parametrize("status", [402, 403, 404, None])
-def test_what_condemns_every_row_stops_at_once(kind: FailureKind, status: int | None) -> None:
-    """No credit, no access, no such model, TLS, a full disk."""
-    assert isinstance(Played().fail(fail(kind, status=status)), Stop)
+def test_what_no_row_can_change_stops_at_once(kind: FailureKind) -> None:
+    """A certificate that cannot be verified, a full disk."""
+    assert isinstance(Played().fail(fail(kind)), Stop)
 
 
-@pytest.mark.parametrize("denied", [DENIED, replace(DENIED, status=200)])
-def test_a_rejected_token_is_asked_about_once_more(denied: Failure) -> None:
-    """A gateway that flaps does not end a run: two rejections, 2 seconds apart, do."""
+REFUSED = [
+    fail(FailureKind.RUN, status=status, code=code)
+    for status, code in (
+        (301, "redirect"), (402, "no_credit"), (403, "forbidden"), (404, "not_found"),
+        (405, "not_found"), (407, "proxy_auth"), (410, "not_found"), (451, "forbidden"),
+        (501, "unsupported"), (200, "forbidden"),
+    )
+]  # fmt: skip
+OTHERS_OWN = [failure for failure in REFUSED if failure.status not in {402, 407}]
+ids = [f"{failure.status}-{failure.code}" for failure in REFUSED]
+others_ids = [f"{failure.status}-{failure.code}" for failure in OTHERS_OWN]
+
+
+@pytest.mark.parametrize("refused", REFUSED, ids=ids)
+def test_a_refusal_of_the_run_is_held_back(refused: Failure) -> None:
+    """It may be the row's. With nothing else under way, and never an answer, it is the run's."""
     played = Played()
-    assert played.fail(denied) == Retry(2.0)
-    assert played.fail(denied, row=1) == Retry(2.0)
+    decision = played.fail(refused)
+    assert decision == Hold(refused.after(1))
+    assert played.settle(decision, answered=False) == Stop(refused.after(1))
+
+
+@pytest.mark.parametrize("refused", OTHERS_OWN, ids=others_ids)
+def test_a_refusal_that_repeats_while_others_are_answered_is_the_rows(refused: Failure) -> None:
+    """Asked again once another was answered, and refused again, it has failed, in those words."""
+    played = Played()
+    decision = played.fail(refused)
+    played.now += 1.0
+    played.succeed()
+    assert played.settle(decision, answered=True) == Retry(0.0)
+    verdict = played.fail(refused)
+    assert isinstance(verdict, GiveUp)
+    assert not verdict.suspect
+    assert (verdict.failure.kind, verdict.failure.code) == (FailureKind.ROW, refused.code)
+    assert verdict.failure.message.startswith("m")
+    assert verdict.failure.hint is None
+
+
+@pytest.mark.parametrize("refused", OTHERS_OWN, ids=others_ids)
+def test_many_rows_refused_alike_are_the_runs(refused: Failure) -> None:
+    """20 in a row without an answer; a success between them starts the count anew."""
+    played = Played()
+    assert all(isinstance(played.fail(refused, row), Hold) for row in range(19))
+    assert isinstance(played.fail(refused, 19), Stop)
+    again = Played()
+    for row in range(19):
+        again.fail(refused, row)
+    again.now += 100.0
+    again.succeed()
+    rest = [again.fail(refused, row) for row in range(100, 108)]
+    assert all(isinstance(decision, Hold) for decision in rest)
+
+
+@pytest.mark.parametrize("refused", OTHERS_OWN[1:2] + OTHERS_OWN[3:], ids=lambda f: f.code)
+def test_the_last_row_that_is_refused_alone_is_the_rows(refused: Failure) -> None:
+    """Others were answered before it: it is asked about once more and fails, and no run ends."""
+    played = Played()
+    played.succeed()
+    first = played.fail(refused)
+    assert played.settle(first, answered=False) == Retry(2.0)
+    played.now += 2.0
+    second = played.fail(refused)
+    verdict = played.settle(second, answered=False)
+    assert isinstance(verdict, GiveUp)
+    assert verdict.failure.kind is FailureKind.ROW
+
+
+def test_a_resumed_run_does_not_stop_at_the_same_row_for_ever() -> None:
+    """What was answered before the resume counts: the one row that is left fails, and is known."""
+    ledger = Ledger(50.0, answered_before=True)
+    policy = RetryPolicy(SETTINGS, rng=random.Random(0), ledger=ledger)
+    forbidden = fail(FailureKind.RUN, status=403, code="forbidden")
+    tries = Tries(0)
+    for answer in (Retry(2.0), GiveUp):
+        held = policy.decide(forbidden, tries, now=0.0, elapsed=0.1)
+        assert isinstance(held, Hold)
+        verdict = policy.settled(held.failure, tries, answered=False)
+        assert verdict == answer or isinstance(verdict, GiveUp)
+    assert isinstance(verdict, GiveUp)
+
+
+@pytest.mark.parametrize("code", ["no_credit", "proxy_auth"])
+def test_what_is_about_the_account_stops_sooner(code: str) -> None:
+    """Three rows in a row, or one with nothing answered after it, though others were before."""
+    refused = fail(FailureKind.RUN, status=402, code=code)
+    played = Played()
+    decisions = [played.fail(refused, row) for row in range(3)]
+    assert [type(decision) for decision in decisions] == [Hold, Hold, Stop]
+    late = Played()
+    late.succeed()
+    assert isinstance(late.settle(late.fail(refused), answered=False), Stop)
+
+
+@pytest.mark.parametrize(
+    "denied", [DENIED, replace(DENIED, status=200), replace(DENIED, code=None)]
+)
+def test_a_rejected_token_is_asked_about_once_more(denied: Failure) -> None:
+    """A gateway that flaps does not end a run: rejections of three rows, 2 seconds apart, do."""
+    played = Played()
+    assert played.fail(denied) == Retry(2.0, alone=True)
+    assert played.fail(denied, row=1) == Retry(2.0, alone=True)
     played.now += 1.9
     assert isinstance(played.fail(denied, row=2), Retry)
     played.now += 0.1
     assert isinstance(played.fail(denied), Stop)
     assert all(tries.charged == 0 for tries in played.rows.values())
+
+
+def test_a_rejected_token_of_one_row_alone() -> None:
+    """Rejected again with nothing else under way, it is believed."""
+    played = Played()
+    assert played.fail(DENIED) == Retry(2.0, alone=True)
+    played.now += 2.0
+    decision = played.fail(DENIED)
+    assert isinstance(decision, Hold)
+    assert isinstance(played.settle(decision, answered=False), Stop)
 
 
 def test_a_token_that_is_accepted_again_was_never_rejected() -> None:
@@ -207,6 +321,19 @@ def test_a_token_that_is_accepted_again_was_never_rejected() -> None:
     played.now += 2.0
     played.succeed()
     assert isinstance(played.fail(DENIED), Retry)
+
+
+def test_one_row_whose_token_is_rejected_while_others_are_answered_has_failed() -> None:
+    """Three times, as gateways flap; and it stops nobody else again."""
+    played = Played()
+    for _ in range(2):
+        assert played.fail(DENIED) == Retry(2.0, alone=True)
+        played.now += 2.0
+        played.succeed()
+    verdict = played.fail(DENIED)
+    assert isinstance(verdict, GiveUp)
+    assert verdict.failure.kind is FailureKind.ROW
+    assert isinstance(played.fail(DENIED, row=7), Hold)
 
 
 def test_a_host_that_does_not_resolve_is_a_typo() -> None:
@@ -505,10 +632,11 @@ def test_a_gateways_ceiling_is_got_around_with_a_stream(status: int) -> None:
 def test_a_model_that_is_gone_after_it_answered_is_waited_for() -> None:
     """A 404 before the first answer is a wrong name; after one, the endpoint is being replaced."""
     gone = fail(FailureKind.RUN, status=404, code="not_found")
-    assert isinstance(Played().fail(gone), Stop)
-    played = Played()
+    assert isinstance(Played().fail(gone), Hold)
+    played = Played(left=None)
     played.succeed()
-    assert played.fail(gone) == Retry(0.0)
+    assert all(isinstance(played.fail(gone, row), Hold) for row in range(8))
+    assert played.fail(gone, 8) == Retry(0.0)
     played.now += SETTINGS.wait_ready
     decision = played.fail(gone)
     assert isinstance(decision, Stop)
@@ -594,3 +722,139 @@ def test_no_row_fails_for_good_in_an_outage() -> None:
     assert verdicts[4:] == [Defer()] * 5
     played.succeed()
     assert isinstance(played.fail(TRANSIENT), GiveUp)
+
+
+UNAVAILABLE_OF_ONE = replace(AWAY, message="no model for what this row needs")
+
+
+def test_a_503_while_others_are_answered_is_a_refusal() -> None:
+    """Whatever it says: the endpoint is there, and has enough to do. Long after, it is away."""
+    played = Played()
+    assert played.seen(AWAY).kind is FailureKind.UNAVAILABLE
+    played.succeed()
+    assert played.seen(AWAY).kind is FailureKind.THROTTLE
+    played.now += 2.1
+    assert played.seen(AWAY).kind is FailureKind.UNAVAILABLE
+
+
+@pytest.mark.parametrize(("latency", "longest"), [(0.1, 2.0), (20.0, 30.0), (600.0, 60.0)])
+def test_how_recent_an_answer_counts(latency: float, longest: float) -> None:
+    """Answers that take long come at long intervals; no longer than a minute is waited for one."""
+    played = Played()
+    played.policy.succeeded(played.now, began=played.now - latency)
+    since = played.now
+    assert played.policy.is_answering(since + longest)
+    assert not played.policy.is_answering(since + longest + 0.1)
+
+
+def test_a_row_that_is_turned_away_for_ever_while_others_are_answered_has_failed() -> None:
+    """After 20 times, each with another answered that was asked since the last."""
+    played = Played()
+    played.succeed()
+    decisions = []
+    for _ in range(21):
+        decisions.append(played.fail(UNAVAILABLE_OF_ONE))
+        played.now += 1.0
+        played.succeed()
+    assert all(isinstance(decision, Retry) for decision in decisions[:-1])
+    assert isinstance(decisions[-1], GiveUp)
+    assert decisions[-1].failure.kind is FailureKind.ROW
+
+
+def test_a_row_that_is_turned_away_beside_answers_that_were_under_way_waits() -> None:
+    """They were asked before it, and show nothing."""
+    played = Played()
+    for _ in range(100):
+        played.policy.succeeded(played.now, began=played.now - 50.0)
+        assert isinstance(played.fail(UNAVAILABLE_OF_ONE), Retry)
+        played.now += 1.0
+
+
+@pytest.mark.parametrize(("left", "ends"), [(19, GiveUp), (20, Stop), (None, Stop)])
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_few_rows_left_over_do_not_end_a_run(left: int | None, ends: type, status: int) -> None:
+    """First turned away while others were answered, and then for as long as is waited."""
+    gone = fail(FailureKind.RUN, status=404, code="not_found")
+    turned = AWAY if status == 503 else gone
+    played = Played(left=left)
+    played.policy.succeeded(played.now, began=played.now - 1.0)
+    if status == 503:
+        assert isinstance(played.fail(turned, elapsed=0.5), Retry)
+    played.now += 100.0
+    assert isinstance(played.fail(turned, elapsed=100.5), Retry)
+    played.now += SETTINGS.wait_ready
+    assert isinstance(played.fail(turned), ends)
+
+
+def test_rows_that_came_after_the_last_answer_wait_for_the_endpoint() -> None:
+    """Nothing shows that it is about them: an outage as the run's last rows begin ends the run."""
+    played = Played(left=2)
+    played.succeed()
+    played.now += 1.0
+    assert isinstance(played.fail(AWAY, elapsed=0.5), Retry)
+    played.now += SETTINGS.wait_ready
+    assert isinstance(played.fail(AWAY), Stop)
+
+
+@pytest.mark.parametrize("code", ["context_length_exceeded", "content_filter", "too_large"])
+def test_what_is_about_one_prompt_beyond_doubt_is_the_rows(code: str) -> None:
+    """However many come first, and whatever else they are refused with."""
+    played = Played()
+    for row in range(100):
+        decision = played.fail(replace(ROW, code=code), row)
+        assert isinstance(decision, GiveUp)
+        assert not decision.suspect
+
+
+NEVER = fail(FailureKind.TRANSIENT, "image input is not supported", status=500, code="server_error")
+
+
+def hopeless(played: Played, failure: Failure, rows: int = 20) -> Decision:
+    for row in range(rows):
+        played.fail(replace(failure, message=f"{failure.message} {row}"), row)
+    for row in range(rows - 1):
+        played.fail(replace(failure, message=f"{failure.message} {row}"), row)
+    played.now += SETTINGS.hopeless_after
+    return played.fail(replace(failure, message=f"{failure.message} 5"), rows - 1)
+
+
+def test_an_error_that_can_never_pass_ends_the_run() -> None:
+    """20 rows, each again, in the same words, and never an answer: the run ends with the words."""
+    decision = hopeless(Played(left=None), NEVER)
+    assert isinstance(decision, Stop)
+    assert (decision.failure.kind, decision.failure.code) == (FailureKind.RUN, "systemic")
+    assert "refused alike: image input is not supported" in decision.failure.message
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["Internal Server Error", "HTTP 500", "Internal Server Error: server_error",
+     "An unexpected error occurred. Please try again later", "500"],
+)  # fmt: skip
+def test_an_error_that_says_nothing_is_an_outage(words: str) -> None:
+    """It is waited for, as it may pass."""
+    decision = hopeless(Played(left=None), replace(NEVER, message=words))
+    assert isinstance(decision, Retry | Defer)
+
+
+def test_an_error_after_an_answer_is_an_outage() -> None:
+    """What was answered before can be answered again."""
+    played = Played(left=None)
+    played.succeed()
+    assert isinstance(hopeless(played, NEVER), Retry | Defer)
+
+
+def test_errors_in_one_burst_or_of_few_rows_end_nothing() -> None:
+    """Ten seconds have to pass, and twenty rows to be refused."""
+    played = Played(RetrySettings(hopeless_after=0.001), left=None)
+    assert isinstance(hopeless(played, NEVER, rows=19), Retry | Defer)
+    played = Played(left=None)
+    decisions = [played.fail(NEVER, row % 20) for row in range(80)]
+    assert not any(isinstance(decision, Stop) for decision in decisions)
+
+
+def test_a_row_that_fails_before_the_first_answer_is_suspected() -> None:
+    """Its attempts are spent, and every row may fail so."""
+    decision, _ = Played().exhaust(NEVER)
+    assert isinstance(decision, GiveUp)
+    assert decision.suspect

@@ -11,6 +11,7 @@ from distilabel_endpoints._engine.retry import (
     Decision,
     Defer,
     GiveUp,
+    Hold,
     Ledger,
     Retry,
     RetryPolicy,
@@ -143,10 +144,10 @@ def test_refusals_with_other_words_are_other_refusals() -> None:
 
 
 def test_rejected_token_is_asked_about_once_more() -> None:
-    """A 401 waits two seconds; seen again after them, it ends the run with what was said."""
+    """A 401 waits two seconds; seen again after them, it is held back with what was said."""
     first, second = verdicts(DENIED, 2, random.Random(0), every=2.0)
-    assert first == Retry(2.0)
-    assert second == Stop(DENIED.after(2))
+    assert first == Retry(2.0, alone=True)
+    assert second == Hold(DENIED.after(2))
 
 
 def test_failing_for_good_ends_as_unavailable() -> None:

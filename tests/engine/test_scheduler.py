@@ -9,7 +9,12 @@ import pytest
 from scripted_client import ScriptedClient, answer, failure, run_virtual, scheduler_for
 
 from distilabel_endpoints._engine.in_flight import Drain
-from distilabel_endpoints.errors import AuthenticationError, RunError, UnavailableError
+from distilabel_endpoints.errors import (
+    AccessError,
+    AuthenticationError,
+    RunError,
+    UnavailableError,
+)
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 
 
@@ -167,24 +172,64 @@ def test_attempts_are_charged_only_for_what_a_row_can_cause() -> None:
     run_virtual(main)
 
 
-def test_a_condemned_run_stops_and_keeps_what_was_in_flight() -> None:
-    """After a 403 nothing new is sent; attempts in flight still deliver."""
+def test_a_run_that_is_refused_stops_and_keeps_what_was_in_flight() -> None:
+    """Once twenty rows had a 403 nothing new is sent; attempts in flight still deliver."""
 
     async def main() -> None:
         async def script(request: Request) -> Answer | Failure:
-            if request.ordinal == 3:
-                await asyncio.sleep(1)
+            if request.ordinal >= 8:
                 return failure(FailureKind.RUN, status=403, code="forbidden")
-            await asyncio.sleep(2 if request.ordinal < 8 else 50)
+            await asyncio.sleep(1 if request.ordinal < 4 else 50)
             return answer()
 
         client = ScriptedClient(script)
         scheduler = scheduler_for(client, max_concurrency=8)
         done: list[object] = []
-        with pytest.raises(RunError):
+        with pytest.raises(AccessError):
             await scheduler.drive(requests(1000), scheduler.complete, done.append)
-        assert len(done) == 7
-        assert len(client.sent) == 8
+        assert len(done) == 8
+        assert not any(isinstance(outcome, Failure) for outcome in done)
+        assert 28 <= len(client.sent) <= 36
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("status", [301, 401, 402, 403, 404, 405, 407, 410, 451, 501, 503])
+@pytest.mark.parametrize("place", [0, 50, 99])
+def test_no_single_row_ends_a_run(status: int, place: int) -> None:
+    """Refused for ever while others are answered, first, in the middle or last: it alone fails.
+
+    A key that is rejected and money that is missing at the very end are the account's.
+    """
+
+    async def main() -> None:
+        async def script(request: Request) -> Answer | Failure:
+            if request.ordinal != place:
+                await asyncio.sleep(1)
+                return answer()
+            kind = FailureKind.UNAVAILABLE if status == 503 else FailureKind.RUN
+            code = {503: "starting", 404: "not_found"}.get(status, "forbidden")
+            return failure(kind, status=status, code=code, message="not this one")
+
+        client = ScriptedClient(script)
+        scheduler = scheduler_for(client, max_concurrency=4)
+        done: dict[int, Answer | Failure] = {}
+
+        async def work(request: Request) -> None:
+            done[request.ordinal] = await scheduler.complete(request)
+
+        if place == 99 and status in {401, 402, 407}:
+            with pytest.raises(RunError):
+                await scheduler.drive(requests(100), work, lambda _: None)
+            assert len(done) == 99
+            return
+        await scheduler.drive(requests(100), work, lambda _: None)
+        failed = [ordinal for ordinal, outcome in done.items() if isinstance(outcome, Failure)]
+        assert (len(done), failed) == (100, [place])
+        outcome = done[place]
+        assert isinstance(outcome, Failure)
+        assert (outcome.kind, outcome.status) == (FailureKind.ROW, status)
+        assert "not this one" in outcome.message
 
     run_virtual(main)
 

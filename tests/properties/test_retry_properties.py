@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from distilabel_endpoints._engine.retry import (
     Defer,
     GiveUp,
+    Hold,
     Retry,
     RetryPolicy,
     RetrySettings,
@@ -60,6 +61,7 @@ class PolicyMachine(RuleBasedStateMachine):
         self.policy = RetryPolicy(self.settings, rng=random.Random(seed))
         self.now = 0.0
         self.soon = 0
+        self.answered = False
         self.rows: dict[int, Row] = {}
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 2.0, 31.0, 899.0, 901.0]))
@@ -68,6 +70,7 @@ class PolicyMachine(RuleBasedStateMachine):
 
     @rule()
     def succeed(self) -> None:
+        self.answered = True
         self.policy.succeeded(self.now, began=self.now)
 
     @rule(number=st.integers(0, 25), failure=FAILURES, elapsed=ELAPSED)
@@ -96,8 +99,16 @@ class PolicyMachine(RuleBasedStateMachine):
             case GiveUp(failure):
                 row.done = True
                 assert failure.attempts == row.tries.sent
-                assert seen.kind not in {FailureKind.RUN, FailureKind.LOCAL}
-                assert seen.kind is not FailureKind.UNAVAILABLE
+                assert seen.kind is not FailureKind.LOCAL
+                # What is not the row's by itself has become so: others were answered.
+                assert failure.kind not in {FailureKind.RUN, FailureKind.UNAVAILABLE}
+                assert seen.kind not in {FailureKind.RUN, FailureKind.UNAVAILABLE} or self.answered
+            case Hold(failure):
+                assert seen.kind is FailureKind.RUN
+                assert seen.status is not None
+                self.check(
+                    seen, self.policy.settled(failure, row.tries, answered=False), row, False
+                )
             case Stop(failure):
                 row.done = True
                 assert failure.attempts == row.tries.sent
@@ -127,6 +138,8 @@ def test_every_failure_that_repeats_comes_to_an_end(
     for _ in range(1100):
         seen = policy.in_context(failure, now=now, elapsed=elapsed)
         decision = policy.decide(seen, tries, now=now, elapsed=elapsed)
+        if isinstance(decision, Hold):
+            decision = policy.settled(decision.failure, tries, answered=False)
         if not isinstance(decision, Retry | Defer):
             return
         now += max(decision.delay, 1.0) if isinstance(decision, Retry) else 15.0

@@ -131,7 +131,7 @@ def check_output(case: Case, output: Path) -> None:
     for line in output.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         check_answer(case, row["generation"], row["finish_reason"])
-        assert (row["error"] is not None) == bool(case.notes)
+        assert bool(row["error"]) == bool(case.notes)
         assert not [words for words in case.notes if words not in row["error"]]
 
 

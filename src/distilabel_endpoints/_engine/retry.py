@@ -5,9 +5,14 @@ Rules
   authentication never do.
 - Retries that come at once are at most a share of the successes plus a burst. The others wait for
   a sign of life, and while nothing is answered at all no row pays for it: an outage is neither
-  amplified nor filed. One that lasts ends the run.
-- The same refusal of many rows in a row, with no success between, is not the rows' fault: the run
-  stops, and none of them is filed as failed (the systemic rule).
+  amplified nor recorded. One that lasts ends the run.
+- Whose failure a refusal is, others show. A refusal of the row (400) or of the run (403, 404, a
+  redirect) is held back. If another is answered that was asked later, and this one is refused
+  again, the row has failed; if many rows are refused alike and none is answered, the run stops and
+  no row is recorded as failed (the systemic rule). What is about one prompt beyond doubt (too
+  long, filtered) is the row's at once.
+- What is about the account (401, 402, 407) ends a run sooner: a few rows alike, or one with nothing
+  answered after it.
 - One row that keeps failing while many others succeed is set aside early (the poison rule).
 """
 
@@ -23,9 +28,11 @@ from typing import Final, assert_never
 from distilabel_endpoints.records import Failure, FailureKind
 
 __all__ = [
+    "SURELY_THE_ROWS",
     "Decision",
     "Defer",
     "GiveUp",
+    "Hold",
     "Ledger",
     "Retry",
     "RetryPolicy",
@@ -33,6 +40,10 @@ __all__ = [
     "Stop",
     "Tries",
 ]
+
+
+SURELY_THE_ROWS: Final = frozenset({"content_filter", "context_length_exceeded", "too_large"})
+"""Codes of what is about one prompt beyond doubt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +63,12 @@ class RetrySettings:
     retry_share: float = 0.2
     retry_burst: float = 50.0
     systemic_rows: int = 20
+    account_rows: int = 3
+    """Rows refused alike on account of a key or of money, in a row, that stop the run."""
+    refusals_alone: int = 2
+    """Refusals of a row beside which nothing else is under way, after which it has failed."""
+    hopeless_after: float = 10.0
+    """Seconds of one error for all rows, before the first answer, that stop the run."""
     poison_attempts: int = 3
     poison_successes: int = 50
     confirm_after: float = 2.0
@@ -63,6 +80,8 @@ class Retry:
     """Try again after `delay` seconds; the rest is what to ask for this time."""
 
     delay: float
+    alone: bool = False
+    """Until then no other request is to be sent."""
     stream: bool = False
     """For a stream."""
     lenient: bool = False
@@ -92,7 +111,14 @@ class Stop:
     failure: Failure
 
 
-Decision = Retry | Defer | GiveUp | Stop
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The run may be refused, or this row: wait for what others show, then ask `settled`."""
+
+    failure: Failure
+
+
+Decision = Retry | Defer | GiveUp | Hold | Stop
 
 
 @dataclass(slots=True)
@@ -106,6 +132,16 @@ class Tries:
     """Retries that were not the row's fault."""
     refusals: int = 0
     """Throttled with the word that another try is pointless."""
+    refused_at: float | None = None
+    """When it was refused first in a way that may be everybody's."""
+    refused: int = 0
+    """How often it was refused so."""
+    turned_away: float | None = None
+    """When the first of its attempts began that found nobody in (404, 503)."""
+    passed_by: int = 0
+    """How often it was turned away though another, asked since the last time, was answered."""
+    turned_away_at: float = math.inf
+    """When that was the last time."""
     charged_at: float = math.inf
     """When it was charged first."""
     failed_at: float | None = None
@@ -118,6 +154,8 @@ class Ledger:
 
     credit: float
     """Retries that may follow at once."""
+    answered_before: bool = False
+    """Whether the same work was answered before this policy began: a run is resumed."""
     away_since: float | None = None
     """Since when no endpoint has answered anything."""
     failing_since: float | None = None
@@ -146,11 +184,12 @@ class _Streak:
     key: tuple[object, ...] = ()
     ordinals: set[int] = field(default_factory=set)
     times: int = 0
+    since: float = 0.0
 
-    def add(self, key: tuple[object, ...], ordinal: int) -> int:
+    def add(self, key: tuple[object, ...], ordinal: int, now: float) -> int:
         """How many distinct rows have been refused so, this one included."""
         if key != self.key:
-            self.key, self.ordinals, self.times = key, set(), 0
+            self.key, self.ordinals, self.times, self.since = key, set(), 0, now
         self.ordinals.add(ordinal)
         self.times += 1
         return len(self.ordinals)
@@ -182,6 +221,23 @@ _RECENT: Final = 30.0
 _AT_ONCE: Final = 2
 _LONGEST_STANDBACK: Final = 5.0
 _PATIENCE: Final = 3
+# Others are being answered: the last answer is no older than this many seconds, or latencies.
+_JUST_NOW: Final = 2.0
+_LATENCIES: Final = 1.5
+_LONGEST_JUST_NOW: Final = 60.0
+_LATENCY_NEWS: Final = 0.1
+# Rows in a row that find nobody in, after which nobody is taken to be in.
+_NOBODY_IN: Final = 8
+_THE_ACCOUNTS: Final = frozenset({"unauthorized", "no_credit", "proxy_auth"})
+_ACCOUNT_STATUSES: Final = frozenset({401, 402, 407})
+_ERRORS: Final = frozenset({"server_error", "stream_error"})
+# What every server says when it says nothing; and the fewest characters of something.
+_TELLING: Final = 12
+_NOTHING_SAID: Final = re.compile(
+    r"(?:[\W\d_]|http|internal|server|service|error|unknown|unexpected|exception|request|failed"
+    r"|an|in|inside|a|the|stream|has|occurred|occured|something|went|wrong|please|try|again|later)*",
+    re.IGNORECASE,
+)
 # What differs from row to row in one refusal: numbers, identifiers, quoted values, echoes.
 _VARYING: Final = re.compile(r"\"[^\"]*\"|'[^']*'|`[^`]*`|\[prompt\]|\S*\d\S*")
 
@@ -205,6 +261,10 @@ class RetryPolicy:
         self._doubt = _Doubt()
         self._rejected_at: float | None = None
         self._succeeded_at: float | None = None
+        self._newest = -math.inf
+        self._latency = 0.0
+        self._rows_own: set[str | None] = set()
+        self._left: int | None = None
         self.spares_none = False
         """Whether the rows that are left pay for failures, whatever befalls others."""
 
@@ -229,6 +289,9 @@ class RetryPolicy:
         ledger.successes += 1
         ledger.begun.append(began)
         ledger.newest = max(ledger.newest, began)
+        first = self._succeeded_at is None
+        self._latency += (1.0 if first else _LATENCY_NEWS) * (now - began - self._latency)
+        self._newest = max(self._newest, began)
         self._succeeded_at = now
         self._rejected_at = None
         credit = self._ledger.credit + self._settings.retry_share
@@ -241,18 +304,40 @@ class RetryPolicy:
         """Nothing is under way: what comes next is not the outage that was measured."""
         self._ledger.away_since = self._ledger.failing_since = None
 
+    def note_answered(self, rows: int) -> None:
+        """Earlier processes had answers to so many rows of the same work."""
+        self._ledger.answered_before |= rows > 0
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the endpoint has answered anything, in this process or before it."""
+        return self._succeeded_at is not None or self._ledger.answered_before
+
+    def is_answering(self, now: float) -> bool:
+        """Whether others are being answered: the last answer is recent, measured by its time."""
+        if self._succeeded_at is None:
+            return False
+        recent = min(max(_JUST_NOW, _LATENCIES * self._latency), _LONGEST_JUST_NOW)
+        return now - self._succeeded_at <= recent
+
     def in_context(self, failure: Failure, *, now: float, elapsed: float) -> Failure:
         """The failure as it looks from here: some mean another thing after, or without, success.
 
         A gateway that fails at once and has not let anything through lately has nothing behind it;
-        a model that is gone after it has answered is being replaced, not misspelled.
+        a server that says "unavailable" while it answers others has enough to do; a model that is
+        gone after it has answered is being replaced, not misspelled, unless it answers others.
         """
         quiet = self._succeeded_at is None or now - self._succeeded_at > _RECENT
         gateway = failure.status in {502, 504, 520, 521, 522, 523}
         if gateway and quiet and elapsed < _GATEWAY_AGE:
             return replace(failure, kind=FailureKind.UNAVAILABLE)
-        if failure.status == 404 and self._succeeded_at is not None:
-            return replace(failure, kind=FailureKind.UNAVAILABLE)
+        answering = self.is_answering(now)
+        if failure.code == "starting" and answering:
+            return replace(failure, kind=FailureKind.THROTTLE)
+        if failure.code == "not_found" and failure.status == 404 and self._succeeded_at is not None:
+            many = len(self._streak.ordinals) >= _NOBODY_IN
+            if many or not answering:
+                return replace(failure, kind=FailureKind.UNAVAILABLE)
         return failure
 
     def decide(
@@ -276,6 +361,7 @@ class RetryPolicy:
                 alone have failed for long: nobody is left to show that it is they who fail.
         """
         tries.sent += 1
+        self._left = left
         self.spares_none = left is not None and (
             left <= self._settings.retry_burst
             or (self.successes > 0 and self._ledger.failing_for(now) >= self._settings.wait_ready)
@@ -285,36 +371,69 @@ class RetryPolicy:
             self.retries[failure.kind] = self.retries.get(failure.kind, 0) + 1
         return decision
 
+    def settled(self, failure: Failure, tries: Tries, *, answered: bool) -> Retry | GiveUp | Stop:
+        """The verdict on a refusal that was held back.
+
+        Args:
+            failure: as `Hold` gave it.
+            tries: what its request has been through.
+            answered: whether another was answered that was asked later; if not, nothing else is
+                under way that could be.
+        """
+        if answered:
+            return Retry(0.0)
+        passed = self._newest > (tries.refused_at or 0.0)
+        if not passed and (_is_the_accounts(failure) or not self.has_answered):
+            return Stop(failure)
+        if tries.refused >= self._settings.refusals_alone:
+            return self._the_rows(failure)
+        return Retry(self._settings.confirm_after)
+
     def _decide(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
-        if failure.kind is not FailureKind.UNAVAILABLE:
+        if failure.kind is not FailureKind.UNAVAILABLE and failure.code != "starting":
             self._ledger.away_since = None
         self._doubt.add(failure.code, now)
         match failure.kind:
             case FailureKind.THROTTLE:
-                return self._throttled(failure, tries)
+                return self._throttled(failure, tries, now, elapsed)
             case FailureKind.UNAVAILABLE:
-                return self._away(failure, tries, now)
+                return self._away(failure, tries, now, elapsed)
             case FailureKind.TRANSIENT:
+                if self._is_hopeless(failure, tries, now):
+                    return self._alike(failure)
                 return self._charge(failure, tries, self._settings.transient_attempts, now, elapsed)
             case FailureKind.BAD_RESPONSE:
                 return self._unusable(failure, tries, now, elapsed)
             case FailureKind.ROW | FailureKind.CONTENT:
-                return self._refused(failure, tries)
+                return self._refused(failure, tries, now)
             case FailureKind.RUN:
-                return self._condemned(failure, now)
+                return self._contested(failure, tries, now)
             case FailureKind.LOCAL:
                 return Stop(failure)
             case _:
                 assert_never(failure.kind)
 
-    def _throttled(self, failure: Failure, tries: Tries) -> Decision:
+    def _throttled(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
         """The limiter spaces these out; here only a demand that is too much ends the run."""
         asked = failure.retry_after or 0.0
         if asked > self._settings.longest_pause:
             return Stop(replace(failure, hint=f"The server asks for a pause of {asked:.0f} s."))
         if not failure.retryable:
-            return self._dismissed(failure, tries)
+            return self._dismissed(failure, tries, now)
+        if failure.code == "starting":
+            if self._ledger.away_since is None:
+                self._ledger.away_since = now
+            if self._is_passed_by(tries, now, elapsed):
+                return self._the_rows(failure)
         return self._uncharged(tries)
+
+    def _is_passed_by(self, tries: Tries, now: float, elapsed: float) -> bool:
+        """Turned away again and again, and each time others, asked later, were answered."""
+        if tries.turned_away is None:
+            tries.turned_away = now - elapsed
+        tries.passed_by += self._newest > tries.turned_away_at
+        tries.turned_away_at = now
+        return tries.passed_by >= self._settings.throttle_stops
 
     def _uncharged(self, tries: Tries) -> Retry:
         """The limiter spaces these out. A request that meets them again and again stands back by
@@ -325,10 +444,10 @@ class RetryPolicy:
         ceiling = self._settings.first_delay * 2.0 ** min(tries.waits - _AT_ONCE, 10)
         return Retry(self._rng.uniform(0, min(ceiling, _LONGEST_STANDBACK)))
 
-    def _dismissed(self, failure: Failure, tries: Tries) -> Decision:
+    def _dismissed(self, failure: Failure, tries: Tries, now: float) -> Decision:
         """Told not to try again: only after a while, and not for ever."""
         tries.refusals += 1
-        rows = self._streak.add(_key(failure), tries.ordinal)
+        rows = self._streak.add(_key(failure), tries.ordinal, now)
         if rows >= self._settings.throttle_stops:
             return Stop(failure)
         if tries.refusals < self._settings.throttle_stops:
@@ -337,10 +456,14 @@ class RetryPolicy:
         alone = self._streak.times >= self._settings.throttle_stops
         return Stop(failure) if alone else GiveUp(failure)
 
-    def _away(self, failure: Failure, tries: Tries, now: float) -> Decision:
+    def _away(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
         if self._ledger.away_since is None:
             self._ledger.away_since = now
+        if tries.turned_away is None and failure.code in {"starting", "not_found"}:
+            tries.turned_away = now - elapsed
         if now - self._ledger.away_since >= self._settings.wait_ready:
+            if self._is_left_over(tries):
+                return self._the_rows(failure)
             waited = f"not available for {now - self._ledger.away_since:.0f} s: {failure.message}"
             return Stop(replace(failure, code="unavailable", message=waited))
         if failure.code == "dns" and self.successes == 0:
@@ -360,24 +483,69 @@ class RetryPolicy:
             return replace(decision, delay=max(decision.delay, self._settings.confirm_after))
         return decision
 
-    def _condemned(self, failure: Failure, now: float) -> Decision:
-        """A 401 is asked about once more; anything else that is everybody's is believed."""
-        if failure.status != 401 and failure.code != "unauthorized":
+    def _is_left_over(self, tries: Tries) -> bool:
+        """One of a few rows at the end of a run, first turned away while others were answered: an
+        outage that began with these very rows is less likely than that it is about them."""
+        few = self._left is not None and self._left < self._settings.systemic_rows
+        answered = self._succeeded_at is not None and tries.turned_away is not None
+        return few and answered and (self._succeeded_at or 0.0) > (tries.turned_away or 0.0)
+
+    def _contested(self, failure: Failure, tries: Tries, now: float) -> Decision:
+        """A refusal that looks like the run's: believed when others do not show otherwise."""
+        if failure.status is None:
+            return Stop(failure)  # below HTTP no row makes a difference
+        settings, denied = self._settings, _is_denied(failure)
+        # Gateways are known to flap when they look up a key.
+        if tries.refused >= (settings.refusals_alone if denied else 1) and self._newest > (
+            tries.refused_at or 0.0
+        ):
+            return self._the_rows(failure)
+        tries.refused_at = now if tries.refused_at is None else tries.refused_at
+        tries.refused += 1
+        rows = self._streak.add(_key(failure), tries.ordinal, now)
+        if denied and self._is_to_be_confirmed(failure, now):
+            return Retry(settings.confirm_after, alone=True)
+        account = _is_the_accounts(failure)
+        if rows >= (settings.account_rows if account else settings.systemic_rows):
             return Stop(failure)
+        return Hold(failure)
+
+    def _is_to_be_confirmed(self, failure: Failure, now: float) -> bool:
+        """A rejected key is asked about once more, and by nobody else meanwhile."""
+        if failure.code in self._rows_own:
+            return False
         if self._rejected_at is None:
             self._rejected_at = now
-        if now - self._rejected_at >= self._settings.confirm_after:
-            return Stop(failure)
-        return Retry(self._settings.confirm_after)
+        return now - self._rejected_at < self._settings.confirm_after
 
-    def _refused(self, failure: Failure, tries: Tries) -> Decision:
-        if failure.kind is FailureKind.CONTENT:
+    def _the_rows(self, failure: Failure) -> GiveUp:
+        """What looked like everybody's failure, and is this row's alone."""
+        self._rows_own.add(failure.code)
+        said = f"{failure.message} (other rows are answered)"
+        return GiveUp(replace(failure, kind=FailureKind.ROW, message=said, hint=None))
+
+    def _refused(self, failure: Failure, tries: Tries, now: float) -> Decision:
+        if failure.kind is FailureKind.CONTENT or failure.code in SURELY_THE_ROWS:
             return GiveUp(failure)
-        seen = self._streak.add(_key(failure), tries.ordinal)
-        if seen >= self._settings.systemic_rows:
-            said = f"{seen} rows in a row were refused alike: {failure.message}"
-            return Stop(replace(failure, kind=FailureKind.RUN, code="systemic", message=said))
+        if self._streak.add(_key(failure), tries.ordinal, now) >= self._settings.systemic_rows:
+            return self._alike(failure)
         return GiveUp(failure, suspect=True)
+
+    def _is_hopeless(self, failure: Failure, tries: Tries, now: float) -> bool:
+        """One error in the same words for every row, retries included, and never an answer: an
+        outage that says what it is, is not one."""
+        if failure.code not in _ERRORS or self.has_answered or self.successes:
+            return False
+        if len(failure.message) < _TELLING or _NOTHING_SAID.fullmatch(failure.message):
+            return False
+        streak, most = self._streak, self._settings.systemic_rows
+        rows = streak.add(_key(failure), tries.ordinal, now)
+        lasted = now - streak.since >= self._settings.hopeless_after
+        return rows >= most and streak.times >= 2 * most and lasted
+
+    def _alike(self, failure: Failure) -> Stop:
+        said = f"{len(self._streak.ordinals)} rows in a row were refused alike: {failure.message}"
+        return Stop(replace(failure, kind=FailureKind.RUN, code="systemic", message=said))
 
     def _charge(
         self, failure: Failure, tries: Tries, most: int, now: float, elapsed: float
@@ -398,7 +566,8 @@ class RetryPolicy:
         if tries.charged == 1:
             tries.charged_at = now
         if tries.charged >= most or not failure.retryable:
-            return GiveUp(failure)
+            # Before the first answer, nobody knows yet whether every row would fail so.
+            return GiveUp(failure, suspect=failure.code in _ERRORS and not self.has_answered)
         if self._is_poison(tries):
             return GiveUp(replace(failure, code="poison"))
         if broke and not self.spares_none:
@@ -432,6 +601,15 @@ class RetryPolicy:
         """Full jitter: any time up to the doubling ceiling, so that retries spread out."""
         ceiling = self._settings.first_delay * 2.0 ** min(charged, 32)
         return self._rng.uniform(0, min(self._settings.longest_delay, ceiling))
+
+
+def _is_denied(failure: Failure) -> bool:
+    return failure.status == 401 or failure.code == "unauthorized"
+
+
+def _is_the_accounts(failure: Failure) -> bool:
+    """About who asks or pays, and not about what is asked."""
+    return failure.code in _THE_ACCOUNTS or failure.status in _ACCOUNT_STATUSES
 
 
 def _key(failure: Failure) -> tuple[object, ...]:

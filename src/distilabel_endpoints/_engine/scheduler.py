@@ -7,7 +7,8 @@ Rules
 - Rows are pulled at most a window ahead of what is done.
 - The first failure that condemns the run stops new attempts; those in flight are waited for.
 - A refusal that may be everybody's is held back until another row's success or refusal settles
-  whose it is, so that no row is filed for a failure of the whole run.
+  whose it is, so that no row is recorded as failed for a failure of the whole run, and no run ends
+  for what one row was refused.
 - One instance belongs to one event loop. Nothing here blocks.
 """
 
@@ -15,9 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from distilabel_endpoints._engine.in_flight import (
     Drain,
@@ -29,7 +31,14 @@ from distilabel_endpoints._engine.in_flight import (
 )
 from distilabel_endpoints._engine.pool import Grant, Member, Pool
 from distilabel_endpoints._engine.queue import TICK, Line
-from distilabel_endpoints._engine.retry import Defer, GiveUp, Retry, Stop, Tries
+from distilabel_endpoints._engine.retry import (
+    Defer,
+    GiveUp,
+    Hold,
+    Retry,
+    Stop,
+    Tries,
+)
 from distilabel_endpoints._engine.retry_budget import Deferral
 from distilabel_endpoints._limits.limiter import LimiterStatistics
 from distilabel_endpoints.errors import RunError, run_error
@@ -42,6 +51,8 @@ R = TypeVar("R")
 
 # Enough rows in play for the systemic rule to see a run's worth of refusals before it files one.
 _LEAST_WINDOW = 32
+# How long a refusal waits for rows that are to come to show whose it is, in seconds.
+_ROWS_TO_COME = 2.0
 # A pause that a person should be told of, in seconds.
 _NOTICED = 3.0
 _AWAY = {
@@ -50,6 +61,20 @@ _AWAY = {
     "refused": "nothing listens there",
     "dns": "the host's name does not resolve",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Suspect:
+    """A refusal that is held back."""
+
+    member: Member
+    since: float
+    """Answers to what was sent until then say nothing."""
+    answered: asyncio.Future[bool]
+
+    def tell(self, *, answered: bool) -> None:
+        if not self.answered.done():
+            self.answered.set_result(answered)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +119,8 @@ class Scheduler:
         self.share = self._line.share
         """Keeps to what other processes leave of the endpoints; see `Line.share`."""
         self._delayed: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._suspects: list[tuple[Member, asyncio.Future[None]]] = []
+        self._suspects: list[_Suspect] = []
+        self._settle_timer: asyncio.TimerHandle | None = None
         self._deferral = Deferral(self.loop, self._make_room)
         self._flights: set[Flight] = set()
         self._sequence = 0
@@ -150,10 +176,17 @@ class Scheduler:
                         break
                     seat.task = group.create_task(one(row, seat))
                 flight.is_fed = True
+                self._settle_suspects()
         finally:
             self._flights.discard(flight)
         if flight.stopped is not None:
             raise flight.stopped
+
+    def note_answered(self, rows: int) -> None:
+        """Earlier processes had answers to so many rows of the same work. If the few that are left
+        are refused, it is about them, and no resumed run is to stop at the same row for ever."""
+        for member in self._pool.members:
+            member.policy.note_answered(rows)
 
     async def complete(self, request: Request) -> Answer | Failure:
         """Send `request` until it is answered or has failed for good.
@@ -182,14 +215,13 @@ class Scheduler:
                 self._deferral.answered(self._now() - elapsed)
                 self._line.pump()
                 return outcome
-            decision = self._verdict(member, outcome, tries, elapsed)
+            decision = await self._verdict(member, outcome, tries, elapsed)
             if isinstance(decision, GiveUp):
                 if decision.suspect:
                     await self._suspect(member)
                 return decision.failure
             self._last_failure = outcome
-            if outcome.kind is FailureKind.RUN and isinstance(decision, Retry):
-                # Asked about once more: meanwhile no other row needs to hear the same.
+            if isinstance(decision, Retry) and decision.alone:
                 member.limiter.pause(self._now() + decision.delay)
             shunned = self._pool.other_than(member)
             if decision.stream or decision.lenient:
@@ -203,20 +235,25 @@ class Scheduler:
             elif decision.delay > 0:
                 await self._delay(decision.delay)
 
-    def _verdict(
+    async def _verdict(
         self, member: Member, outcome: Failure, tries: Tries, elapsed: float
     ) -> Retry | Defer | GiveUp:
-        """What follows a failure. The freed permit is handed on where the run goes on."""
+        """What follows a failure. The freed permit is handed on if the run goes on."""
         decision = member.policy.decide(
             outcome, tries, now=self._now(), elapsed=elapsed, left=self._left
         )
+        if not isinstance(decision, Stop):
+            if member.policy.spares_none:
+                self._deferral.let_go()
+            self._line.pump()
+        if isinstance(decision, Hold):
+            self._last_failure = outcome
+            answered = await self._suspect(member, since=self._now())
+            decision = member.policy.settled(decision.failure, tries, answered=answered)
         if isinstance(decision, Stop):
             failure = self._pool.blame(member, decision.failure)
             self._stop(failure)
             raise run_error(failure)
-        if member.policy.spares_none:
-            self._deferral.let_go()
-        self._line.pump()
         return decision
 
     async def _attempt(
@@ -249,7 +286,7 @@ class Scheduler:
     ) -> Answer | Failure:
         outcome = self._pool.record(grant, outcome, now, elapsed)
         if isinstance(outcome, Answer):
-            self._clear_suspects(grant.member)
+            self._clear_suspects(grant.member, grant.permit.dispatched_at)
         return outcome
 
     def _refuse(self, seat: Seat) -> None:
@@ -289,39 +326,65 @@ class Scheduler:
         if self._delayed:
             self._delay_timer = self.loop.call_at(self._delayed[0][0], self._wake_delayed)
 
-    async def _suspect(self, member: Member) -> None:
-        """Hold a refusal back until it is clear that it is this row's own."""
+    async def _suspect(self, member: Member, *, since: float = -math.inf) -> bool:
+        """Hold a refusal back until it is clear that it is this row's own.
+
+        Returns:
+            Whether the endpoint has answered another request, sent after `since`; if not, nothing
+            else is under way.
+        """
         self._refuse(current_seat())
-        future: asyncio.Future[None] = self.loop.create_future()
-        self._suspects.append((member, future))
+        suspect = _Suspect(member, since, self.loop.create_future())
+        self._suspects.append(suspect)
         self._settle_suspects()
-        await future
+        return await suspect.answered
 
     def _settle_suspects(self) -> None:
-        """With nothing else under way, no further evidence will come."""
-        if self._suspects and len(self._suspects) >= self._active:
-            self._clear_suspects(None)
+        """With nothing else under way, no further evidence will come: soon, if rows are to come."""
+        if not self._suspects or len(self._suspects) < self._active:
+            return
+        if self._left is not None:
+            self._settle_all()
+            return
+        waiting = [suspect for suspect in self._suspects if suspect.since > -math.inf]
+        for suspect in self._suspects:
+            if suspect not in waiting:
+                suspect.tell(answered=False)
+        self._suspects = waiting
+        if waiting and self._settle_timer is None:
+            # Whoever feeds the rows may wait for the result of this one.
+            self._settle_timer = self.loop.call_later(_ROWS_TO_COME, self._settle_late)
 
-    def _clear_suspects(self, member: Member | None) -> None:
+    def _settle_late(self) -> None:
+        self._settle_timer = None
+        if len(self._suspects) >= self._active:
+            self._settle_all()
+
+    def _settle_all(self) -> None:
+        suspects, self._suspects = self._suspects, []
+        for suspect in suspects:
+            suspect.tell(answered=False)
+
+    def _clear_suspects(self, member: Member, began: float) -> None:
         """What another endpoint answers says nothing about the refusals of this one."""
         suspects, self._suspects = self._suspects, []
         for suspect in suspects:
-            if member is not None and suspect[0] is not member:
+            if suspect.member is member and suspect.since < began:
+                suspect.tell(answered=True)
+            else:
                 self._suspects.append(suspect)
-            elif not suspect[1].done():
-                suspect[1].set_result(None)
 
     def _stop(self, failure: Failure) -> None:
         """Everything that waits is told; what is in flight runs to its end."""
         self._stopped = failure
         self._line.dissolve(lambda: run_error(failure))
-        waiting = [
+        suspects, self._suspects = self._suspects, []
+        waiting: list[asyncio.Future[Any]] = [
             *(future for _, _, future in self._delayed),
-            *(future for _, future in self._suspects),
+            *(suspect.answered for suspect in suspects),
             *self._deferral.clear(),
         ]
         self._delayed.clear()
-        self._suspects.clear()
         for future in waiting:
             if not future.done():
                 future.set_exception(run_error(failure))
@@ -354,8 +417,9 @@ class Scheduler:
     async def aclose(self) -> None:
         """Close the clients. Nothing may be under way."""
         self._line.close()
-        if self._delay_timer is not None:
-            self._delay_timer.cancel()
+        for timer in (self._delay_timer, self._settle_timer):
+            if timer is not None:
+                timer.cancel()
         for member in self._pool.members:
             await member.client.aclose()
 

@@ -294,6 +294,7 @@ class _Execution:
         """Send what is pending, and hand every result to the journal as it comes."""
         hashes: dict[int, bytes] = {}
         scheduler = lease.scheduler
+        scheduler.note_answered(found.done)
 
         async def work(plan: RowPlan) -> Result:
             return await answer_row(scheduler, plan)

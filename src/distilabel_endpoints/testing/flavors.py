@@ -12,7 +12,7 @@ from typing import Any, assert_never
 from distilabel_endpoints.testing.settings import FlavorName
 from distilabel_endpoints.testing.wire import Reply, json_reply
 
-__all__ = ["IMAGES", "error_reply", "has_n", "needs_model", "not_ready"]
+__all__ = ["FULL_QUEUES", "IMAGES", "error_reply", "has_n", "needs_model", "not_ready"]
 
 IMAGES = {
     "tgi": "tgi",
@@ -22,6 +22,32 @@ IMAGES = {
     "openai": "custom",
 }
 """What the control plane calls the image that runs a flavor."""
+
+FULL_QUEUES = {
+    "vllm, requests": (
+        "The engine is currently busy and cannot accept new requests. "
+        "Please try again later or on a different instance."
+    ),
+    "vllm, tokens": (
+        "The engine has reached its prefill token backlog limit. "
+        "Please try again later or on a different instance."
+    ),
+    "sglang, queue": "The request queue is full.",
+    "sglang, waiting": "Request waiting timeout reached.",
+    "sglang, priority": "The request is aborted by a higher priority request.",
+    "nginx": (
+        "<html>\r\n<head><title>503 Service Temporarily Unavailable</title></head>\r\n<body>\r\n"
+        "<center><h1>503 Service Temporarily Unavailable</h1></center>\r\n"
+        "<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+    ),
+    "haproxy": (
+        "<html><body><h1>503 Service Unavailable</h1>\n"
+        "No server is available to handle this request.\n</body></html>\n"
+    ),
+}
+"""What says 503 when it has enough to do: vLLM's `--max-num-queued-reqs` and
+`--max-num-queued-tokens`, SGLang's queue, time-out and priorities, nginx's `limit_req` and
+`limit_conn`, haproxy's full queue."""
 
 _TGI_TYPES = {
     422: "validation",

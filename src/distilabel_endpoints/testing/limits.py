@@ -83,7 +83,8 @@ class Door:
         if wait:
             return Refusal(429, "Rate limit reached", wait if self._limits.retry_after else None)
         if self._room is not None and self.admitted >= self._room:
-            return Refusal(self._limits.refusal, "Model is overloaded")
+            words = self._limits.refusal_words or "Model is overloaded"
+            return Refusal(self._limits.refusal, words)
         if self._requests:
             self._requests.take(1)
         if self._tokens:

@@ -149,6 +149,9 @@ class Limits:
     queue: int | None = None
     """Requests that may wait for a slot; beyond them `refusal`. `None`: any number, as vLLM."""
     refusal: Literal[429, 503] = 429
+    refusal_words: str | None = None
+    """What it says then, in the flavor's own shape; a gateway's page if it begins with `<`. See
+    `FULL_QUEUES`. Default: "Model is overloaded"."""
     requests_per_minute: float | None = None
     """A bucket that holds a tenth of this and refills evenly; empty, it answers 429."""
     tokens_per_minute: float | None = None

@@ -277,5 +277,8 @@ def _parsed(raw: bytes) -> Any:
 def _refused(exchange: Exchange, refusal: Refusal, headers: dict[str, str]) -> Reply:
     if refusal.retry_after is not None:
         headers = {**headers, "Retry-After": str(ceil(refusal.retry_after))}
+    if refusal.reason.startswith("<"):
+        page = refusal.reason.encode()
+        return Reply(refusal.status, page, content_type="text/html", headers=headers)
     reply = error_reply(exchange.flavor, refusal.status, refusal.reason)
     return replace(reply, headers=headers)
