@@ -21,6 +21,7 @@ from distilabel_endpoints.testing.faults import (
     Drip,
     Garble,
     Hang,
+    Recast,
     Reset,
     Rewrite,
     Truncate,
@@ -30,7 +31,7 @@ from distilabel_endpoints.testing.wire import Generated, Reply, encode
 
 __all__ = ["EventStream", "Spoiler", "close", "hang", "reset", "send"]
 
-Spoiler = Truncate | Drip | Rewrite | Garble | BreakStream | Hang | Reset
+Spoiler = Truncate | Drip | Rewrite | Garble | BreakStream | Recast | Hang | Reset
 """Actions that need the true answer."""
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
@@ -66,6 +67,9 @@ async def send(request: web.Request, reply: Reply, spoiler: Spoiler | None) -> w
         reply = Reply(reply.status, edited, reply.content_type, reply.headers)
     if isinstance(spoiler, Garble):
         reply = Reply(reply.status, spoiler.edit(reply.body), reply.content_type, reply.headers)
+    if isinstance(spoiler, Recast):
+        content_type = spoiler.content_type or reply.content_type
+        reply = Reply(spoiler.status, reply.body, content_type, reply.headers)
     if isinstance(spoiler, Truncate | Drip | Hang | Reset):
         return await _send_in_parts(request, reply, spoiler)
     return web.Response(
@@ -108,8 +112,11 @@ class EventStream:
         self._request = request
         self._made = made
         self._spoiler = spoiler
-        self._response = web.StreamResponse(headers={**made.headers, "Cache-Control": "no-cache"})
-        self._response.content_type = "text/event-stream"
+        recast = spoiler if isinstance(spoiler, Recast) else Recast()
+        self._response = web.StreamResponse(
+            status=recast.status, headers={**made.headers, "Cache-Control": "no-cache"}
+        )
+        self._response.content_type = recast.content_type or "text/event-stream"
 
     async def send(
         self, turn: Turn, *, error: bytes, begun: Callable[[], None]

@@ -29,6 +29,7 @@ __all__ = [
     "Garble",
     "Hang",
     "Pause",
+    "Recast",
     "Refuse",
     "Reset",
     "Respond",
@@ -215,6 +216,19 @@ class Garble:
     edit: Callable[[bytes], bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Recast:
+    """Send the true answer with another status or content type.
+
+    `whole` gives a request for a stream the whole answer, as servers do that cannot stream.
+    """
+
+    status: int = 200
+    _: KW_ONLY
+    content_type: str | None = None
+    whole: bool = False
+
+
 BreakKind = Literal["no_done", "error", "garbage", "cut", "reset"]
 
 
@@ -263,6 +277,7 @@ Action = (
     | Rewrite
     | Garble
     | BreakStream
+    | Recast
     | Pause
     | Revoke
     | SpendCredits

@@ -24,6 +24,7 @@ from distilabel_endpoints.testing.faults import (
     Flood,
     Hang,
     Pause,
+    Recast,
     Refuse,
     Reset,
     Respond,
@@ -255,7 +256,8 @@ class Simulation:
                 gateway.reschedule(None)
 
         async with self._service.turn(entry, made.tokens) as turn:
-            if made.events is not None:
+            is_whole = isinstance(spoiler, Recast) and spoiler.whole
+            if made.events is not None and not is_whole:
                 error = error_reply(exchange.flavor, 500, "Generation failed").body
                 return await EventStream(request, made, spoiler).send(
                     turn, error=error, begun=begun
