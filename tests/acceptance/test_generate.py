@@ -81,7 +81,7 @@ def test_other_settings_are_refused(simulated_endpoint: Make, rows: Path, tmp_pa
     rows.write_text(rows.read_text().replace("Question 7?", "Question seven?"))
     changed = run(*words, "--temperature", "0.5")
     assert changed.returncode == 1
-    assert "row 7" in changed.stderr
+    assert "row 8" in changed.stderr
     assert run(*words, "--temperature", "0.5", "--fresh").returncode == 0
 
 

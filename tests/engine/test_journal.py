@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import stat
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from journals import BY_HAND, SPEC, failed, hash_of, ok, stored, write
 
-from distilabel_endpoints._store.journal import Journal, Pace, Reader, Repair, Standing
+from distilabel_endpoints._store.journal import Journal, Reader, Repair, Standing
 from distilabel_endpoints._store.journal.header import FORMAT, Header
 from distilabel_endpoints._store.journal.record import Record, seal
 from distilabel_endpoints._store.journal.recovery import _replace
@@ -381,23 +380,6 @@ def test_run_from_a_folder(output: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     write(output, [])
     with Reader(output) as reader:
         assert reader.header.versions["distilabel-endpoints"] == "unknown"
-
-
-def test_room(output: Path) -> None:
-    """A caller that is ahead of the disk waits without blocking its loop."""
-
-    async def run() -> list[int]:
-        told: list[int] = []
-        pace = Pace(group=4, delay=0.001, backlog=8)
-        with Journal(output, SPEC, on_committed=told.extend, pace=pace) as journal:
-            for ordinal in range(100):
-                await journal.room()
-                assert journal.backlog < 8
-                journal.append(ok(ordinal), hash_of(ordinal))
-            await asyncio.to_thread(journal.flush)
-        return told
-
-    assert asyncio.run(run()) == [*range(100)]
 
 
 def test_space_is_checked(output: Path) -> None:

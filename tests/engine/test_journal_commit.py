@@ -171,13 +171,12 @@ CALLS: list[Callable[[Committer], object]] = [
     lambda committer: committer.append(record(9)),
     lambda committer: committer.write_note(("n", b"1")),
     lambda committer: committer.flush(),
-    lambda committer: asyncio.run(committer.room()),
     lambda committer: committer.close(),
 ]
 
 
 @pytest.mark.promise("R13")
-@pytest.mark.parametrize("call", CALLS, ids=["append", "note", "flush", "room", "close"])
+@pytest.mark.parametrize("call", CALLS, ids=["append", "note", "flush", "close"])
 def test_failure_is_final(call: Callable[[Committer], object]) -> None:
     """After one failed write nothing is written or told, and every call raises that error."""
     disk = Disk()
@@ -204,51 +203,14 @@ def test_flush_under_way_learns_of_the_failure() -> None:
     disk.free.clear()
 
     async def run(committer: Committer) -> None:
-        waiting = [asyncio.create_task(committer.room()) for _ in range(3)]
-        flushing = asyncio.create_task(asyncio.to_thread(committer.flush))
+        flushing = [asyncio.create_task(asyncio.to_thread(committer.flush)) for _ in range(3)]
         assert await asyncio.to_thread(disk.busy.wait, FOR_EVER)
         disk.free.set()
-        for task in (*waiting, flushing):
+        for task in flushing:
             with pytest.raises(StorageError, match="gone"):
                 await task
 
-    with disk.committer(Pace(group=1, delay=0, backlog=1)) as committer:
-        committer.append(record(0))
-        asyncio.run(run(committer))
-
-
-def test_room_of_a_loop_that_is_gone() -> None:
-    """A loop that was closed while one of its tasks waited for room harms nobody."""
-    disk = Disk()
-    disk.free.clear()
-
-    async def give_up(committer: Committer) -> None:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(committer.room(), 0.001)
-
-    with disk.committer(Pace(group=1, delay=0, backlog=1)) as committer:
-        committer.append(record(0))
-        asyncio.run(give_up(committer))
-        disk.free.set()
-        committer.flush()
-        asyncio.run(committer.room())
-    assert disk.told == [0]
-
-
-def test_cancelled_waiter() -> None:
-    """A waiter that was cancelled while its loop lives does not disturb the others."""
-    disk = Disk()
-    disk.free.clear()
-
-    async def run(committer: Committer) -> None:
-        quitter, stayer = (asyncio.create_task(committer.room()) for _ in range(2))
-        await asyncio.sleep(0)
-        quitter.cancel()
-        disk.free.set()
-        await stayer
-        assert quitter.cancelled()
-
-    with disk.committer(Pace(group=1, delay=0, backlog=1)) as committer:
+    with disk.committer(Pace(group=1, delay=0)) as committer:
         committer.append(record(0))
         asyncio.run(run(committer))
 

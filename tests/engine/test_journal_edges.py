@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 import re
@@ -24,7 +23,6 @@ from journals import BY_HAND, SPEC, failed, hash_of, ok, stored, write
 from distilabel_endpoints._store.journal import (
     Entry,
     Journal,
-    Pace,
     Reader,
     Repair,
     Replay,
@@ -436,25 +434,6 @@ def test_a_run_whose_journal_fails_is_told_and_lets_go(output: Path, path: Path)
 
 def nothing(*_: object) -> None:
     """A disk that is done at once."""
-
-
-def test_room_is_below_the_bound() -> None:
-    """A backlog of one less than its bound leaves room; at the bound the caller waits."""
-
-    async def run(committer: Committer) -> None:
-        committer.append(seal(ok(0), hash_of(0)))
-        with pytest.raises(StopIteration):
-            committer.room().send(None)
-        committer.append(seal(ok(1), hash_of(1)))
-        waiting = asyncio.create_task(committer.room())
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        await asyncio.to_thread(committer.flush)
-        await waiting
-
-    committer = Committer(nothing, pace=Pace(group=9, delay=3600, backlog=2))
-    asyncio.run(run(committer))
-    committer.close()
 
 
 def test_the_writers_thread_is_named_and_does_not_hold_up_the_end() -> None:

@@ -1,7 +1,7 @@
 """The journal's own thread: takes records from any thread and makes them durable in groups.
 
 Rules
-- `append` never waits for the disk. Who appends faster than the disk writes asks for `room`.
+- `append` never waits for the disk. Who appends faster than the disk writes looks at `backlog`.
 - A group is what has gathered after 64 records or 50 ms, whichever comes first; a writer that
   fell behind takes all that waits.
 - Told to `on_committed` if and only if committed.
@@ -10,10 +10,8 @@ Rules
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,14 +26,12 @@ Commit = Callable[[list[Record], list[Note]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """When a commit starts, and how far it may fall behind."""
+    """When a commit starts."""
 
     group: int = 64
     """Records that start a commit."""
     delay: float = 0.05
     """Seconds after the first record that start one."""
-    backlog: int = 1024
-    """Records that may wait before `room` makes callers wait."""
 
 
 DEFAULT_PACE: Final = Pace()
@@ -74,7 +70,6 @@ class Committer:
         self._appended = self._settled = self._hurried = 0
         self._closing = False
         self._error: StorageError | None = None
-        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -100,18 +95,6 @@ class Committer:
             self._notes.append(note)
             self._appended += 1
             self._changed.notify_all()
-
-    async def room(self) -> None:
-        """Wait until the backlog is below its bound. Raises like `append`."""
-        while True:
-            with self._changed:
-                self._refuse()
-                if self.backlog < self._pace.backlog:
-                    return
-                loop = asyncio.get_running_loop()
-                future = loop.create_future()
-                self._waiters.append((loop, future))
-            await future
 
     def flush(self) -> None:
         """Block until all that was appended so far is committed. Raises like `append`."""
@@ -177,24 +160,10 @@ class Committer:
         with self._changed:
             self._settled += len(records) + len(notes)
             self._changed.notify_all()
-            self._wake()
 
     def _fail(self, error: StorageError) -> None:
         with self._changed:
             self._error = error
             self._records, self._notes = [], []
             self._changed.notify_all()
-            self._wake()
         self._on_failed(error)
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for loop, future in waiters:
-            # A loop that was closed has nobody waiting on it any more.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve, future)
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

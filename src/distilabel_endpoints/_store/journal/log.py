@@ -36,7 +36,7 @@ class Journal:
         on_committed: told the ordinals that have become durable, from the writer's thread, in
             the order they were appended. Must be quick and must not raise.
         on_failed: told once, from the writer's thread, that nothing more can be written.
-        pace: when commits start, and how far they may fall behind before `room` waits.
+        pace: when commits start.
 
     Raises:
         LockedError: another process writes this output.
@@ -104,10 +104,6 @@ class Journal:
     def forget_failed(self, start: int) -> None:
         """Drop the failed results from ordinal `start` on. Call it before the first `append`."""
         self._store.discard_failed(start)
-
-    async def room(self) -> None:
-        """Wait until the writer has caught up enough to take more. Raises like `append`."""
-        await self._committer.room()
 
     def flush(self) -> None:
         """Block until all that was appended is committed. Raises like `append`."""
