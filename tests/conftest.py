@@ -25,6 +25,24 @@ def unused_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture
+def default_signals() -> Iterator[None]:
+    """Ctrl-C and its kin do here, and in programs started here, what they do in a terminal.
+
+    Whoever runs the tests may have them ignored (`nohup`, a script's background job), and what is
+    ignored is inherited.
+    """
+    signals: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in signals.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session")
 def local_endpoint() -> Iterator[LocalEndpoint]:
     """llama.cpp with the small real model: one for each pytest process, sharing the cores."""

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distilabel_endpoints.dataset import FinishedRun, RunInterrupted, generate_dataset
+    from distilabel_endpoints.dataset import FinishedRun, generate_dataset
     from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
     from distilabel_endpoints.llms.outputs import Output
     from distilabel_endpoints.local import LocalEndpoint
@@ -20,7 +20,6 @@ __all__ = [
     "InferenceEndpointsLLM",
     "LocalEndpoint",
     "Output",
-    "RunInterrupted",
     "RunSnapshot",
     "RunSummary",
     "__version__",
@@ -32,7 +31,6 @@ _HOMES = {
     "InferenceEndpointsLLM": "distilabel_endpoints.llms.huggingface",
     "LocalEndpoint": "distilabel_endpoints.local",
     "Output": "distilabel_endpoints.llms.outputs",
-    "RunInterrupted": "distilabel_endpoints.dataset",
     "RunSnapshot": "distilabel_endpoints.run_state",
     "RunSummary": "distilabel_endpoints.run_state",
     "generate_dataset": "distilabel_endpoints.dataset",

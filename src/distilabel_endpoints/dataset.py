@@ -18,11 +18,12 @@ from distilabel_endpoints.runs.kept_input import OneTimeInput, rows_once
 from distilabel_endpoints.runs.local import Run
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
 from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
+from distilabel_endpoints.runs.stopping import interruption
 
 if TYPE_CHECKING:
     from distilabel_endpoints.ray.job import RayRun
 
-__all__ = ["FinishedRun", "RunInterrupted", "generate_dataset"]
+__all__ = ["FinishedRun", "generate_dataset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +38,6 @@ class FinishedRun:
     def to_dataset(self) -> Any:
         """The output as a `datasets.Dataset`, memory-mapped (extra `datasets`)."""
         return to_dataset(self.output)
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """A signal stopped the run; the same call resumes it. `summary` says how it stands."""
-
-    def __init__(self, summary: RunSummary) -> None:
-        super().__init__(summary)
-        self.summary = summary
-
-    def __str__(self) -> str:
-        left = "" if self.summary.pending is None else f", {self.summary.pending:,} rows are left"
-        return f"the run was interrupted{left}: run the same call (or cell) again to resume it"
 
 
 def generate_dataset(
@@ -99,8 +88,10 @@ def generate_dataset(
     Raises:
         InputError: something given is wrong, or an earlier run had other settings.
         RunError: the endpoint stopped the run, or the Hub the push; the same call resumes it.
-        RunInterrupted: Ctrl-C or SIGTERM did; what is answered is kept, and the same call resumes.
         StorageError: the disk did; the same.
+        KeyboardInterrupt: Ctrl-C. What was in flight has finished (after a second one it has not);
+            the exception's `summary` says how the run stands, and the same call resumes it.
+        SystemExit: the same, after SIGTERM or SIGHUP.
     """
     path = Path(output)
     options = RunOptions(
@@ -142,7 +133,7 @@ def _finished(summary: RunSummary, error: DistilabelError | None) -> RunSummary:
     if error is not None:
         raise error
     if summary.ending is RunEnding.INTERRUPTED:
-        raise RunInterrupted(summary)
+        raise interruption(summary)
     return summary
 
 

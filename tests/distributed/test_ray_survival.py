@@ -29,6 +29,7 @@ from distilabel_endpoints.testing import Fault, Latency, Limits, Respond, Simula
 Make = Callable[..., SimulatedEndpoint]
 
 pytestmark = [
+    pytest.mark.usefixtures("default_signals"),
     pytest.mark.prove,
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore"),  # Ray's own, in the driver's process

@@ -17,6 +17,8 @@ import pytest
 from distilabel_endpoints.errors import UnavailableError
 from distilabel_endpoints.local import LocalEndpoint, serve
 
+pytestmark = pytest.mark.usefixtures("default_signals")
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_program_with_0(number: signal.Signals) -> None:

@@ -124,6 +124,7 @@ def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
     return process, json.loads(process.stdout.readline())["url"]
 
 
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_until_told_to_stop(number: signal.Signals) -> None:
     """One line when ready, one with the counters at the end, exit code 0."""

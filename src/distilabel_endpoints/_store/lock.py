@@ -5,6 +5,8 @@ Rules
   Linux carries it over NFS. What the file says only names the holder.
 - The file is removed while it is locked; whoever takes the lock checks that the file it locked
   is still the one of that name.
+- The descriptor is a file object's from the first, which closes it however it goes: an interrupt
+  must not leave this process locked out by itself.
 - It is not taken on the journal itself: SQLite's own locks vanish when any descriptor of that
   file is closed, and a repair puts another file in its place.
 """
@@ -19,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +33,7 @@ __all__ = ["Holder", "Lock", "hold", "holder_of"]
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _MOST_BYTES: Final = 4096
+_PRIVATE: Final = partial(os.open, mode=0o600)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +98,14 @@ def hold(journal: Path) -> Iterator[Lock]:
         StorageError: the directory cannot be written, or its file system has no locks.
     """
     path = lock_path(journal)
-    descriptor, locked = _take(path)
+    file: FileIO | None = None
     try:
-        _sign(path, descriptor)
+        file, locked = _take(path)
+        _sign(path, file.fileno())
         yield Lock(path, locked)
     finally:
-        with suppress(OSError):
-            if identity(path) == locked:
-                path.unlink()
-        os.close(descriptor)
+        if file is not None:
+            _release(path, file, locked)
 
 
 def holder_of(journal: Path) -> Holder | None:
@@ -113,26 +117,46 @@ def holder_of(journal: Path) -> Holder | None:
     return None if holder is None or holder.gone() else holder
 
 
-def _take(path: Path) -> tuple[int, Identity]:
+def _take(path: Path) -> tuple[FileIO, Identity]:
     while True:
-        descriptor = _open(path)
+        file = _open(path)
+        if file is None:
+            continue
         try:
-            _flock(path, descriptor)
-            status = os.fstat(descriptor)
+            _flock(path, file.fileno())
+            status = os.fstat(file.fileno())
             locked = status.st_dev, status.st_ino
             if identity(path) == locked:
-                return descriptor, locked
+                return file, locked
         except BaseException:
-            os.close(descriptor)
+            file.close()
             raise
         # The holder before us removed this file between our open and our lock.
-        os.close(descriptor)
+        file.close()
 
 
-def _open(path: Path) -> int:
+def _release(path: Path, file: FileIO, locked: Identity) -> None:
+    try:
+        with suppress(OSError):
+            if identity(path) == locked:
+                path.unlink()
+    finally:
+        file.close()
+
+
+def _open(path: Path) -> FileIO | None:
+    """The file, made if it is not there; None where it went meanwhile."""
     identity(path)
     with storage_errors(path):
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            return FileIO(path, "x+", opener=_PRIVATE)
+        except FileExistsError:
+            pass
+        try:
+            # A link put there since leads elsewhere, which the comparison after it finds out.
+            return FileIO(path, "r+", opener=_PRIVATE)
+        except FileNotFoundError:
+            return None
 
 
 def _flock(path: Path, descriptor: int) -> None:

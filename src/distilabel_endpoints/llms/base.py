@@ -39,6 +39,9 @@ __all__ = ["AsyncLLM", "GenerationParameters", "Input"]
 Input = Conversation | str | tuple[Conversation | str, Mapping[str, Any]]
 """Messages, or a prompt that is sent as it is; either with the structured output it wants."""
 
+# What may end a call with some of its outputs done: the endpoint, Ctrl-C, a handler of SIGTERM.
+_ENDS = (RunError, KeyboardInterrupt, SystemExit)
+
 Planner = Callable[[int, Input], RowPlan]
 
 
@@ -132,11 +135,13 @@ class AsyncLLM(Serializable, ABC):
         Raises:
             InputError: an input or a parameter is wrong; nothing was sent.
             RunError: the run cannot go on; `outputs` holds what was finished.
+            KeyboardInterrupt: Ctrl-C; its `outputs` too.
         """
         try:
             outputs = self.generate_outputs(inputs, num_generations, **parameters)
-        except RunError as error:
-            error.outputs = [output and output["generations"] for output in error.outputs]
+        except _ENDS as error:
+            kept: list[Output | None] = vars(error).get("outputs", [])
+            vars(error)["outputs"] = [output and output["generations"] for output in kept]
             raise
         return [output["generations"] for output in outputs]
 
@@ -156,8 +161,8 @@ class AsyncLLM(Serializable, ABC):
 
         try:
             self.answer(plans, deliver)
-        except RunError as error:
-            error.outputs = outputs
+        except _ENDS as error:
+            vars(error)["outputs"] = outputs
             raise
         return [output for output in outputs if output is not None]
 

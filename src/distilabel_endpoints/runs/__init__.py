@@ -3,7 +3,7 @@
 session.py    what every run does around its work      local.py       a run of one process
 options.py    what a run is                            planning.py    rows to plans
 scan.py       the first look                           ordering.py    the order rows are sent in
-tally.py      counts and snapshots                     stopping.py    Ctrl-C and SIGTERM
+tally.py      counts and snapshots                     stopping.py    Ctrl-C, SIGTERM, SIGHUP
 export.py     the output                               written.py     whether OUTPUT is the run's
 finished.py   a run that is over already               kept_input.py  rows that come only once
 status.py     looking at a run from outside            preview.py     --dry-run

@@ -1,8 +1,9 @@
-"""What Ctrl-C and SIGTERM mean while a run goes on.
+"""What Ctrl-C, SIGTERM and SIGHUP mean while a run goes on.
 
 Rules
-- The first SIGINT or SIGTERM stops new requests; those in flight are given time to finish.
-- The second SIGINT cancels them. What has finished is committed either way.
+- The first of them stops new requests; those in flight are given time to finish.
+- A second signal cancels them. What has finished is committed either way.
+- A signal that is ignored stays ignored: `nohup` and a script's background jobs ask for that.
 - Only the main thread can take signals; elsewhere (a notebook's worker) the caller's own
   KeyboardInterrupt cancels at once.
 """
@@ -16,9 +17,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-__all__ = ["GRACE_SECONDS", "Stopping", "watch_signals"]
+from distilabel_endpoints.run_state import RunSummary
 
-GRACE_SECONDS: Final = {signal.SIGINT: 30.0, signal.SIGTERM: 15.0}
+__all__ = ["GRACE_SECONDS", "Stopping", "interruption", "watch_signals"]
+
+GRACE_SECONDS: Final = {signal.SIGINT: 30.0, signal.SIGTERM: 15.0, signal.SIGHUP: 15.0}
 """How long requests in flight may take to finish after the first signal."""
 
 
@@ -53,13 +56,36 @@ class Stopping:
 
 @contextmanager
 def watch_signals(stopping: Stopping) -> Iterator[None]:
-    """Take SIGINT and SIGTERM for the length of the block."""
+    """Take these signals for the length of the block, unless they are ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, stopping.take) for number in GRACE_SECONDS}
+    before = {number: signal.getsignal(number) for number in GRACE_SECONDS}
+    # None: not a handler of Python's, so it could not be put back.
+    before = {n: old for n, old in before.items() if old not in {signal.SIG_IGN, None}}
     try:
+        for number in before:
+            signal.signal(number, stopping.take)
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def interruption(summary: RunSummary) -> KeyboardInterrupt | SystemExit:
+    """What a run that a signal ended raises in Python: its `summary` attribute says how it stands.
+
+    A `KeyboardInterrupt` of exactly that type, as Python then dies of SIGINT: a shell's loop over
+    scripts ends too. After SIGTERM and SIGHUP a `SystemExit` with the status a shell would show.
+    """
+    done = "" if summary.pending is None else f" with {summary.pending} rows left to do"
+    text = (
+        f"Interrupted{done}; what is finished is kept in {summary.journal}. Call it again with the "
+        "same arguments to resume (in a notebook: run this cell again)."
+    )
+    error: KeyboardInterrupt | SystemExit = KeyboardInterrupt(text)
+    if summary.exit_code != 128 + signal.SIGINT:
+        error = SystemExit(summary.exit_code)
+        error.add_note(text)
+    vars(error)["summary"] = summary
+    return error
