@@ -176,10 +176,11 @@ def generate(
 ) -> int:
     """Complete every row of INPUT and write them to OUTPUT. Run the same command again to resume.
 
-    INPUT is a .jsonl (.gz, .zst), .json, .csv or .parquet file, a folder or glob of them,
-    hf://datasets/OWNER/NAME, a saved dataset, or - for JSON lines on standard input. OUTPUT has the
-    input's columns, and generation, model_name, finish_reason, input_tokens, output_tokens, error,
-    error_code, reasoning, failed_generation.
+    INPUT is a .jsonl, .json, .csv, .tsv, .txt (also .gz, .zst, .bz2, .xz), .parquet, .arrow or
+    .feather file, a folder or glob of them, a dataset of the Hub (OWNER/NAME or
+    hf://datasets/OWNER/NAME), a saved dataset, or - for JSON lines on standard input. OUTPUT has
+    the input's columns, and generation, model_name, finish_reason, input_tokens, output_tokens,
+    error, error_code, reasoning, failed_generation.
 
     \b
     Examples:
@@ -261,6 +262,7 @@ _ROW_NAMES = (
     "on_bad_row",
     "column_prefix",
     "escape_formulas",
+    "max_row_mb",
 )
 
 

@@ -60,7 +60,7 @@ def generate(settings: GenerateSettings) -> int:
         options = RunOptions(parameters=settings.parameters, **_row_options(settings.rows))
         if settings.push_to_hub is not None:
             check_repository(settings.push_to_hub)
-        source = _source(settings)
+        source = _source(settings, options)
         if settings.dry_run:
             from distilabel_endpoints.runs.preview import preview
 
@@ -140,10 +140,11 @@ def _text_of(path: Path, what: str) -> str:
         raise ConfigurationError(f"--{what}: {path} cannot be read: {error}") from None
 
 
-def _source(settings: GenerateSettings) -> RowSource | OneTimeInput:
+def _source(settings: GenerateSettings, options: RunOptions) -> RowSource | OneTimeInput:
+    most = options.max_row_bytes
     if settings.input == "-":
-        return stream_once(sys.stdin.buffer)
-    return open_rows(settings.input)
+        return stream_once(sys.stdin.buffer, max_row_bytes=most)
+    return open_rows(settings.input, max_row_bytes=most)
 
 
 @contextmanager

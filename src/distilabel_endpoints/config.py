@@ -18,6 +18,7 @@ __all__ = [
     "MAX_NEW_TOKENS",
     "MAX_PAUSE",
     "MAX_RESPONSE_BYTES",
+    "MAX_ROW_MB",
     "TOKEN_TIMEOUT",
     "WAIT_READY",
     "read_settings",
@@ -48,6 +49,9 @@ MAX_PAUSE: Final = 1800.0
 
 KEEPALIVE_SECONDS: Final = 15.0
 """Seconds an idle connection is kept; shorter than the idle time of common servers."""
+
+MAX_ROW_MB: Final = 64
+"""Largest row of the input that is read, in MiB of its JSON or CSV text."""
 
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 """Bytes of one decoded response at most."""

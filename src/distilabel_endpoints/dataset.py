@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError, DistilabelError
 from distilabel_endpoints.llms.base import AsyncLLM, GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
@@ -53,6 +54,7 @@ def generate_dataset(
     on_bad_row: BadRowPolicy = "fail",
     column_prefix: str = "",
     escape_formulas: bool = False,
+    max_row_mb: int = MAX_ROW_MB,
     fresh: bool = False,
     push_to_hub: str | None = None,
     ray: str | None = None,
@@ -75,6 +77,7 @@ def generate_dataset(
         column_prefix: before the names of the columns that are added.
         escape_formulas: for `.csv` and `.tsv`: an apostrophe before cells that a spreadsheet would
             run as formulas. It changes answers that begin with `-`, `+`, `=` or `@`.
+        max_row_mb: a larger row of the input is recorded as failed; what is in flight is in memory.
         fresh: drop what an earlier run left, instead of going on with it.
         push_to_hub: a dataset repository, `OWNER/NAME`, that gets the finished output and a card.
             It is made private if it is not there. The token is `HF_TOKEN` or the saved one.
@@ -104,6 +107,7 @@ def generate_dataset(
         on_bad_row=on_bad_row,
         column_prefix=column_prefix,
         escape_formulas=escape_formulas,
+        max_row_mb=max_row_mb,
     )
     shown = progress or open_progress("auto")
     if ray is not None or ray_actors is not None:
@@ -115,7 +119,7 @@ def generate_dataset(
         check_repository(push_to_hub)
     run = Run(
         llm=llm,
-        source=_source(input, limit),
+        source=_source(input, options),
         output=path,
         options=options,
         progress=shown,
@@ -179,6 +183,8 @@ def _over_ray(
     )
 
 
-def _source(given: Any, limit: int | None) -> RowSource | OneTimeInput:
-    source = open_rows(given)
-    return source if source.reiterable else rows_once(islice(given, limit))
+def _source(given: Any, options: RunOptions) -> RowSource | OneTimeInput:
+    most = options.max_row_bytes
+    if isinstance(given, Iterator):
+        return rows_once(islice(given, options.limit), max_row_bytes=most)
+    return open_rows(given, max_row_bytes=most)

@@ -26,6 +26,7 @@ from distilabel_endpoints.config import (
     ATTEMPT_TIMEOUT,
     MAX_NEW_TOKENS,
     MAX_PAUSE,
+    MAX_ROW_MB,
     WAIT_READY,
     read_settings,
 )
@@ -392,6 +393,14 @@ def _prompt_flags() -> list[Flag]:
             "--escape-formulas",
             is_flag=True,
             help="In CSV: an apostrophe before cells that a spreadsheet would run as formulas.",
+        ),
+        Flag(
+            "--max-row-mb",
+            type=click.IntRange(1),
+            metavar="MB",
+            default=MAX_ROW_MB,
+            show_default=True,
+            help="Largest row of the input; a larger one is recorded as failed.",
         ),
         Flag(
             "--on-bad-row",

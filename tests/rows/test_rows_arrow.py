@@ -237,13 +237,29 @@ def test_broken_saved_dataset(tmp_path: Path) -> None:
         list(open_rows(tmp_path / "saved"))
 
 
+TEN = slice(None, 10)
+
+
 @pytest.mark.parametrize(
     ("address", "parts"),
     [
         ("hf://datasets/o/n", HubAddress("o/n")),
         ("hf://datasets/o/n:test", HubAddress("o/n", split="test")),
         ("hf://datasets/o/n/c", HubAddress("o/n", "c")),
-        ("hf://datasets/o/n/c:test[:10]", HubAddress("o/n", "c", split="test[:10]")),
+        (
+            "hf://datasets/o/n/c:test[:10]",
+            HubAddress("o/n", "c", split="test", rows=TEN),
+        ),
+        ("hf://datasets/o/n:t[5:]", HubAddress("o/n", split="t", rows=slice(5, None))),
+        (
+            "hf://datasets/o/n:t[:10%]",
+            HubAddress("o/n", split="t", rows=TEN, percent=True),
+        ),
+        (
+            "hf://datasets/o/n@v1/d/a.jsonl.gz",
+            HubAddress("o/n", file="d/a.jsonl.gz", revision="v1"),
+        ),
+        ("hf://datasets/o/n/d/*.parquet", HubAddress("o/n", file="d/*.parquet")),
         ("hf://datasets/o/n@v1/c:dev", HubAddress("o/n", "c", split="dev", revision="v1")),
     ],
 )
@@ -253,7 +269,10 @@ def test_hub_addresses(address: str, parts: HubAddress) -> None:
     assert hub_address("folder/file.jsonl") is None
 
 
-@pytest.mark.parametrize("address", ["hf://datasets/name", "hf://o/n", "hf://datasets/", "hf://"])
+@pytest.mark.parametrize(
+    "address",
+    ["hf://datasets/name", "hf://o/n", "hf://datasets/", "hf://", "hf://datasets/o/n:a[1]"],
+)
 def test_wrong_hub_addresses(address: str) -> None:
     """What starts like an address and is none is refused with the form it takes."""
     with pytest.raises(ConfigurationError, match="write hf://datasets/OWNER/NAME"):

@@ -143,9 +143,3 @@ def test_formulas_are_escaped_reversibly(text: str) -> None:
     escaped = escape_formula(text)
     assert not escaped.startswith(("=", "+", "-", "@", "\t", "\r", "\0"))
     assert escaped in (text, "'" + text)
-
-
-def test_reserved_names_in_the_header(tmp_path: Path) -> None:
-    """A column with the name of one of ours makes every record a bad row."""
-    path = table(tmp_path / "x.csv", "a,error\n1,2\n")
-    assert [row.reason for row in bad(open_rows(path, reserved={"error"}))] == [BadReason.CLASH]

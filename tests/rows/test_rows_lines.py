@@ -211,14 +211,6 @@ def test_skipped_rows_are_not_parsed(tmp_path: Path) -> None:
     assert seen == [(row.ordinal, row.content_hash) for row in open_rows(path)]
 
 
-def test_reserved_columns_clash(tmp_path: Path) -> None:
-    """A row with a column that the output adds is a bad row."""
-    path = jsonl(tmp_path / "x.jsonl", [{"a": 1}, {"error": "x", "a": 2}])
-    rows = list(open_rows(path, reserved=["error", "generation"]))
-    assert [row.reason for row in bad(rows)] == [BadReason.CLASH]
-    assert "'error'" in bad(rows)[0].message
-
-
 def zstd(content: bytes) -> bytes:
     return bytes(pa.compress(content, codec="zstd", asbytes=True))
 

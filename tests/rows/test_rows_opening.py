@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from collections import UserDict, deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,12 @@ import numpy as np
 import pytest
 from row_samples import bad, good, jsonl
 
-from distilabel_endpoints.errors import ConfigurationError, StorageError
+from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows import BadReason, Row, open_rows
 
 
 def test_folder_order_and_selection(tmp_path: Path) -> None:
-    """Files of a folder come by their path as text; hidden and foreign files do not come."""
+    """Files of a folder come by their path as text; hidden and foreign ones are in a note."""
     for name in ("b.jsonl", "a/z.jsonl", "part-10.jsonl", "part-2.jsonl", "c.JSONL", "a.csv"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -32,6 +30,8 @@ def test_folder_order_and_selection(tmp_path: Path) -> None:
     assert [row["name"] for row in good(source)] == expected
     assert [row.place.file for row in source] == expected
     assert [Path(file.path).name for file in source.identity] == [Path(x).name for x in expected]
+    ignored = ".git, .hidden.jsonl, _skip.jsonl, notes.txt, x.jsonl.part"
+    assert source.notes == (f"not read in {tmp_path}: {ignored}",)
 
 
 def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,15 +58,15 @@ def test_file_with_a_pattern_in_its_name(tmp_path: Path) -> None:
     [
         ("none.jsonl", "no such file"),
         ("none-*.jsonl", "no file matches"),
-        ("notes.txt", "give .jsonl, .json or .csv"),
-        ("x.parquet.gz", "give .jsonl, .json or .csv"),
+        ("notes.md", "give .jsonl, .ndjson, .json, .csv"),
+        ("x.parquet.gz", "give .jsonl, .ndjson, .json, .csv"),
         ("empty", "no input files in"),
-        ("*.txt", "cannot read"),
+        ("*.md", "cannot read"),
     ],
 )
 def test_nothing_to_read(tmp_path: Path, name: str, message: str) -> None:
     """What is not there or not in a known format is refused with what is."""
-    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "notes.md").write_text("x")
     (tmp_path / "x.parquet.gz").write_text("x")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigurationError, match=message):
@@ -88,7 +88,6 @@ def test_iterables_can_be_read_again(kind: Any) -> None:
     """A collection of mappings gives its own mappings, each time."""
     items = kind([{"a": 1}, UserDict(a=2)])
     source = open_rows(items)
-    assert source.reiterable
     assert source.count_hint == 2
     for _ in range(2):
         assert [row.columns for row in source if isinstance(row, Row)] == list(items)
@@ -96,35 +95,11 @@ def test_iterables_can_be_read_again(kind: Any) -> None:
     assert next(iter(source)).source == f"{kind.__name__} object, row 1"
 
 
-def test_generators_are_read_once_and_lazily() -> None:
-    """An iterator is not read ahead, can show its columns, and then is read only once."""
-    taken = []
-
-    def generate() -> Iterator[dict[str, int]]:
-        for n in range(10):
-            taken.append(n)
-            yield {"n": n}
-
-    source = open_rows(generate())
-    assert not source.reiterable
-    assert taken == []
-    assert source.columns == ("n",)
-    assert source.columns == ("n",)
-    assert taken == [0]
-    rows = source.rows(lambda ordinal, _: ordinal < 2)
-    assert next(rows).ordinal == 2
-    assert taken == [0, 1, 2]
-    assert len(list(rows)) == 7
-    with pytest.raises(ConfigurationError, match="can be read only once"):
-        iter(source)
-
-
-def test_columns_of_a_generator_without_good_rows() -> None:
-    """Looking for columns keeps the bad rows that are passed on the way."""
-    source = open_rows(iter([1, 2]))
-    assert source.columns == ()
-    assert len(bad(source)) == 2
-    assert source.columns == ()
+def test_what_comes_only_once_is_refused() -> None:
+    """An iterator and standard input cannot be gone through twice; the way on is named."""
+    for source in (iter([{"a": 1}]), (row for row in [{"a": 1}]), "-"):
+        with pytest.raises(ConfigurationError, match="can be read only once; "):
+            open_rows(source)
 
 
 class Odd:
@@ -134,9 +109,7 @@ class Odd:
 @pytest.mark.parametrize(
     ("item", "reason", "message"),
     [
-        ("text", BadReason.INPUT, "not str"),
         (None, BadReason.INPUT, "not NoneType"),
-        ([("a", 1)], BadReason.INPUT, "not list"),
         ({1: "a"}, BadReason.INPUT, "column names are text, not int"),
         ({"a": Odd()}, BadReason.INPUT, "column 'a': a Odd cannot be stored"),
         ({"b": 1, "a": [{"x": {1, 2}}]}, BadReason.INPUT, "column 'a': a set cannot be stored"),
@@ -145,12 +118,11 @@ class Odd:
         ({"a": {"\udc00": 1}}, BadReason.SURROGATE, "column 'a'"),
         ({"\ud800": 1}, BadReason.SURROGATE, "lone surrogate"),
         ({"a": "x" * 2000}, BadReason.TOO_LARGE, "at most 1,000"),
-        ({"error": 1}, BadReason.CLASH, "'error'"),
     ],
 )
 def test_items_that_are_no_rows(item: Any, reason: BadReason, message: str) -> None:
     """Each is a bad row by itself; the next item is read."""
-    first, second = open_rows([item, {"a": 1}], max_row_bytes=1000, reserved=["error"])
+    first, second = open_rows([item, {"a": 1}], max_row_bytes=1000)
     assert bad([first])[0].reason is reason
     assert message in bad([first])[0].message
     assert (first.ordinal, second.ordinal) == (0, 1)
@@ -181,72 +153,39 @@ def test_numpy_values_are_values() -> None:
     assert first.content_hash == second.content_hash
 
 
-@pytest.mark.parametrize("source", [{"a": 1}, b"x.jsonl", 7, None])
-def test_what_is_no_source(source: Any) -> None:
-    """Bytes, one mapping and numbers are no rows and no path."""
-    with pytest.raises(ConfigurationError, match="rows are an iterable of mappings or a path"):
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"a": [1, 2]}, "one dict is not a list of rows; .*Dataset.from_dict"),
+        (b"x.jsonl", "not a bytes"),
+        (7, "rows are a path, a dataset, a DataFrame or a list of mappings, not a int"),
+        (None, "not a NoneType"),
+        ({"one", "two"}, "a set has no order; give a list"),
+        ([1, 2], "row 1 of list object is a int; give mappings of columns, texts"),
+        ([Path("x.jsonl")], "row 1 of list object is a PosixPath"),
+        ([{"role": "user", "content": "hi"}], "one conversation; give a list of conversations"),
+    ],
+)
+def test_what_is_not_a_source(source: Any, message: str) -> None:
+    """Other kinds of things than rows are refused before the first row, with what to give."""
+    with pytest.raises(ConfigurationError, match=message):
         open_rows(source)
 
 
-class Stdin:
-    """Standard input, as far as it is looked at."""
-
-    def __init__(self, content: bytes) -> None:
-        self.buffer = io.BytesIO(content)
-
-
-def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`-` is JSON Lines on standard input, read once."""
-    monkeypatch.setattr(sys, "stdin", Stdin(b'{"a":1}\nnope\n{"a":2}'))
-    source = open_rows("-")
-    assert source.describe() == "standard input"
-    assert source.columns == ("a",)
-    rows = list(source)
-    assert good(rows) == [{"a": 1}, {"a": 2}]
-    assert bad(rows)[0].source == "standard input:2, byte 8"
+def test_a_list_of_file_names_is_not_a_list_of_prompts(tmp_path: Path) -> None:
+    """Names of files that are there are refused; other texts are prompts."""
+    path = jsonl(tmp_path / "x.jsonl", [{"prompt": "a"}])
+    with pytest.raises(ConfigurationError, match="is a file; give a folder or a pattern"):
+        open_rows([str(path), str(path)])
+    assert good(open_rows(["x.jsonl"])) == [{"prompt": "x.jsonl"}]
 
 
-def test_spooled_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a spool, passes over standard input can stop, start again, and go on."""
-    content = b"".join(b'{"a":%d}\n' % n for n in range(50)) + b'{"a":"' + b"x" * 300 + b'"}\n{}'
-    stdin = Stdin(content)
-    monkeypatch.setattr(sys, "stdin", stdin)
-    spool = tmp_path / "spool"
-    source = open_rows("-", spool=spool, max_row_bytes=100)
-    assert source.reiterable
-    assert source.columns == ("a",)
-    assert stdin.buffer.tell() < 20
-    first, second = source.rows(), source.rows()
-    for _ in range(5):
-        assert next(first) == next(second)
-    third = source.rows()
-    for ahead in range(5, 10):
-        assert next(first).ordinal == ahead
-        assert next(third).ordinal == ahead - 5
-    assert [next(second).ordinal for _ in range(5)] == list(range(5, 10))
-    whole = list(source)
-    assert [row.ordinal for row in whole] == list(range(52))
-    assert [*range(50)] == [row["a"] for row in good(whole)[:50]]
-    assert bad(whole)[0].reason is BadReason.TOO_LARGE
-    assert [row.ordinal for row in first] == list(range(10, 52))
-    assert list(source) == whole
-    source.close()  # type: ignore[attr-defined]
-    assert spool.read_bytes() == content
-    assert spool.stat().st_mode & 0o777 == 0o600
-
-
-def test_spool_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The spool replaces a link and leaves its target alone; without a folder it is refused."""
-    monkeypatch.setattr(sys, "stdin", Stdin(b"{}"))
-    target = tmp_path / "target"
-    target.write_text("precious")
-    (tmp_path / "spool").symlink_to(target)
-    source = open_rows("-", spool=tmp_path / "spool")
-    assert len(list(source)) == 1
-    source.close()  # type: ignore[attr-defined]
-    assert target.read_text() == "precious"
-    with pytest.raises(StorageError, match="cannot keep standard input"):
-        open_rows("-", spool=tmp_path / "none" / "spool")
+def test_lists_of_prompts_and_conversations() -> None:
+    """A list of texts is a list of prompts, a list of lists one of conversations."""
+    assert good(open_rows(["a", np.str_("b")])) == [{"prompt": "a"}, {"prompt": "b"}]
+    assert good(open_rows(np.array(["a", "b"]))) == [{"prompt": "a"}, {"prompt": "b"}]
+    talk = [{"role": "user", "content": "hi"}]
+    assert good(open_rows([talk, tuple(talk)])) == [{"messages": talk}] * 2
 
 
 def test_importing_loads_nothing_heavy() -> None:

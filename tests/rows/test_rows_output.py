@@ -387,17 +387,6 @@ def test_outputs_that_are_refused(tmp_path: Path) -> None:
     assert len(good(source)) == 1
 
 
-def test_formats_that_need_the_rows_twice(tmp_path: Path) -> None:
-    """A one-shot source without a schema can only be written as JSON Lines."""
-    for suffix in ("csv", "parquet", "arrow"):
-        with pytest.raises(ConfigurationError, match="can be read only once; save it as a file"):
-            check_output(tmp_path / f"y.{suffix}", MODEL, open_rows(iter([{"a": 1}])))
-    source = open_rows(iter([{"a": 1}]))
-    check_output(tmp_path / "y.jsonl", MODEL, source)
-    write_all(source, tmp_path / "y.jsonl")
-    assert lines(tmp_path / "y.jsonl") == [{"a": 1, **IN_JSONL}]
-
-
 @pytest.mark.promise("S10")
 def test_content_never_becomes_a_path(tmp_path: Path) -> None:
     """Rows full of paths write one file, under the name that was given."""

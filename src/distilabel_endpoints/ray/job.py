@@ -145,7 +145,10 @@ class _Execution:
         run.llm.engine()
         before = None if run.fresh else Marker.read(run.output)
         file = look_through(
-            run.input, limit=run.options.limit, earlier=before.rows if before else 0
+            run.input,
+            limit=run.options.limit,
+            earlier=before.rows if before else 0,
+            max_row_bytes=run.options.max_row_bytes,
         )
         _check_rows(file, run.output)
         names = file.layout.schema.names

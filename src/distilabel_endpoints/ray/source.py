@@ -11,11 +11,12 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 from typing import Any, Final
 
+from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.rows import BadRow, Row, RowSource, open_rows
@@ -52,6 +53,7 @@ class RowFile:
     path: str
     layout: TableLayout
     limit: int | None
+    max_row_bytes: int
     count: int
     """Rows, the bad ones included."""
     digest: str
@@ -72,7 +74,7 @@ class RowFile:
 
     def tables(self) -> Iterator[Any]:
         """The rows as `pyarrow.Table`s with ids and problems."""
-        rows = iter(open_rows(self.path))
+        rows = iter(open_rows(self.path, max_row_bytes=self.max_row_bytes))
         if self.limit is not None:
             rows = islice(rows, self.limit)
         while chunk := list(islice(rows, _CHUNK)):
@@ -120,12 +122,19 @@ class _Watched(RowSource):
         return self._source.describe()
 
 
-def look_through(path: str, *, limit: int | None = None, earlier: int = 0) -> RowFile:
+def look_through(
+    path: str,
+    *,
+    limit: int | None = None,
+    earlier: int = 0,
+    max_row_bytes: int = MAX_ROW_MB << 20,
+) -> RowFile:
     """Read the input once: its columns' types, how many rows there are, and which.
 
     Args:
         path: see `read_rows`.
         limit: only the first so many rows.
+        max_row_bytes: a larger row is a bad row.
         earlier: `earlier_digest` is that of the first so many rows.
 
     Raises:
@@ -135,7 +144,7 @@ def look_through(path: str, *, limit: int | None = None, earlier: int = 0) -> Ro
     """
     if path == "-":
         raise ConfigurationError("standard input cannot be read by workers; save it as a file.")
-    source = open_rows(path)
+    source = open_rows(path, max_row_bytes=max_row_bytes)
     watched = _Watched(source, limit, earlier)
     if source.schema is None:
         layout = learn_layout(watched)
@@ -150,8 +159,9 @@ def look_through(path: str, *, limit: int | None = None, earlier: int = 0) -> Ro
         )
     return RowFile(
         path=path,
-        layout=layout,
+        layout=replace(layout, notes=(*source.notes, *layout.notes)),
         limit=limit,
+        max_row_bytes=max_row_bytes,
         count=watched.count,
         digest=watched.digest,
         earlier_digest=watched.earlier_digest,
@@ -159,14 +169,16 @@ def look_through(path: str, *, limit: int | None = None, earlier: int = 0) -> Ro
     )
 
 
-def read_rows(path: str | RowFile, *, limit: int | None = None) -> Any:
+def read_rows(
+    path: str | RowFile, *, limit: int | None = None, max_row_mb: int = MAX_ROW_MB
+) -> Any:
     """An input as a `ray.data.Dataset`, with a `row_id` and a `row_problem` for each row.
 
     Args:
-        path: what `distilabel-endpoints generate` takes but `-`: `.jsonl`, `.json`, `.csv` (also
-            `.gz`, `.zst`), `.parquet`, a folder or pattern of these, a saved dataset, `hf://datasets/...`.
-            Local paths must be there on the workers too.
+        path: what `distilabel-endpoints generate` takes but `-`: a file, a folder, a pattern, a
+            saved dataset, or one of the Hub. Local paths must be there on the workers too.
         limit: only the first so many rows.
+        max_row_mb: a larger row is a bad row.
 
     Raises:
         ConfigurationError: as `look_through` says.
@@ -174,7 +186,11 @@ def read_rows(path: str | RowFile, *, limit: int | None = None) -> Any:
         InstallationError: `ray` is not installed.
     """
     ray = ray_package("read_rows")
-    file = path if isinstance(path, RowFile) else look_through(path, limit=limit)
+    file = (
+        path
+        if isinstance(path, RowFile)
+        else look_through(path, limit=limit, max_row_bytes=max_row_mb << 20)
+    )
     from distilabel_endpoints.ray.datasource import RowDatasource
 
     return ray.data.read_datasource(RowDatasource(file), num_cpus=_CPUS, override_num_blocks=1)

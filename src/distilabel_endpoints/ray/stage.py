@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Unpack
 
 from distilabel_endpoints._clients.parameters import check_parameters
+from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.llms.base import GenerationParameters
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
@@ -50,6 +51,7 @@ def generate_ray(
     template: str | None = None,
     on_bad_row: BadRowPolicy = "fail",
     column_prefix: str = "",
+    max_row_mb: int = MAX_ROW_MB,
     id_column: str | None = None,
     api_key_env: str | None = None,
     headers_env: Mapping[str, str] | None = None,
@@ -77,6 +79,7 @@ def generate_ray(
         template: a Jinja template over the columns, which makes the user's message.
         on_bad_row: a row that cannot be sent: `fail` gives it an `error`, `skip` leaves it out.
         column_prefix: before the names of the columns that are added.
+        max_row_mb: a larger row is recorded as failed.
         id_column: which column tells rows apart; default `row_id`, which `read_rows` makes. A
             `seed` counts from the ordinal in it, from a number, or from the hash of anything else.
         api_key_env: the variable of the workers' environment that holds the token.
@@ -96,6 +99,7 @@ def generate_ray(
         template=template,
         on_bad_row=on_bad_row,
         column_prefix=column_prefix,
+        max_row_mb=max_row_mb,
     )
     _check_counts(actors=actors, rows_per_block=rows_per_block, blocks_in_flight=blocks_in_flight)
     actors = min(actors, llm.max_concurrency or actors)

@@ -162,7 +162,7 @@ class GenerateRows:
         ids = block[column].to_pylist() if column is not None else repeat(None)
         problems = block[PROBLEM].to_pylist() if PROBLEM in names else repeat(None)
         given = block.drop_columns([name for name in (ROW_ID, PROBLEM) if name in names])
-        intake = Intake(ReadOptions())
+        intake = Intake(ReadOptions(max_row_bytes=self._order.options.max_row_bytes))
         rows = chain.from_iterable(
             arrow_rows(batch, intake, "the input", 1)
             for batch in given.combine_chunks().to_batches()

@@ -7,7 +7,6 @@ loaded only where a format or a template needs them.
 
 from distilabel_endpoints.rows.columns import OutputColumns
 from distilabel_endpoints.rows.model import (
-    MAX_ROW_BYTES,
     BadReason,
     BadRow,
     FileIdentity,
@@ -22,7 +21,6 @@ from distilabel_endpoints.rows.tables import to_dataset
 from distilabel_endpoints.rows.writers import ResultWriter
 
 __all__ = [
-    "MAX_ROW_BYTES",
     "BadReason",
     "BadRow",
     "ConversationSpec",

@@ -1,4 +1,4 @@
-"""The one door to pyarrow: Parquet files and Arrow record batches in, rows out.
+"""The one door to pyarrow: Parquet and Arrow files and record batches in, rows out.
 
 A batch is as large as a few mebibytes allow, judged by the file's own metadata, so memory does
 not grow with the file. Values become Python's with their types; each row keeps its Arrow cells,
@@ -7,23 +7,32 @@ so that Parquet output copies them exactly, whatever Python can or cannot hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from distilabel_endpoints.errors import InputError, InstallationError
-from distilabel_endpoints.rows.intake import Intake, hashed
+from distilabel_endpoints.rows.intake import Intake, ReadOptions, hashed
 from distilabel_endpoints.rows.json_text import BadInputError, quoted
-from distilabel_endpoints.rows.model import ArrowCells, BadReason, BadRow, Place, Row
+from distilabel_endpoints.rows.model import (
+    ArrowCells,
+    BadReason,
+    BadRow,
+    Place,
+    Row,
+    RowSource,
+    Skip,
+)
 
 __all__ = [
+    "ArrowSource",
     "arrow_rows",
-    "parquet_count",
-    "parquet_rows",
-    "parquet_schema",
     "pyarrow",
     "rows_per_batch",
+    "table_count",
+    "table_rows",
+    "table_schema",
     "unified",
 ]
 
@@ -56,40 +65,81 @@ def _parquet(path: Path) -> Any:
         raise InputError(f"not a Parquet file: {error}") from None
 
 
-def parquet_schema(path: Path) -> Any:
-    """The Arrow schema of a Parquet file.
+@contextmanager
+def _arrow_file(path: Path) -> Iterator[Any]:
+    """A reader of an Arrow file or stream; Feather is the file format."""
+    pa = pyarrow("an Arrow file")
+    with pa.memory_map(str(path)) as mapped:
+        magic = mapped.read(6)
+        mapped.seek(0)
+        if magic[:4] == b"FEA1":
+            raise InputError("a Feather file of version 1; write it again as version 2")
+        try:
+            is_file = magic == b"ARROW1"
+            yield pa.ipc.open_file(mapped) if is_file else pa.ipc.open_stream(mapped)
+        except pa.ArrowInvalid as error:
+            raise InputError(f"not a whole Arrow file: {error}") from None
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
+
+
+def table_schema(path: Path) -> Any:
+    """The Arrow schema of a Parquet or Arrow file.
 
     Raises:
-        InputError: It is not a Parquet file, or names a column twice.
+        InputError: It is not such a file, or names a column twice.
     """
-    with _parquet(path) as file:
-        schema = file.schema_arrow
+    if _is_parquet(path):
+        with _parquet(path) as file:
+            schema = file.schema_arrow
+    else:
+        with _arrow_file(path) as reader:
+            schema = reader.schema
     twice = {name for name in schema.names if schema.names.count(name) > 1}
     if twice:
         raise InputError(f"column names appear twice: {quoted(sorted(twice))}")
     return schema
 
 
-def parquet_count(path: Path) -> int:
-    """How many rows the file says it has."""
-    with _parquet(path) as file:
-        return int(file.metadata.num_rows)
+def table_count(path: Path) -> int | None:
+    """How many rows the file says it has; None for an Arrow stream, which does not say."""
+    if _is_parquet(path):
+        with _parquet(path) as file:
+            return int(file.metadata.num_rows)
+    with _arrow_file(path) as reader:
+        count = getattr(reader, "num_record_batches", None)
+        return None if count is None else sum(reader.get_batch(n).num_rows for n in range(count))
 
 
 def unified(schemas: Sequence[tuple[Path, Any]]) -> Any:
     """The one schema of several files: every column of any of them, in order of appearance.
 
+    Files of one dataset that different tools wrote differ in how they store the same: text in two
+    sizes, whole numbers in one and floats in the next. The wider type holds both.
+
     Raises:
-        InputError: Two files give a column different types.
+        InputError: Two files give a column types that have nothing in common.
     """
     pa = pyarrow("a Parquet file")
     first, whole = schemas[0]
     for path, schema in schemas[1:]:
         try:
-            whole = pa.unify_schemas([whole, schema])
+            both = [_plain_beside(pa, whole, schema), _plain_beside(pa, schema, whole)]
+            whole = pa.unify_schemas(both, promote_options="permissive")
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise InputError(f"{path} and {first} do not have the same columns: {error}") from None
     return whole
+
+
+def _plain_beside(pa: Any, schema: Any, other: Any) -> Any:
+    """`schema` with plain types for the dictionaries that `other` has not."""
+    for index, field in enumerate(schema):
+        theirs = other.field(field.name).type if field.name in other.names else None
+        if pa.types.is_dictionary(field.type) and field.type != theirs and theirs is not None:
+            schema = schema.set(index, field.with_type(field.type.value_type))
+    return schema
 
 
 def rows_per_batch(size: int, count: int) -> int:
@@ -97,35 +147,73 @@ def rows_per_batch(size: int, count: int) -> int:
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES * count // max(size, 1)))
 
 
-def parquet_rows(path: Path, schema: Any, intake: Intake, name: str) -> Iterator[Row | BadRow]:
-    """The rows of one Parquet file, with the columns of `schema` in its order."""
+def table_rows(
+    path: Path, schema: Any, intake: Intake, name: str, constants: Mapping[str, Any]
+) -> Iterator[Row | BadRow]:
+    """The rows of one Parquet or Arrow file, with the columns of `schema` in its order.
+
+    Args:
+        path: the file.
+        schema: of all files that are read together.
+        intake: what counts the rows.
+        name: what they say they come from.
+        constants: columns that have one value in the whole file.
+    """
     pa = pyarrow("a Parquet file")
     line = 1
+    try:
+        for batch in _file_batches(path):
+            rows = _conformed(batch, schema, constants)
+            yield from arrow_rows(rows, intake, name, line)
+            line += batch.num_rows
+    except pa.ArrowInvalid as error:
+        raise InputError(f"damaged after row {line - 1}: {error}") from None
+
+
+def _file_batches(path: Path) -> Iterator[Any]:
+    if not _is_parquet(path):
+        with _arrow_file(path) as reader:
+            count = getattr(reader, "num_record_batches", None)
+            batches = reader if count is None else map(reader.get_batch, range(count))
+            for batch in batches:
+                yield from _cut(batch)
+        return
     with _parquet(path) as file:
         meta = file.metadata
         groups = [meta.row_group(index) for index in range(meta.num_row_groups)]
         sizes = [rows_per_batch(group.total_byte_size, group.num_rows) for group in groups]
         for index, size in enumerate(sizes):
-            try:
-                for batch in file.iter_batches(size, row_groups=[index], use_threads=False):
-                    yield from arrow_rows(_conformed(batch, schema), intake, name, line)
-                    line += batch.num_rows
-            except pa.ArrowInvalid as error:
-                raise InputError(f"damaged after row {line - 1}: {error}") from None
+            yield from file.iter_batches(size, row_groups=[index], use_threads=False)
 
 
-def _conformed(batch: Any, schema: Any) -> Any:
-    """The batch with the schema's columns: missing ones are null, null ones get their type."""
+def _cut(batch: Any) -> Iterator[Any]:
+    size = rows_per_batch(batch.nbytes, batch.num_rows)
+    for start in range(0, batch.num_rows, size):
+        yield batch.slice(start, size)
+
+
+def _conformed(batch: Any, schema: Any, constants: Mapping[str, Any]) -> Any:
+    """The batch with the schema's columns: missing ones are null, others get the common type.
+
+    Raises:
+        InputError: A value does not fit the type that the files have in common.
+    """
     if batch.schema.equals(schema, check_metadata=True):
         return batch
     pa = pyarrow("a Parquet file")
-    present = set(batch.schema.names)
-    columns = [
-        batch.column(field.name).cast(field.type)
-        if field.name in present
-        else pa.nulls(batch.num_rows, field.type)
-        for field in schema
-    ]
+    columns = []
+    for field in schema:
+        if field.name in batch.schema.names:
+            try:
+                columns.append(batch.column(field.name).cast(field.type))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise InputError(
+                    f"column {quoted([field.name])} does not fit {field.type}, the type "
+                    f"that it has in other files: {error}"
+                ) from None
+        else:
+            value = pa.scalar(constants.get(field.name), field.type)
+            columns.append(pa.repeat(value, batch.num_rows))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -174,3 +262,46 @@ def _expressible(batch: Any, index: int) -> dict[str, Any]:
         with suppress(*_INEXPRESSIBLE):
             row[name] = column[index].as_py()
     return row
+
+
+class ArrowSource(RowSource):
+    """Rows of Arrow record batches that can be made anew for each pass."""
+
+    def __init__(
+        self,
+        name: str,
+        batches: Callable[[], Iterator[Any]],
+        options: ReadOptions,
+        *,
+        schema: Any = None,
+        count: int | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self._name = name
+        self._batches = batches
+        self._options = options
+        self._schema = schema
+        self._count = count
+        self._notes = notes
+
+    def describe(self) -> str:
+        return self._name
+
+    @property
+    def schema(self) -> Any:
+        return self._schema
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._notes
+
+    @property
+    def count_hint(self) -> int | None:
+        return self._count
+
+    def rows(self, skip: Skip | None = None) -> Iterator[Row | BadRow]:
+        intake = Intake(self._options, skip)
+        line = 1
+        for batch in self._batches():
+            yield from arrow_rows(batch, intake, self._name, line)
+            line += batch.num_rows

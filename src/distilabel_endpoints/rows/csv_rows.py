@@ -1,4 +1,4 @@
-"""CSV as RFC 4180 has it: UTF-8, a header row, commas, double quotes, line breaks inside quotes.
+"""CSV: UTF-8, a header row, double quotes, line breaks inside quotes; the delimiter is given.
 
 Every field is text; nothing is guessed to be a number or a date. A row with another number of
 fields than the header, or with a broken quote, is a bad row, and reading goes on behind it.
@@ -9,15 +9,16 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.rows.intake import Intake, hashed
-from distilabel_endpoints.rows.json_text import BadInputError, quoted
+from distilabel_endpoints.rows.json_text import IF_LATIN_1, BadInputError, json_text, quoted
 from distilabel_endpoints.rows.lines import BOM, CHUNK, Oversize, Weight
 from distilabel_endpoints.rows.model import BadReason, BadRow, Place, Row
+from distilabel_endpoints.rows.recognition import Dialect
 
 __all__ = ["escape_formula", "read_csv"]
 
@@ -94,13 +95,32 @@ class _Lines:
 class _Table:
     """The records of one CSV file, each a `Row` or a `BadRow`."""
 
-    def __init__(self, stream: BinaryIO, intake: Intake, file: str) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        intake: Intake,
+        file: str,
+        dialect: Dialect,
+        constants: Mapping[str, Any],
+    ) -> None:
         self._lines = _Lines(stream, intake.options.max_row_bytes)
-        self._records = csv.reader(self._lines, strict=True)
+        self._dialect = dialect
+        self._records = self._reader(self._lines)
+        self._constants = constants
         self._intake = intake
         self._file = file
         self._header: list[str] = []
         self._key = b""
+
+    def _reader(self, lines: Iterable[str], *, strict: bool = True) -> Any:
+        dialect = self._dialect
+        return csv.reader(
+            lines,
+            delimiter=dialect.delimiter,
+            escapechar="\\" if dialect.backslash else None,
+            doublequote=not dialect.backslash,
+            strict=strict,
+        )
 
     def rows(self) -> Iterator[Row | BadRow]:
         # Its default of 131,072 characters is the whole process's, so it is only ever raised.
@@ -129,12 +149,13 @@ class _Table:
         if header is None:
             return False
         if self._lines.broken:
-            raise InputError("line 1: the header row is not UTF-8; convert the file to UTF-8")
+            raise InputError(f"line 1: the header row is not UTF-8{IF_LATIN_1}")
         twice = {name for name in header if header.count(name) > 1}
         if twice:
             raise InputError(f"line 1: column names appear twice: {quoted(sorted(twice))}")
         self._header = header
-        self._key = hashed("\0".join(header).encode())
+        constants = json_text(self._constants) if self._constants else ""
+        self._key = hashed(("\0".join(header) + constants).encode())
         return True
 
     def _row(self, fields: list[str]) -> Row | BadRow | None:
@@ -142,11 +163,11 @@ class _Table:
         raw = b"".join(lines.record).rstrip(b"\r\n")
         digest = hashed(raw, self._key)
         message = ""
-        columns = dict(zip(self._header, fields, strict=False))
+        columns = self._columns(fields)
         if len(raw) > intake.options.max_row_bytes:
             return intake.oversize(Oversize(len(raw), digest), self._place(), columns)
         if lines.broken:
-            message = "not UTF-8"
+            message = f"not UTF-8{IF_LATIN_1}"
         elif len(fields) != len(self._header):
             message = f"{len(fields)} fields, but the header has {len(self._header)}"
         if message:
@@ -154,13 +175,16 @@ class _Table:
             return intake.bad(refusal, digest, self._place(), columns=columns)
         return intake.columns(columns, digest, self._place())
 
+    def _columns(self, fields: list[str]) -> dict[str, Any]:
+        return {**self._constants, **dict(zip(self._header, fields, strict=False))}
+
     def _refused(self, error: Exception) -> BadRow | None:
         lines, place = self._lines, self._place()
         text = b"".join(lines.record).decode(errors="replace")
         fields: list[str] = []
         with suppress(csv.Error):
-            fields = next(csv.reader(io.StringIO(text, newline="")), fields)
-        columns = dict(zip(self._header, fields, strict=False))
+            fields = next(self._reader(io.StringIO(text, newline=""), strict=False), fields)
+        columns = self._columns(fields)
         if isinstance(error, _OverlongError):
             return self._intake.oversize(lines.skip_record().oversize(), place, columns)
         digest = hashed(b"".join(lines.record).rstrip(b"\r\n"), self._key)
@@ -171,10 +195,23 @@ class _Table:
         return Place(self._file, self._lines.line, self._lines.offset)
 
 
-def read_csv(stream: BinaryIO, intake: Intake, file: str) -> Iterator[Row | BadRow]:
+def read_csv(
+    stream: BinaryIO,
+    intake: Intake,
+    file: str,
+    dialect: Dialect,
+    constants: Mapping[str, Any],
+) -> Iterator[Row | BadRow]:
     """The rows of a CSV file.
+
+    Args:
+        stream: its bytes.
+        intake: what counts the rows.
+        file: what they say they come from.
+        dialect: how its fields are told apart.
+        constants: columns that have one value in the whole file.
 
     Raises:
         InputError: The header row is broken.
     """
-    return _Table(stream, intake, file).rows()
+    return _Table(stream, intake, file, dialect, constants).rows()

@@ -7,18 +7,20 @@ nothing is decoded. A hub dataset is streamed, never downloaded whole; no code f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Final
 
 from distilabel_endpoints.errors import ConfigurationError, InputError, InstallationError
-from distilabel_endpoints.rows.arrow import arrow_rows, rows_per_batch
+from distilabel_endpoints.rows.arrow import ArrowSource, rows_per_batch
+from distilabel_endpoints.rows.folders import format_of
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
-from distilabel_endpoints.rows.model import BadRow, Row, RowSource, Skip
+from distilabel_endpoints.rows.model import BadRow, Place, Row, RowSource, Skip
 
 __all__ = [
-    "ArrowSource",
+    "PREFIX",
     "HubAddress",
     "datasets_package",
     "hub_address",
@@ -26,14 +28,15 @@ __all__ = [
     "open_dataset",
     "open_hub",
     "open_saved",
-    "open_table",
 ]
 
-_PREFIX = "hf://datasets/"
-_ADDRESS = re.compile(
-    r"(?P<path>[^/@:]+/[^/@:]+)(?:@(?P<revision>[^/:]+))?(?:/(?P<config>[^:]+))?(?::(?P<split>.+))?"
+PREFIX: Final = "hf://datasets/"
+_ADDRESS: Final = re.compile(
+    r"(?P<path>[^/@:]+/[^/@:]+)(?:@(?P<revision>[^/:]+))?(?:/(?P<rest>[^:]+))?"
+    r"(?::(?P<split>.+))?"
 )
-_STREAM_BATCH = 128
+_SPLIT: Final = re.compile(r"(?P<name>[\w.+-]+)(?P<slice>\[(?P<start>\d*)%?:(?P<stop>\d*)%?\])?")
+_STREAM_BATCH: Final = 128
 
 
 def datasets_package(purpose: str) -> Any:
@@ -52,51 +55,19 @@ def datasets_package(purpose: str) -> Any:
     return datasets
 
 
-class ArrowSource(RowSource):
-    """Rows of Arrow record batches that can be made anew for each pass."""
-
-    def __init__(
-        self,
-        name: str,
-        batches: Callable[[], Iterator[Any]],
-        options: ReadOptions,
-        *,
-        schema: Any = None,
-        count: int | None = None,
-    ) -> None:
-        self._name = name
-        self._batches = batches
-        self._options = options
-        self._schema = schema
-        self._count = count
-
-    def describe(self) -> str:
-        return self._name
-
-    @property
-    def schema(self) -> Any:
-        return self._schema
-
-    @property
-    def count_hint(self) -> int | None:
-        return self._count
-
-    def rows(self, skip: Skip | None = None) -> Iterator[Row | BadRow]:
-        intake = Intake(self._options, skip)
-        line = 1
-        for batch in self._batches():
-            yield from arrow_rows(batch, intake, self._name, line)
-            line += batch.num_rows
-
-
 @dataclass(frozen=True, slots=True)
 class HubAddress:
-    """`hf://datasets/owner/name[@revision][/config][:split]`, taken apart."""
+    """`hf://datasets/owner/name[@revision][/config or file][:split[from:to]]`, taken apart."""
 
     path: str
     config: str | None = None
     _: KW_ONLY
+    file: str | None = None
+    """A file or pattern in the repository, instead of a configuration."""
     split: str = "train"
+    rows: slice | None = None
+    percent: bool = False
+    """Whether `rows` counts in hundredths of the split."""
     revision: str | None = None
 
 
@@ -104,22 +75,36 @@ def hub_address(source: str) -> HubAddress | None:
     """The parts of an `hf://datasets/` address; `None` for anything else.
 
     Raises:
-        ConfigurationError: It starts like one and is none.
+        ConfigurationError: It starts like one and is not one.
     """
     if not source.startswith("hf://"):
         return None
-    match = _ADDRESS.fullmatch(source.removeprefix(_PREFIX))
-    if match is None or not source.startswith(_PREFIX):
+    match = _ADDRESS.fullmatch(source.removeprefix(PREFIX))
+    split = _SPLIT.fullmatch((match and match["split"]) or "train")
+    if match is None or split is None or not source.startswith(PREFIX):
         raise ConfigurationError(
-            f"{source} is no dataset address: "
-            "write hf://datasets/OWNER/NAME[@REVISION][/CONFIG][:SPLIT]"
+            f"{source} is not a dataset address: write "
+            "hf://datasets/OWNER/NAME[@REVISION][/CONFIG or FILE][:SPLIT], with a slice as in "
+            "train[:100] or train[10%:20%]"
         )
+    rest = match["rest"]
+    is_file = rest is not None and (
+        format_of(PurePath(rest)) is not None or any(mark in rest for mark in "*?")
+    )
     return HubAddress(
         match["path"],
-        match["config"],
-        split=match["split"] or "train",
+        None if is_file else rest,
+        file=rest if is_file else None,
+        split=split["name"],
+        rows=_slice(split) if split["slice"] else None,
+        percent="%" in (split["slice"] or ""),
         revision=match["revision"],
     )
+
+
+def _slice(split: re.Match[str]) -> slice:
+    start, stop = split["start"], split["stop"]
+    return slice(int(start) if start else None, int(stop) if stop else None)
 
 
 def open_hub(name: str, address: HubAddress, options: ReadOptions) -> RowSource:
@@ -133,14 +118,34 @@ def open_hub(name: str, address: HubAddress, options: ReadOptions) -> RowSource:
         stream = datasets.load_dataset(
             address.path,
             name=address.config,
+            data_files=address.file,
             split=address.split,
             revision=address.revision,
             streaming=True,
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise ConfigurationError(f"cannot open {name}: {reason}") from error
+        here = "" if name.startswith(PREFIX) else "there is no such path here, and on the Hub: "
+        raise ConfigurationError(f"cannot open {name}: {here}{reason}") from error
+    if address.rows is not None:
+        stream = _sliced(stream, address, name)
     return open_dataset(stream, options, name=name)
+
+
+def _sliced(stream: Any, address: HubAddress, name: str) -> Any:
+    assert address.rows is not None
+    start, stop = address.rows.start or 0, address.rows.stop
+    if address.percent:
+        known = (stream.info.splits or {}).get(address.split)
+        if known is None or not known.num_examples:
+            raise ConfigurationError(
+                f"{name}: the number of rows is not known, so there is no percentage of it; "
+                "give row numbers, as in train[:1000]"
+            )
+        start = start * known.num_examples // 100
+        stop = None if stop is None else stop * known.num_examples // 100
+    stream = stream.skip(start) if start else stream
+    return stream if stop is None else stream.take(max(0, stop - start))
 
 
 def is_saved(folder: Path) -> bool:
@@ -172,7 +177,10 @@ def open_saved(folder: Path, options: ReadOptions) -> RowSource:
 
 
 def open_dataset(dataset: Any, options: ReadOptions, *, name: str | None = None) -> RowSource:
-    """A `datasets.Dataset` or `IterableDataset`.
+    """A `datasets.Dataset` or `IterableDataset`, as iterating it shows it.
+
+    A transform, columns that were chosen with a format, and a stream without types are read through
+    the object itself. Everything else is read in Arrow form.
 
     Raises:
         ConfigurationError: It is a dictionary of splits.
@@ -181,37 +189,65 @@ def open_dataset(dataset: Any, options: ReadOptions, *, name: str | None = None)
     if isinstance(dataset, dict):
         splits = ", ".join(sorted(map(str, dataset)))
         raise ConfigurationError(f"a dataset for each split was given; choose one of {splits}")
+    name = name or f"{type(dataset).__name__} object"
     features = dataset.features
+    whole = isinstance(dataset, datasets.Dataset)
+    if features is None or (whole and dataset.format["type"] == "custom"):
+        return ObjectSource(name, dataset, options, len(dataset) if whole else None)
     size, count = _STREAM_BATCH, None
-    if isinstance(dataset, datasets.Dataset):
+    if whole:
+        shown = dataset.format["columns"]
+        if shown != dataset.column_names and not dataset.format["output_all_columns"]:
+            dataset = dataset.select_columns(shown)
+            features = dataset.features
         count = len(dataset)
         size = rows_per_batch(dataset.data.nbytes, max(1, len(dataset.data)))
-    name = name or f"{type(dataset).__name__} object"
     return ArrowSource(
         name,
         lambda: _batches(dataset, size, name),
         options,
-        schema=features.arrow_schema if features is not None else None,
+        schema=features.arrow_schema,
         count=count,
     )
 
 
+class ObjectSource(RowSource):
+    """The rows that iterating a dataset gives, with the types that their values have."""
+
+    def __init__(self, name: str, dataset: Any, options: ReadOptions, count: int | None) -> None:
+        self._name = name
+        self._dataset = dataset
+        self._options = options
+        self._count = count
+
+    def describe(self) -> str:
+        return self._name
+
+    @property
+    def count_hint(self) -> int | None:
+        return self._count
+
+    def rows(self, skip: Skip | None = None) -> Iterator[Row | BadRow]:
+        intake = Intake(self._options, skip)
+        with _reading(self._name):
+            for line, item in enumerate(self._dataset, 1):
+                row = intake.mapping(item, Place(self._name, line))
+                if row is not None:
+                    yield row
+
+
 def _batches(dataset: Any, size: int, name: str) -> Iterator[Any]:
-    failures = datasets_package("a dataset object").exceptions.DatasetsError
-    try:
+    with _reading(name):
         for table in dataset.with_format("arrow").iter(batch_size=size):
             yield from table.to_batches(max_chunksize=size)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    failures = datasets_package("a dataset object").exceptions.DatasetsError
+    try:
+        yield
+    except InputError:
+        raise
     except (OSError, ValueError, failures) as error:
         raise InputError(f"{name} cannot be read to its end: {error}") from error
-
-
-def open_table(table: Any, options: ReadOptions) -> RowSource:
-    """A `pyarrow.Table`."""
-    size = rows_per_batch(table.nbytes, max(1, table.num_rows))
-    return ArrowSource(
-        "Table object",
-        lambda: iter(table.to_batches(max_chunksize=size)),
-        options,
-        schema=table.schema,
-        count=table.num_rows,
-    )

@@ -1,119 +1,61 @@
-"""Which files an input path, folder or pattern means, and how each is read.
+"""The rows of files, one file after the other, each read as its name and its beginning say.
 
-Order is fixed: a folder's files by their relative path, a pattern's by their path, both as plain
-text, so `part-10` comes before `part-2`. In a folder, hidden files and folders, those that start
-with an underscore, and files with another suffix are passed over. A `.json` file holds one array
-of objects; JSON Lines under that name are read as such.
+A `.json` file holds one array of objects; JSON Lines under that name, and an array under `.jsonl`,
+are read as such. Each line of a `.txt` file that is not blank is a prompt.
 """
 
 from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Final, cast
 
-from distilabel_endpoints.errors import ConfigurationError, InputError
-from distilabel_endpoints.rows.arrow import parquet_count, parquet_rows, parquet_schema, unified
-from distilabel_endpoints.rows.compression import COMPRESSIONS, open_input, reading
+from distilabel_endpoints.errors import InputError
+from distilabel_endpoints.rows.arrow import (
+    pyarrow,
+    table_count,
+    table_rows,
+    table_schema,
+    unified,
+)
+from distilabel_endpoints.rows.compression import open_input, reading
 from distilabel_endpoints.rows.csv_rows import read_csv
+from distilabel_endpoints.rows.folders import TABLES, FoundFiles, InputFile, would_find
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
-from distilabel_endpoints.rows.json_text import BadInputError, columns_of
-from distilabel_endpoints.rows.lines import BLANK, BOM, Oversize, frame_array, frame_lines
-from distilabel_endpoints.rows.model import BadRow, FileIdentity, Row, RowSource, Skip
+from distilabel_endpoints.rows.json_text import BadInputError, columns_of, json_line, quoted
+from distilabel_endpoints.rows.lines import (
+    BLANK,
+    BOM,
+    CHUNK,
+    Frame,
+    Oversize,
+    frame_array,
+    frame_lines,
+)
+from distilabel_endpoints.rows.model import BadRow, FileIdentity, Place, Row, RowSource, Skip
+from distilabel_endpoints.rows.recognition import (
+    refuse_other_content,
+    refuse_spread_object,
+    sniff_dialect,
+)
 
-__all__ = ["FileSource", "InputFile", "find_files"]
+__all__ = ["FileSource"]
 
-Format = Literal[".jsonl", ".json", ".csv", ".parquet"]
-_FORMATS: tuple[Format, ...] = (".jsonl", ".json", ".csv", ".parquet")
-_SUPPORTED = ".jsonl, .json or .csv (each also .gz or .zst) or .parquet"
-_MAGIC = "*?["
-
-
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """One file to read."""
-
-    path: Path
-    name: str
-    """What rows say they come from: the path below the folder that was given."""
-    _: KW_ONLY
-    format: Format
-    compression: str = ""
-
-
-def _input_file(path: Path, name: str) -> InputFile | None:
-    compression = path.suffix.lower() if path.suffix.lower() in COMPRESSIONS else ""
-    bare = path.with_suffix("") if compression else path
-    suffix = bare.suffix.lower()
-    for known in _FORMATS:
-        if suffix == known and not (known == ".parquet" and compression):
-            return InputFile(path, name, format=known, compression=compression)
-    return None
-
-
-def find_files(source: str) -> tuple[InputFile, ...]:
-    """The files that a path, folder or pattern means, in reading order.
-
-    Raises:
-        ConfigurationError: There are none, or one has a format we do not read.
-    """
-    path = Path(source)
-    if path.is_dir():
-        found = _in_folder(path)
-        if not found:
-            raise ConfigurationError(f"no input files in {path}: give {_SUPPORTED}")
-        return found
-    if not path.exists() and any(character in source for character in _MAGIC):
-        root = Path(path.anchor)
-        pattern = path.relative_to(path.anchor).as_posix()
-        matches = sorted(root.glob(pattern), key=str)
-        files = [_required(match) for match in matches if match.is_file()]
-        if not files:
-            raise ConfigurationError(f"no file matches {source}")
-        return tuple(files)
-    if not path.exists():
-        raise ConfigurationError(f"no such file: {path}")
-    return (_required(path),)
-
-
-def _required(path: Path) -> InputFile:
-    file = _input_file(path, path.name)
-    if file is None:
-        raise ConfigurationError(f"cannot read {path}: give {_SUPPORTED}")
-    return file
-
-
-def _in_folder(folder: Path) -> tuple[InputFile, ...]:
-    found = []
-    for path in folder.rglob("*"):
-        relative = path.relative_to(folder)
-        if path.is_file() and not any(part[0] in "._" for part in relative.parts):
-            file = _input_file(path, relative.as_posix())
-            if file is not None:
-                found.append(file)
-    return tuple(sorted(found, key=lambda file: file.name))
-
-
-def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Whether a path fits a pattern, of which `**` stands for any number of folders."""
-    if not pattern or not parts:
-        return not pattern and not parts
-    if pattern[0] == "**":
-        return _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
-    return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+_DELIMITED: Final = (".csv", ".tsv")
+_MOST_HEADS: Final = 16
+"""Files whose beginning is read for `notes`."""
 
 
 class FileSource(RowSource):
     """The rows of files, one file after the other."""
 
-    def __init__(self, name: str, files: Sequence[InputFile], options: ReadOptions) -> None:
+    def __init__(self, name: str, found: FoundFiles, options: ReadOptions) -> None:
         self._name = name
-        self._files = tuple(files)
+        self._files = found.files
+        self._found = found
         self._options = options
         self.identity = tuple(_identity(file.path) for file in self._files)
 
@@ -121,35 +63,52 @@ class FileSource(RowSource):
         return self._name
 
     def would_read(self, path: Path) -> bool:
-        if _input_file(path, path.name) is None:
-            return False
-        root, file = Path(self._name).absolute(), path.absolute()
-        if not root.is_dir():
-            return _matches(file.parts, root.parts)
-        root, file = root.resolve(), file.parent.resolve() / file.name
-        if not file.is_relative_to(root):
-            return False
-        return not any(part[0] in "._" for part in file.relative_to(root).parts)
+        return would_find(self._name, path)
 
     @cached_property
     def _schema(self) -> Any:
-        if any(file.format != ".parquet" for file in self._files):
+        if any(file.format not in TABLES for file in self._files):
             return None
         schemas = []
         for file in self._files:
             with reading(file.path):
-                schemas.append((file.path, parquet_schema(file.path)))
-        return unified(schemas)
+                schemas.append((file.path, table_schema(file.path)))
+        whole = unified(schemas)
+        for name, value in self._files[0].partition.items():
+            if name not in whole.names:
+                kind = [file.partition[name] for file in self._files] + [value]
+                whole = whole.append(_partition_field(name, kind))
+        self._schemas = schemas
+        return whole
 
     @property
     def schema(self) -> Any:
         return self._schema
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What of a folder is not read, how CSV is told apart, which types were widened."""
+        notes = list(self._found.notes)
+        for file in self._files[:_MOST_HEADS]:
+            with reading(file.path):
+                if file.format not in TABLES and (note := _note_of(file)):
+                    notes.append(f"{file.name}: {note}")
+        if self._schema is not None:
+            notes += _widened(self._schema, self._schemas)
+        return tuple(notes)
+
     @property
     def count_hint(self) -> int | None:
         if self._schema is None:
             return None
-        return sum(parquet_count(file.path) for file in self._files)
+        total = 0
+        for file in self._files:
+            with reading(file.path):
+                count = table_count(file.path)
+            if count is None:
+                return None
+            total += count
+        return total
 
     def rows(self, skip: Skip | None = None) -> Iterator[Row | BadRow]:
         intake = Intake(self._options, skip)
@@ -158,18 +117,99 @@ class FileSource(RowSource):
                 yield from self._rows(file, intake)
 
     def _rows(self, file: InputFile, intake: Intake) -> Iterator[Row | BadRow]:
-        if file.format == ".parquet":
-            schema = self._schema if self._schema is not None else parquet_schema(file.path)
-            yield from parquet_rows(file.path, schema, intake, file.name)
+        if file.format in TABLES:
+            schema = self._schema if self._schema is not None else table_schema(file.path)
+            yield from table_rows(file.path, schema, intake, file.name, file.partition)
             return
         with open_input(file.path, file.compression) as stream:
-            if file.format == ".csv":
-                yield from read_csv(stream, intake, file.name)
-            elif file.format == ".json":
-                yield from _read_json(stream, intake, file.name)
-            else:
-                cap = self._options.max_row_bytes
-                yield from intake.frames(frame_lines(stream, cap), file.name)
+            yield from _text_rows(cast("io.BufferedReader", stream), file, intake)
+
+
+def _text_rows(
+    stream: io.BufferedReader, file: InputFile, intake: Intake
+) -> Iterator[Row | BadRow]:
+    head = stream.peek(CHUNK)
+    refuse_other_content(head)
+    cap = intake.options.max_row_bytes
+    if file.format in _DELIMITED:
+        dialect = sniff_dialect(head, tabs=file.format == ".tsv")
+        return read_csv(stream, intake, file.name, dialect, file.partition)
+    if file.format == ".txt":
+        return _prompts(frame_lines(stream, cap), file, intake)
+    if _opens_array(head):
+        frames = frame_array(stream, cap)
+    elif file.format == ".json":
+        frames = _lines_of_json(stream, cap)
+    else:
+        refuse_spread_object(head)
+        frames = frame_lines(stream, cap)
+    return intake.frames(_extended(frames, file), file.name)
+
+
+def _extended(frames: Iterator[Frame], file: InputFile) -> Iterator[Frame]:
+    """The frames with the columns that the file's folders give, for each row that has none such."""
+    if not file.partition:
+        yield from frames
+        return
+    for line, offset, raw in frames:
+        if isinstance(raw, Oversize):
+            yield line, offset, raw
+            continue
+        try:
+            columns = columns_of(raw)
+        except BadInputError:
+            yield line, offset, raw
+            continue
+        added = {name: value for name, value in file.partition.items() if name not in columns}
+        comma = b", " if columns and added else b""
+        yield line, offset, raw[:-1] + comma + json_line(added)[1:]
+
+
+def _prompts(frames: Iterator[Frame], file: InputFile, intake: Intake) -> Iterator[Row | BadRow]:
+    """Each line as a row with one column, `prompt`."""
+    for line, offset, raw in frames:
+        place = Place(file.name, line, offset)
+        if isinstance(raw, Oversize):
+            text = raw.head.decode(errors="replace").strip()
+            row: Row | BadRow | None = intake.oversize(raw, place, {"prompt": text})
+        else:
+            row = intake.text({**file.partition}, raw, place)
+        if row is not None:
+            yield row
+
+
+def _note_of(file: InputFile) -> str | None:
+    """What the user should know of how a text file is read."""
+    with open_input(file.path, file.compression) as stream:
+        head = cast("io.BufferedReader", stream).peek(CHUNK)
+    if file.format in _DELIMITED:
+        dialect = sniff_dialect(head, tabs=file.format == ".tsv")
+        return None if dialect.delimiter == "\t" and file.format == ".tsv" else dialect.note
+    if file.format in {".jsonl", ".ndjson"} and _opens_array(head):
+        return "read as one JSON array"
+    return None
+
+
+def _partition_field(name: str, values: list[Any]) -> Any:
+    pa = pyarrow("a Parquet file")
+    known = [value for value in values if value is not None]
+    whole = all(isinstance(value, int) for value in known)
+    return pa.field(name, pa.int64() if known and whole else pa.string())
+
+
+def _widened(whole: Any, schemas: list[tuple[Path, Any]]) -> list[str]:
+    """A sentence if columns have other types than in their file."""
+    pa = pyarrow("a Parquet file")
+    changed = [
+        field.name
+        for _, schema in schemas
+        for field in schema
+        if whole.field(field.name).type != field.type and not pa.types.is_null(field.type)
+    ]
+    if not changed:
+        return []
+    names = quoted(dict.fromkeys(changed))
+    return [f"the files do not store column {names} alike; the wider type holds all of them"]
 
 
 def _identity(path: Path) -> FileIdentity:
@@ -177,17 +217,17 @@ def _identity(path: Path) -> FileIdentity:
         return FileIdentity.of(path)
 
 
-def _opens_array(stream: io.BufferedReader) -> bool:
-    """Whether the first byte that is not blank is `[`; leaves the stream where it is."""
-    head = stream.peek().removeprefix(BOM).lstrip(BLANK)
-    return head.startswith(b"[")
+def _opens_array(head: bytes) -> bool:
+    """Whether the first byte that is not blank is `[`."""
+    return head.removeprefix(BOM).lstrip(BLANK).startswith(b"[")
 
 
-def _read_json(stream: BinaryIO, intake: Intake, name: str) -> Iterator[Row | BadRow]:
-    cap = intake.options.max_row_bytes
-    buffered = cast("io.BufferedReader", stream)
-    if _opens_array(buffered):
-        return intake.frames(frame_array(stream, cap), name)
+def _lines_of_json(stream: BinaryIO, cap: int) -> Iterator[Frame]:
+    """JSON Lines under the name `.json`.
+
+    Raises:
+        InputError: The first line is not an object, so the file is something else.
+    """
     frames = frame_lines(stream, cap)
     first = next(frames, None)
     if first is None:
@@ -197,7 +237,7 @@ def _read_json(stream: BinaryIO, intake: Intake, name: str) -> Iterator[Row | Ba
             columns_of(first[2])
         except BadInputError as error:
             raise InputError(
-                "a .json file holds an array of objects, or one object on each line; "
-                f"line {first[0]}: {error.message}"
+                "a .json file holds an array of objects, or one object on each line (rows "
+                f"inside an object: jq -c '.data[]'); line {first[0]}: {error.message}"
             ) from None
-    return intake.frames(itertools.chain([first], frames), name)
+    return itertools.chain([first], frames)

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.rows.json_text import (
+    IF_LATIN_1,
     BadInputError,
     canonical,
     columns_of,
-    quoted,
     readable_columns,
     storable_columns,
 )
 from distilabel_endpoints.rows.lines import Frame, Oversize
 from distilabel_endpoints.rows.model import (
-    MAX_ROW_BYTES,
     ArrowCells,
     BadReason,
     BadRow,
@@ -37,9 +37,7 @@ __all__ = ["Intake", "ReadOptions", "hashed"]
 class ReadOptions:
     """What every reader obeys."""
 
-    max_row_bytes: int = MAX_ROW_BYTES
-    reserved: frozenset[str] = frozenset()
-    """Column names that no row may have: those the output adds."""
+    max_row_bytes: int = MAX_ROW_MB << 20
 
 
 def hashed(content: bytes, key: bytes = b"") -> bytes:
@@ -72,10 +70,21 @@ class Intake:
     def _json(self, ordinal: int, raw: bytes, digest: bytes, place: Place) -> Row | BadRow:
         try:
             columns = columns_of(raw)
-            self._refuse_clash(columns)
         except BadInputError as error:
             return _bad_row(ordinal, error, digest, place, columns=readable_columns(raw))
         return Row(ordinal, columns, content_hash=digest, place=place, original=raw)
+
+    def text(self, columns: dict[str, Any], raw: bytes, place: Place) -> Row | BadRow | None:
+        """A record that is a prompt and nothing else, but for `columns` of its file."""
+        digest = hashed(raw)
+        try:
+            prompt = raw.decode()
+        except UnicodeDecodeError as error:
+            columns["prompt"] = raw.decode(errors="replace")
+            message = f"not UTF-8 at byte {error.start} of the line{IF_LATIN_1}"
+            refusal = BadInputError(BadReason.INPUT, message)
+            return self.bad(refusal, digest, place, columns=columns)
+        return self.columns({"prompt": prompt, **columns}, digest, place)
 
     def mapping(
         self, columns: Any, place: Place, original: ArrowCells | None = None
@@ -108,10 +117,6 @@ class Intake:
         self._ordinal = ordinal = self._ordinal + 1
         if self._skip is not None and self._skip(ordinal, digest):
             return None
-        try:
-            self._refuse_clash(columns)
-        except BadInputError as error:
-            return _bad_row(ordinal, error, digest, place, columns=columns, original=original)
         return Row(ordinal, columns, content_hash=digest, place=place, original=original)
 
     def oversize(
@@ -141,15 +146,6 @@ class Intake:
         return BadInputError(
             BadReason.TOO_LARGE, f"the row has {size:,} bytes; at most {cap:,} are read"
         )
-
-    def _refuse_clash(self, columns: Mapping[str, Any]) -> None:
-        reserved = self.options.reserved
-        if not reserved.isdisjoint(columns):
-            clash = quoted(name for name in columns if name in reserved)
-            raise BadInputError(
-                BadReason.CLASH,
-                f"column {clash} has the name of an output column; give a column prefix",
-            )
 
 
 def _bad_row(

@@ -16,12 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import singledispatch
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 from uuid import UUID
 
 from distilabel_endpoints.rows.model import BadReason
 
 __all__ = [
+    "IF_LATIN_1",
     "BadInputError",
     "canonical",
     "columns_of",
@@ -33,6 +34,8 @@ __all__ = [
     "storable_columns",
     "valid_text",
 ]
+
+IF_LATIN_1: Final = "; if it is Latin-1, convert it: iconv -f WINDOWS-1252 -t UTF-8"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -97,7 +100,7 @@ def columns_of(raw: bytes) -> dict[str, Any]:
     except BadInputError:
         raise
     except UnicodeDecodeError as error:
-        raise _bad(f"not UTF-8 at byte {error.start} of the row") from None
+        raise _bad(f"not UTF-8 at byte {error.start} of the row{IF_LATIN_1}") from None
     except StopIteration as error:
         raise _bad(f"not JSON: a value is missing at character {error.value}") from None
     except json.JSONDecodeError as error:

@@ -16,10 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distilabel_endpoints.errors import ConfigurationError
-
 __all__ = [
-    "MAX_ROW_BYTES",
     "ArrowCells",
     "BadReason",
     "BadRow",
@@ -29,9 +26,6 @@ __all__ = [
     "RowSource",
     "Skip",
 ]
-
-MAX_ROW_BYTES = 8 * 1024 * 1024
-"""Largest row that is read, in bytes of its JSON or CSV text."""
 
 Skip = Callable[[int, bytes], bool]
 """Called with ordinal and content hash; true passes a row over, unparsed where that is possible."""
@@ -46,8 +40,6 @@ class BadReason(StrEnum):
     r"""Text with a lone surrogate (`\ud800`), which UTF-8 cannot encode."""
     TOO_LARGE = "too_large"
     """More bytes than a row may have."""
-    CLASH = "column_clash"
-    """A column has the name of one we write."""
 
 
 class ArrowCells(NamedTuple):
@@ -142,11 +134,15 @@ class FileIdentity:
 
 
 class RowSource(ABC):
-    """Rows to iterate over, from the first one each time where `reiterable` is true."""
+    """Rows to iterate over, from the first one each time."""
 
-    reiterable: bool = True
     identity: tuple[FileIdentity, ...] = ()
-    """The files behind the source, in reading order; empty where there are none."""
+    """The files behind the source, in reading order; empty if there are none."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how the source is read, one sentence each."""
+        return ()
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         return self.rows()
@@ -184,47 +180,3 @@ class RowSource(ABC):
         if self.schema is not None:
             return tuple(self.schema.names)
         return next((tuple(row.columns) for row in self if isinstance(row, Row)), ())
-
-
-class OneShotSource(RowSource):
-    """Rows that can be read once: standard input, a generator."""
-
-    reiterable = False
-
-    def __init__(self, name: str, stream: Iterator[Row | BadRow]) -> None:
-        self._name = name
-        self._stream = stream
-        self._peeked: list[Row | BadRow] = []
-        self._taken = False
-
-    def rows(self, skip: Skip | None = None) -> Iterator[Row | BadRow]:
-        if self._taken:
-            raise ConfigurationError(
-                f"{self._name} can be read only once; save it as a file, or give a list"
-            )
-        self._taken = True
-        return self._remaining(skip)
-
-    def _remaining(self, skip: Skip | None) -> Iterator[Row | BadRow]:
-        peeked, self._peeked = self._peeked, []
-        for rows in (peeked, self._stream):
-            for row in rows:
-                if skip is None or not skip(row.ordinal, row.content_hash):
-                    yield row
-
-    def describe(self) -> str:
-        return self._name
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The names in the first good row, which stays to be read."""
-        for row in self._peeked:
-            if isinstance(row, Row):
-                return tuple(row.columns)
-        if self._taken:
-            return ()
-        for row in self._stream:
-            self._peeked.append(row)
-            if isinstance(row, Row):
-                return tuple(row.columns)
-        return ()

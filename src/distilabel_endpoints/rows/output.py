@@ -61,8 +61,7 @@ def check_output(path: str | os.PathLike[str], columns: OutputColumns, source: R
 
     Raises:
         ConfigurationError: The format is unknown, the place is no place for a file, it is the
-            input itself, a column of the input has the name of one of ours, or the format needs
-            the rows twice and the source gives them once.
+            input itself, or a column of the input has the name of one of ours.
         InstallationError: The format needs a package that is not installed.
     """
     target = Path(path)
@@ -77,11 +76,6 @@ def check_output(path: str | os.PathLike[str], columns: OutputColumns, source: R
             "choose an output outside of it"
         )
     columns.refuse_clash(source.columns)
-    if suffix != ".jsonl" and source.schema is None and not source.reiterable:
-        raise ConfigurationError(
-            f"{suffix} output needs to see every row before the first is written, and "
-            f"{source.describe()} can be read only once; save it as a file, or write .jsonl"
-        )
     if suffix in _TABLE_FORMATS or compression == ".zst":
         pyarrow(f"{suffix}{compression} output")
 

@@ -132,6 +132,8 @@ def _column(name: str) -> Callable[[Row], Any]:
             raise ConversationError(f"column {quoted([name])} is null")
         if isinstance(value, str):
             return _listed(value) if name == "messages" else value
+        if not isinstance(row.original, bytes):
+            value = plain(value)
         if not isinstance(value, list):
             raise ConversationError(
                 f"column {quoted([name])} must hold text or a list of messages, "
@@ -140,6 +142,24 @@ def _column(name: str) -> Callable[[Row], Any]:
         return value
 
     return content
+
+
+def plain(value: Any) -> Any:
+    """Lists and dictionaries for what is one: NumPy arrays, tuples, other mappings.
+
+    What holds nothing of the kind is passed on as it is.
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        items = [plain(inner) for inner in value]
+        same = type(value) is list and all(a is b for a, b in zip(items, value, strict=True))
+        return value if same else items
+    if isinstance(value, Mapping):
+        fields = {key: plain(inner) for key, inner in value.items()}
+        same = type(value) is dict and all(value[key] is fields[key] for key in fields)
+        return value if same else fields
+    return value
 
 
 def _listed(text: str) -> list[Any]:

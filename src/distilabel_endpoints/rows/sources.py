@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import os
-import sys
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Set as AbstractSet
+from pathlib import Path, PurePath
+from typing import Any, Final
 
+from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows import datasets_rows as hub
-from distilabel_endpoints.rows.files import FileSource, find_files
+from distilabel_endpoints.rows.files import FileSource
+from distilabel_endpoints.rows.folders import find_files, format_of
+from distilabel_endpoints.rows.frames import is_frame, open_frame
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
-from distilabel_endpoints.rows.lines import frame_lines
-from distilabel_endpoints.rows.model import (
-    MAX_ROW_BYTES,
-    BadRow,
-    OneShotSource,
-    Place,
-    Row,
-    RowSource,
-    Skip,
-)
-from distilabel_endpoints.rows.spool import SpooledSource
+from distilabel_endpoints.rows.model import BadRow, Place, Row, RowSource, Skip
 
-__all__ = ["open_rows"]
+__all__ = ["as_columns", "open_rows"]
+
+_HUB_NAME: Final = re.compile(r"(?P<owner>[\w-][\w.-]*)/[\w-][\w.-]*(@[^/:]+)?(:.+)?")
 
 
 class IterableSource(RowSource):
-    """The mappings of a Python iterable that can be iterated again."""
+    """The items of a Python iterable that can be iterated again."""
 
     def __init__(self, iterable: Iterable[Any], options: ReadOptions) -> None:
         self._iterable = iterable
@@ -43,75 +39,113 @@ class IterableSource(RowSource):
         return length() if length is not None else None
 
     def rows(self, skip: Skip | None = None) -> Iterator[Row | BadRow]:
-        return _mappings(self._iterable, Intake(self._options, skip), self.describe())
+        intake, name = Intake(self._options, skip), self.describe()
+        for line, item in enumerate(self._iterable, 1):
+            row = intake.mapping(as_columns(item), Place(name, line))
+            if row is not None:
+                yield row
 
 
-def _mappings(items: Iterable[Any], intake: Intake, name: str) -> Iterator[Row | BadRow]:
-    for line, item in enumerate(items, 1):
-        row = intake.mapping(item, Place(name, line))
-        if row is not None:
-            yield row
+def as_columns(item: Any) -> Any:
+    """An item of an iterable as a row's columns: text is a prompt, a list its messages."""
+    if isinstance(item, str):
+        return {"prompt": str(item)}
+    if isinstance(item, list | tuple):
+        return {"messages": list(item)}
+    return item
 
 
 def open_rows(
-    source: str | os.PathLike[str] | Iterable[Any],
+    source: str | os.PathLike[str] | Iterable[Any] | Any,
     *,
-    max_row_bytes: int = MAX_ROW_BYTES,
-    reserved: Iterable[str] = (),
-    spool: str | os.PathLike[str] | None = None,
+    max_row_bytes: int = MAX_ROW_MB << 20,
 ) -> RowSource:
     """The rows of `source`, read as they are asked for.
 
-    `source` is a `.jsonl`, `.json` or `.csv` file (each also `.gz` or `.zst`), a `.parquet` file,
-    a folder or pattern of these, a folder that `Dataset.save_to_disk` made,
-    `hf://datasets/OWNER/NAME[@REVISION][/CONFIG][:SPLIT]` (split: `train`), `-` for JSON Lines on
-    standard input; or in Python a `datasets.Dataset` or `IterableDataset`, a `pyarrow.Table`, or
-    any iterable of mappings. An iterator and standard input can be read once.
+    `source` is a file, a folder or a pattern of files (`folders.READ` has the formats), a folder
+    that `Dataset.save_to_disk` made, or a dataset of the Hub: `OWNER/NAME` or
+    `hf://datasets/OWNER/NAME[@REVISION][/CONFIG or FILE][:SPLIT]`, with a slice behind the split
+    (`train[:100]`). In Python also a `datasets` object, a DataFrame of pandas or polars, a
+    `pyarrow` table, or a list (anything that can be iterated again) of mappings, of prompts, or
+    of conversations.
 
     Args:
         source: What to read.
         max_row_bytes: A larger row is a `BadRow`; JSON and CSV text of it is never held whole.
-        reserved: Column names that make a row a `BadRow`: those the output adds.
-        spool: A file to keep standard input in, so that it can be read again. Made anew,
-            owner-only; the caller removes it.
 
     Raises:
-        ConfigurationError: There is nothing there to read, or not in a format we know.
+        ConfigurationError: There is nothing there to read, not in a format we know, or it can be
+            read only once.
         InstallationError: The format needs a package that is not installed.
         InputError: A file is not what its name says.
     """
-    options = ReadOptions(
-        max_row_bytes=max_row_bytes,
-        reserved=frozenset(reserved),
-    )
+    options = ReadOptions(max_row_bytes=max_row_bytes)
     if isinstance(source, str | os.PathLike):
-        return _open_path(os.fspath(source), options, spool)
+        return _open_path(os.fspath(source), options)
     home = type(source).__module__.partition(".")[0]
     if home == "datasets":
         return hub.open_dataset(source, options)
-    if home == "pyarrow" and hasattr(source, "to_batches"):
-        return hub.open_table(source, options)
-    if isinstance(source, bytes | bytearray | Mapping) or not hasattr(source, "__iter__"):
-        kind = type(source).__name__
-        raise ConfigurationError(f"rows are an iterable of mappings or a path, not {kind}")
+    if is_frame(source):
+        return open_frame(source, options)
+    _refuse_other_objects(source)
+    rows = IterableSource(source, options)
+    _refuse_other_items(rows, source)
+    return rows
+
+
+def _refuse_other_objects(source: Any) -> None:
+    kind = type(source).__name__
+    if isinstance(source, Mapping):
+        raise ConfigurationError(
+            f"one {kind} is not a list of rows; give a list of mappings, or columns as "
+            "datasets.Dataset.from_dict(...)"
+        )
+    if isinstance(source, AbstractSet):
+        raise ConfigurationError(f"a {kind} has no order; give a list")
     if isinstance(source, Iterator):
-        name = type(source).__name__
-        return OneShotSource(name, _mappings(source, Intake(options), name))
-    return IterableSource(source, options)
+        raise ConfigurationError(f"a {kind} can be read only once; give a list, or save it")
+    if isinstance(source, bytes | bytearray) or not hasattr(source, "__iter__"):
+        raise ConfigurationError(
+            f"rows are a path, a dataset, a DataFrame or a list of mappings, not a {kind}"
+        )
 
 
-def _open_path(
-    source: str, options: ReadOptions, spool: str | os.PathLike[str] | None
-) -> RowSource:
+def _refuse_other_items(rows: IterableSource, source: Iterable[Any]) -> None:
+    """Check the first item: who gives the wrong kind of thing gives it in every row."""
+    first = next(iter(source), None)
+    if first is None or isinstance(as_columns(first), Mapping):
+        if isinstance(first, str) and format_of(PurePath(first)) and Path(first).exists():
+            raise ConfigurationError(
+                f"a list of texts is a list of prompts, and {first} is a file; give a folder or a "
+                "pattern to read several files"
+            )
+        if isinstance(first, Mapping) and {"role", "content"} == set(first):
+            raise ConfigurationError(
+                f"{rows.describe()} is one conversation; give a list of conversations: [messages]"
+            )
+        return
+    raise ConfigurationError(
+        f"row 1 of {rows.describe()} is a {type(first).__name__}; give mappings of columns, texts "
+        "(prompts) or lists of messages"
+    )
+
+
+def _open_path(source: str, options: ReadOptions) -> RowSource:
     if source == "-":
-        name = "standard input"
-        if spool is not None:
-            return SpooledSource(name, sys.stdin.buffer, Path(spool), options)
-        frames = frame_lines(sys.stdin.buffer, options.max_row_bytes)
-        return OneShotSource(name, Intake(options).frames(frames, name))
-    address = hub.hub_address(source)
+        raise ConfigurationError("standard input can be read only once; save it as a file")
+    address = hub.hub_address(source) or _bare_address(source)
     if address is not None:
         return hub.open_hub(source, address, options)
     if hub.is_saved(Path(source)):
         return hub.open_saved(Path(source), options)
     return FileSource(source, find_files(source), options)
+
+
+def _bare_address(source: str) -> hub.HubAddress | None:
+    """`OWNER/NAME` of a dataset, where there is no such path here and nothing looks like one."""
+    match = _HUB_NAME.fullmatch(source)
+    if match is None or Path(source).exists() or Path(match["owner"]).exists():
+        return None
+    if format_of(PurePath(source)) is not None:
+        return None
+    return hub.hub_address(f"{hub.PREFIX}{source}")

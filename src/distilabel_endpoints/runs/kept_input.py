@@ -8,7 +8,7 @@ found to be one that may start. The file is owner-only, and the caller holds the
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,9 +17,11 @@ from distilabel_endpoints._store.atomic import writing
 from distilabel_endpoints._store.place import storage_errors, sync
 from distilabel_endpoints.errors import InputError, StorageError
 from distilabel_endpoints.rows import RowSource
-from distilabel_endpoints.rows.files import FileSource, InputFile
+from distilabel_endpoints.rows.files import FileSource
+from distilabel_endpoints.rows.folders import FoundFiles, InputFile
 from distilabel_endpoints.rows.intake import ReadOptions
 from distilabel_endpoints.rows.json_text import BadInputError, json_line
+from distilabel_endpoints.rows.sources import as_columns
 
 __all__ = ["OneTimeInput", "drop_kept", "open_kept", "rows_once", "stream_once"]
 
@@ -31,9 +33,10 @@ def _kept(output: Path) -> Path:
     return output.with_name(f"{output.name}.input.jsonl")
 
 
-def open_kept(output: Path) -> RowSource | None:
+def open_kept(output: Path, *, max_row_bytes: int) -> RowSource | None:
     """The rows that an earlier run kept; `None` if it kept none."""
-    return _source(_kept(output), _STANDARD_INPUT) if _kept(output).exists() else None
+    path = _kept(output)
+    return _source(path, _STANDARD_INPUT, max_row_bytes) if path.exists() else None
 
 
 class OneTimeInput:
@@ -42,14 +45,21 @@ class OneTimeInput:
     Args:
         name: what rows say they come from.
         fill: writes the rows as JSON lines.
+        max_row_bytes: a larger row is a bad row.
         broken: where `fill` puts the caller's own `OSError`, which is no trouble of this disk.
     """
 
     def __init__(
-        self, name: str, fill: Callable[[BinaryIO], None], broken: list[OSError] | None = None
+        self,
+        name: str,
+        fill: Callable[[BinaryIO], None],
+        *,
+        max_row_bytes: int,
+        broken: list[OSError] | None = None,
     ) -> None:
         self.name = name
         self._fill = fill
+        self._max_row_bytes = max_row_bytes
         self._broken = [] if broken is None else broken
 
     def take(self, output: Path) -> RowSource:
@@ -67,14 +77,14 @@ class OneTimeInput:
             if self._broken:
                 raise self._broken[0] from None
             raise
-        return _source(path, self.name)
+        return _source(path, self.name, self._max_row_bytes)
 
     def keep(self, output: Path) -> RowSource:
         """Let the rows that were taken be those of the run on `output`."""
         with storage_errors(output):
             _taken(output).replace(_kept(output))
             sync(output.parent)
-        return _source(_kept(output), self.name)
+        return _source(_kept(output), self.name, self._max_row_bytes)
 
     def drop(self, output: Path) -> None:
         """Remove the rows that were taken and not kept."""
@@ -88,12 +98,16 @@ def drop_kept(output: Path) -> None:
         _kept(output).unlink(missing_ok=True)
 
 
-def stream_once(stream: BinaryIO) -> OneTimeInput:
+def stream_once(stream: BinaryIO, *, max_row_bytes: int) -> OneTimeInput:
     """The JSON lines of `stream`, byte for byte."""
-    return OneTimeInput(_STANDARD_INPUT, lambda file: shutil.copyfileobj(stream, file, 1 << 20))
+    return OneTimeInput(
+        _STANDARD_INPUT,
+        lambda file: shutil.copyfileobj(stream, file, 1 << 20),
+        max_row_bytes=max_row_bytes,
+    )
 
 
-def rows_once(rows: Iterable[Any]) -> OneTimeInput:
+def rows_once(rows: Iterable[Any], *, max_row_bytes: int) -> OneTimeInput:
     """Mappings from an iterable, as JSON lines. What the iterable raises comes through."""
     broken: list[OSError] = []
 
@@ -107,12 +121,19 @@ def rows_once(rows: Iterable[Any]) -> OneTimeInput:
     def fill(file: BinaryIO) -> None:
         file.writelines(_line(number, row) for number, row in enumerate(watched(), 1))
 
-    return OneTimeInput(type(rows).__name__, fill, broken)
+    name = type(rows).__name__
+    return OneTimeInput(name, fill, max_row_bytes=max_row_bytes, broken=broken)
 
 
 def _line(number: int, row: Any) -> bytes:
+    columns = as_columns(row)
+    if not isinstance(columns, Mapping):
+        raise InputError(
+            f"row {number} of the input is a {type(row).__name__}; give mappings of columns, texts "
+            "(prompts) or lists of messages"
+        )
     try:
-        return json_line(row) + b"\n"
+        return json_line(columns) + b"\n"
     except BadInputError as error:
         raise InputError(f"row {number} of the input: {error.message}") from None
 
@@ -121,6 +142,6 @@ def _taken(output: Path) -> Path:
     return output.with_name(f"{output.name}.input.new")
 
 
-def _source(path: Path, name: str) -> RowSource:
+def _source(path: Path, name: str, max_row_bytes: int) -> RowSource:
     file = InputFile(path, name, format=".jsonl")
-    return FileSource(name, (file,), ReadOptions())
+    return FileSource(name, FoundFiles((file,)), ReadOptions(max_row_bytes=max_row_bytes))

@@ -142,6 +142,8 @@ class _Execution:
     def _answer(self, lock: Lock) -> None:
         run, source = self._run, self._source
         columns_given = source.columns  # an input that is not there is reported first
+        for note in source.notes:
+            run.progress.message(note)
         lease = self._lease = run.llm.engine()
         planner = RowPlanner(run.llm, columns_given, run.options)
         columns = planner.output_columns()
@@ -223,6 +225,7 @@ class _Execution:
             "input": _place(self._run.describe),
             "kept": not isinstance(self._run.source, RowSource),
             "limit": self._run.options.limit,
+            "max_row_bytes": self._run.options.max_row_bytes,
             "total": self._meter.total,
             "skipped": self._meter.skipped,
             "duplicate_ids": self._meter.duplicate_ids,

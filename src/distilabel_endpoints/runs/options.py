@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError, ParameterError
 
 __all__ = ["BadRowPolicy", "RunOptions"]
@@ -38,15 +39,23 @@ class RunOptions:
     """Before the names of the columns that are added."""
     escape_formulas: bool = False
     """CSV: put an apostrophe before cells that a spreadsheet would run as formulas."""
+    max_row_mb: int = MAX_ROW_MB
+    """A larger row of the input is recorded as failed."""
 
     def __post_init__(self) -> None:
         _check_count("num_generations", self.num_generations)
         if self.limit is not None:
             _check_count("limit", self.limit)
+        _check_count("max_row_mb", self.max_row_mb)
         if self.on_bad_row not in get_args(BadRowPolicy):
             raise ConfigurationError(
                 f"on_bad_row must be fail, skip or stop; got {self.on_bad_row!r}."
             )
+
+    @property
+    def max_row_bytes(self) -> int:
+        """The same in bytes."""
+        return self.max_row_mb << 20
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the answers, as JSON values. `limit` may grow between sessions."""

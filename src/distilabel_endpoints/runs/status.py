@@ -122,7 +122,7 @@ def export_run(output: Path, source: str | None = None) -> Exported:
 def _input(output: Path, source: str | None, about: dict[str, Any]) -> RowSource:
     """Where the rows are: as the user says, as they were kept, or where they were."""
     if source is None and about["kept"]:
-        kept = open_kept(output)
+        kept = open_kept(output, max_row_bytes=about["max_row_bytes"])
         if kept is None:
             raise ConfigurationError(
                 f"the rows of {output} came only once, and what was kept of them is gone; "
@@ -135,7 +135,7 @@ def _input(output: Path, source: str | None, about: dict[str, Any]) -> RowSource
             f"a program made the rows of {output}; run it again, or give a file that holds them "
             "with --input"
         )
-    return open_rows(place)
+    return open_rows(place, max_row_bytes=about["max_row_bytes"])
 
 
 def _reader(output: Path) -> Reader:

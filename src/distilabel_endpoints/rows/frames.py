@@ -1,0 +1,89 @@
+"""Tables in memory: DataFrames of pandas and polars, `pyarrow` tables, whatever speaks Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.rows.arrow import ArrowSource, pyarrow, rows_per_batch
+from distilabel_endpoints.rows.intake import ReadOptions
+from distilabel_endpoints.rows.json_text import quoted
+from distilabel_endpoints.rows.model import RowSource
+
+__all__ = ["is_frame", "open_frame"]
+
+
+def is_frame(source: Any) -> bool:
+    """Whether `source` is a table rather than an iterable of rows."""
+    kind = type(source)
+    home = kind.__module__.partition(".")[0]
+    return (
+        (home in {"pandas", "polars"} and kind.__name__ in {"DataFrame", "LazyFrame"})
+        or (home == "pyarrow" and hasattr(source, "schema"))
+        or (hasattr(source, "__arrow_c_stream__") and home not in {"pandas", "polars", "numpy"})
+    )
+
+
+def open_frame(frame: Any, options: ReadOptions) -> RowSource:
+    """The rows of a table.
+
+    Raises:
+        ConfigurationError: It cannot be read again, or its columns have no names.
+        InstallationError: `pyarrow` is not installed.
+    """
+    kind = type(frame).__name__
+    home = type(frame).__module__.partition(".")[0]
+    pa = pyarrow(f"a {kind}")
+    if kind in {"LazyFrame", "RecordBatchReader"}:
+        way = "collect() it" if kind == "LazyFrame" else "read it into a table"
+        raise ConfigurationError(f"a {kind} holds no rows yet; {way} first")
+    if home == "pyarrow" and not isinstance(frame, pa.Table | pa.RecordBatch):  # a Dataset
+        name, count = f"{kind} object", frame.count_rows()
+        return ArrowSource(name, frame.to_batches, options, schema=frame.schema, count=count)
+    notes: tuple[str, ...] = ()
+    if home == "pandas":
+        frame, notes = _of_pandas(pa, frame)
+    table = frame if isinstance(frame, pa.Table) else _table(pa, frame)
+    size = rows_per_batch(table.nbytes, max(1, table.num_rows))
+
+    def batches() -> Iterator[Any]:
+        return iter(table.to_batches(max_chunksize=size))
+
+    return ArrowSource(
+        f"{kind} object",
+        batches,
+        options,
+        schema=table.schema,
+        count=table.num_rows,
+        notes=notes,
+    )
+
+
+def _table(pa: Any, frame: Any) -> Any:
+    if isinstance(frame, pa.RecordBatch):
+        return pa.Table.from_batches([frame])
+    to_arrow = getattr(frame, "to_arrow", None)
+    return to_arrow() if to_arrow is not None else pa.table(frame)
+
+
+def _of_pandas(pa: Any, frame: Any) -> tuple[Any, tuple[str, ...]]:
+    """The frame as a table. Its index is a column if it has a name."""
+    notes: tuple[str, ...] = ()
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
+    elif type(frame.index).__name__ != "RangeIndex":
+        notes = ("the index of the DataFrame is not a column; reset_index() makes it one",)
+    unnamed = [name for name in frame.columns if not isinstance(name, str)]
+    if unnamed:
+        raise ConfigurationError(
+            f"columns {quoted(map(str, unnamed))} of the DataFrame have names that are not text; "
+            "rename them: frame.columns = frame.columns.map(str)"
+        )
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False), notes
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"the DataFrame does not fit a table: {str(error).splitlines()[0]}. "
+            'Give one type to each column, or its rows: frame.to_dict("records")'
+        ) from error

@@ -1,0 +1,214 @@
+"""Tables and objects in memory: DataFrames, Arrow, transforms, streams without types, NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset
+import pytest
+from row_samples import bad, good, jsonl, write_all
+
+from distilabel_endpoints.errors import ConfigurationError, InputError
+from distilabel_endpoints.rows import ConversationSpec, Row, open_rows
+
+ROWS = [{"id": 1, "prompt": "a"}, {"id": 2, "prompt": None}, {"id": 3, "prompt": "c"}]
+
+
+class Speaker:
+    """A table of another library: all it has is Arrow's stream protocol."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self._table.__arrow_c_stream__(requested_schema)
+
+
+TABLE = pa.Table.from_pylist(ROWS)
+FRAMES = {
+    "pandas": pd.DataFrame(ROWS),
+    "table": TABLE,
+    "batch": TABLE.to_batches()[0],
+    "dataset": pa.dataset.dataset(TABLE),
+    "another library": Speaker(TABLE),
+    "datasets": datasets.Dataset.from_list(ROWS),
+    "datasets in pandas' format": datasets.Dataset.from_list(ROWS).with_format("pandas"),
+    "list": ROWS,
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_every_table_gives_its_rows(name: str) -> None:
+    """The rows of a table are those of a list, each time, with their number."""
+    source = open_rows(FRAMES[name])
+    assert good(source) == good(source) == ROWS
+    assert source.count_hint == 3
+    assert source.notes == ()
+
+
+def test_the_index_of_a_data_frame(tmp_path: Path) -> None:
+    """An index with a name is a column; another one is left out with a word."""
+    frame = pd.DataFrame({"prompt": ["a", "b", "c"]})
+    named = frame.set_index(pd.Index([7, 8, 9], name="id"))
+    assert good(open_rows(named))[0] == {"id": 7, "prompt": "a"}
+    chosen = open_rows(frame.iloc[[1, 2, 0]])
+    assert good(chosen) == [{"prompt": "b"}, {"prompt": "c"}, {"prompt": "a"}]
+    assert "reset_index() makes it one" in chosen.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({1: ["a"]}), "columns '1' of the DataFrame have names that are not text"),
+        (pd.DataFrame({"a": ["x", 1, b"z"]}), 'its rows: frame.to_dict."records"'),
+        (pd.DataFrame([["x", "y"]], columns=["a", "a"]), "Duplicate column names"),
+        (TABLE.to_reader(), "RecordBatchReader holds no rows yet; read it into a table"),
+    ],
+)
+def test_frames_that_are_no_tables(frame: Any, message: str) -> None:
+    """What has no types, no names or no rows yet is refused with what to do."""
+    with pytest.raises(ConfigurationError, match=message):
+        open_rows(frame)
+
+
+def test_a_transform_is_obeyed() -> None:
+    """The rows are those that iterating the dataset gives, written with the types they have."""
+    ds = datasets.Dataset.from_dict({"prompt": ["a", "b"]})
+    asked = ds.with_transform(lambda batch: {"prompt": [f"Say {text}" for text in batch["prompt"]]})
+    source = open_rows(asked)
+    assert good(source) == list(asked) == [{"prompt": "Say a"}, {"prompt": "Say b"}]
+    assert source.count_hint == 2
+
+
+def test_chosen_columns_are_obeyed() -> None:
+    """A format with some of the columns shows only these."""
+    ds = datasets.Dataset.from_dict({"prompt": ["a"], "secret": ["b"]})
+    assert good(open_rows(ds.with_format("numpy", columns=["prompt"]))) == [{"prompt": "a"}]
+    every = ds.with_format("numpy", columns=["prompt"], output_all_columns=True)
+    assert good(open_rows(every)) == [{"prompt": "a", "secret": "b"}]
+
+
+def test_a_stream_without_types(tmp_path: Path) -> None:
+    """A column that is null at first and text, a number or a list later is read as it comes."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for n in range(300):
+            late = n == 299
+            yield {"n": n, "note": "late" if late else None, "tags": ["x"] if late else []}
+
+    source = open_rows(datasets.IterableDataset.from_generator(rows).map(lambda row: row))
+    assert [row["note"] for row in good(source)] == [None] * 299 + ["late"]
+    for suffix in ("jsonl", "parquet"):
+        write_all(source, tmp_path / f"y.{suffix}")
+        assert good(open_rows(tmp_path / f"y.{suffix}"))[299]["tags"] == ["x"]
+
+
+def test_a_stream_without_types_that_fails() -> None:
+    """What a stream raises on its way is our error, with the stream's name."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"n": 1}
+        raise ValueError("no more")
+
+    source = open_rows(datasets.IterableDataset.from_generator(rows))
+    with pytest.raises(InputError, match="IterableDataset object cannot be read to its end"):
+        list(source)
+
+
+def _array(*items: Any) -> Any:
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array
+
+
+MESSAGE = {"role": "user", "content": "hi"}
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        _array(MESSAGE),
+        (MESSAGE,),
+        [{"role": np.str_("user"), "content": np.str_("hi")}],
+        _array({"role": "user", "content": _array({"type": "text", "text": "hi"})}),
+    ],
+)
+def test_messages_of_numpy(messages: Any) -> None:
+    """Arrays and tuples of messages, as pandas gives them, are lists of messages."""
+    (row,) = open_rows([{"messages": messages}])
+    assert isinstance(row, Row)
+    (message,) = ConversationSpec().bind(["messages"]).prepare(row).messages
+    assert message["role"] == "user"
+    assert message["content"] in ("hi", [{"type": "text", "text": "hi"}])
+    assert type(message["content"]) in {str, list, np.str_}
+
+
+def test_rows_of_pandas_read_from_parquet(tmp_path: Path) -> None:
+    """`to_dict("records")` of a frame with lists gives rows that can be sent and written."""
+    talk = pd.DataFrame({"id": [1], "messages": [[MESSAGE]]})
+    talk.to_parquet(tmp_path / "x.parquet")
+    rows = pd.read_parquet(tmp_path / "x.parquet").to_dict("records")
+    source = open_rows(rows)
+    assert not bad(source)
+    write_all(source, tmp_path / "y.jsonl")
+    assert good(open_rows(tmp_path / "y.jsonl"))[0]["messages"] == [MESSAGE]
+    assert good(open_rows(talk)) == [{"id": 1, "messages": [MESSAGE]}]
+
+
+@pytest.mark.parametrize(
+    ("address", "texts"),
+    [
+        ("o/n:train[:2]", ["0", "1"]),
+        ("o/n:train[8:]", ["8", "9"]),
+        ("o/n:train[3:5]", ["3", "4"]),
+        ("o/n:train[5:3]", []),
+    ],
+)
+def test_slices_of_a_hub_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, texts: list[str]
+) -> None:
+    """`OWNER/NAME:SPLIT[from:to]` is these rows of the stream, from the start each time."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "hub" / "o" / "n").mkdir(parents=True)
+    jsonl(tmp_path / "hub" / "o" / "n" / "train.jsonl", [{"prompt": str(n)} for n in range(10)])
+    load = datasets.load_dataset
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda path, **more: load(str(tmp_path / "hub" / path), **more)
+    )
+    source = open_rows(address)
+    for _ in range(2):
+        assert [row["prompt"] for row in good(source)] == texts
+    assert good(open_rows(f"hf://datasets/{address}")) == good(source)
+    with pytest.raises(ConfigurationError, match="the number of rows is not known"):
+        open_rows("o/n:train[:10%]")
+
+
+def test_a_path_is_not_taken_for_a_hub_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what looks like OWNER/NAME and is not there is looked up; the error names both."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    jsonl(tmp_path / "data" / "prompts", [{"a": 1}])
+    asked = []
+
+    def load(path: str, **more: Any) -> Any:
+        asked.append(path)
+        raise FileNotFoundError("no such dataset")
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    for path in ("data/none", "none/x.jsonl", "none", "a/b/c/d:e:f/", "/none/x", "../none"):
+        with pytest.raises(ConfigurationError, match="no such file"):
+            open_rows(path)
+    with pytest.raises(ConfigurationError, match="cannot read data/prompts"):
+        open_rows("data/prompts")
+    assert asked == []
+    with pytest.raises(ConfigurationError, match="no such path here, and on the Hub: no such data"):
+        open_rows("owner/name")
+    assert asked == ["owner/name"]
