@@ -96,6 +96,6 @@ def test_a_token_that_was_found_stays_one(monkeypatch: pytest.MonkeyPatch, tmp_p
     third.api_key = first.api_key
     for llm in (first, second, third, pickle.loads(pickle.dumps(first))):
         assert isinstance(llm.api_key, FoundToken)
-        assert llm._naming("http://example.org").given_token is None
+        assert llm._target_settings("http://example.org").given_token is None
     given = InferenceEndpointsLLM(base_url="https://example.org", api_key=TOKEN)
-    assert given._naming("https://example.org").given_token is not None
+    assert given._target_settings("https://example.org").given_token is not None

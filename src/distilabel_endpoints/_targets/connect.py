@@ -24,7 +24,7 @@ from distilabel_endpoints._targets.credentials import (
     token_for_url,
 )
 from distilabel_endpoints._targets.probe import Findings, probe
-from distilabel_endpoints._targets.settings import Naming
+from distilabel_endpoints._targets.settings import TargetSettings
 from distilabel_endpoints._targets.urls import Target, target_of_url
 from distilabel_endpoints._targets.waiting import ReadyWait
 from distilabel_endpoints.errors import ConfigurationError, InstallationError, run_error
@@ -37,40 +37,41 @@ _NO_TGI_ROUTE: Final = frozenset(
 )
 
 
-async def resolve(naming: Naming) -> Target:
+async def resolve(settings: TargetSettings) -> Target:
     """Where requests go, which server that is, and what it serves. Waits for what is starting.
 
     Raises:
-        ConfigurationError: the naming does not fit what is there.
+        ConfigurationError: what was named does not fit what is there.
         RunError: no request can succeed.
     """
-    if naming.base_url is None:
+    if settings.base_url is None:
         system_trust()  # the Hub's library would raise a bare FileNotFoundError
-    found = naming.found_token or await to_thread.run_sync(saved_token)
-    if naming.base_url is not None:
-        target = target_of_url(naming.base_url)
-        token = token_for_url(target.root, naming.given_token, found, naming.trusted_hosts)
-        if naming.gives_token:
+    found = settings.found_token or await to_thread.run_sync(saved_token)
+    if settings.base_url is not None:
+        target = replace(target_of_url(settings.base_url), settings=settings)
+        token = token_for_url(target.root, settings.given_token, found, settings.trusted_hosts)
+        if settings.gives_token:
             await refuse_public_address(target.root)
-        wait = ReadyWait(naming.wait_ready)
-        findings = await _probed(naming, replace(target, token=token), wait, _waited_for(naming))
-        return _with_model(naming, findings)
-    return await _resolve_name(naming, _hub_token(naming.given_token, found))
+        wait = ReadyWait(settings.wait_ready)
+        findings = await _probed(replace(target, token=token), wait, _waited_for(settings))
+        return _with_model(findings)
+    return await _resolve_name(settings, _hub_token(settings.given_token, found))
 
 
-async def _resolve_name(naming: Naming, token: SecretStr | None) -> Target:
+async def _resolve_name(settings: TargetSettings, token: SecretStr | None) -> Target:
     """The target of a name that the Hub or the control plane knows."""
     from distilabel_endpoints._targets.hub import endpoint_target, model_target
 
-    if naming.model_id is not None:
-        return replace(await model_target(naming.model_id, naming.provider, token), token=token)
-    assert naming.endpoint_name is not None
-    wait = ReadyWait(naming.wait_ready)
+    if settings.model_id is not None:
+        target = await model_target(settings.model_id, settings.provider, token)
+        return replace(target, token=token, settings=settings)
+    assert settings.endpoint_name is not None
+    wait = ReadyWait(settings.wait_ready)
     target = await endpoint_target(
-        naming.endpoint_name, naming.endpoint_namespace, token, wait=wait
+        settings.endpoint_name, settings.endpoint_namespace, token, wait=wait
     )
     token = token_for_url(target.root, token, None)
-    findings = await _probed(naming, replace(target, token=token), wait, lambda _: True)
+    findings = await _probed(replace(target, token=token, settings=settings), wait, lambda _: True)
     return findings.target
 
 
@@ -81,17 +82,16 @@ def _hub_token(given: SecretStr | None, found: SecretStr | None) -> SecretStr | 
 
 
 async def _probed(
-    naming: Naming, target: Target, wait: ReadyWait, waits_for: Callable[[Failure], bool]
+    target: Target, wait: ReadyWait, waits_for: Callable[[Failure], bool]
 ) -> Findings:
     """`target` as its server describes itself, once it does.
 
     Args:
-        naming: has what a session needs.
         target: where to ask.
         wait: for how long.
         waits_for: whether a failure to connect is waited out.
     """
-    async with _open_session(naming, target) as session:
+    async with _open_session(target) as session:
         while True:
             found = await probe(session, target)
             if isinstance(found, Findings):
@@ -103,9 +103,9 @@ async def _probed(
             await wait.pause(target.root, f"not ready ({found.message})")
 
 
-def _waited_for(naming: Naming) -> Callable[[Failure], bool]:
+def _waited_for(settings: TargetSettings) -> Callable[[Failure], bool]:
     """Which failures to connect to a URL that was given are waited out."""
-    codes = {"silent", "refused", "reset"} if naming.waits_to_listen else {"silent"}
+    codes = {"silent", "refused", "reset"} if settings.waits_to_listen else {"silent"}
     return lambda failure: failure.code in codes
 
 
@@ -119,13 +119,13 @@ def _never_ready(last: Failure, target: Target, wait: ReadyWait) -> Failure:
     )
 
 
-def _with_model(naming: Naming, findings: Findings) -> Target:
+def _with_model(findings: Findings) -> Target:
     """The target with the name to send. Warns if the server does not confirm that name.
 
     Raises:
         ConfigurationError: several models are served, and none was chosen.
     """
-    target, chosen = findings.target, naming.served_model
+    target, chosen = findings.target, findings.target.settings.served_model
     listed = ", ".join(target.models[:10]) + (", …" if len(target.models) > 10 else "")
     if chosen is None and target.model is None and len(target.models) > 1:
         raise ConfigurationError(
@@ -180,35 +180,36 @@ def route_of(target: Target, *, use_openai_client: bool, sends_prompts: bool) ->
     return Route.HUB_TEXT
 
 
-def open_client(naming: Naming, target: Target, route: Route) -> Client:
+def open_client(target: Target) -> Client:
     """The client for a resolved target. Call it on the loop that will use it.
 
     Raises:
         InstallationError: the extra `openai` is needed.
     """
     client: Client = AdaptingClient(
-        _open_library(naming, target, route),
+        _open_library(target),
         target.root,
         recognised=target.server is not Server.UNKNOWN,
     )
-    if not naming.wake:
+    if not target.settings.wake:
         return client
     from distilabel_endpoints._targets.waking import WakingClient
 
-    return WakingClient(client, naming, target)
+    return WakingClient(client, target)
 
 
-def _open_library(naming: Naming, target: Target, route: Route) -> Client:
-    first_token = first_token_seconds(naming.timeout)
+def _open_library(target: Target) -> Client:
+    settings, route = target.settings, target.route
+    first_token = first_token_seconds(settings.timeout)
     if route in {Route.HUB_CHAT, Route.HUB_TEXT}:
         from distilabel_endpoints._clients.hub import HubClient
 
         url = target.chat_url if route is Route.HUB_CHAT else target.root
         return HubClient(
-            _open_session(naming, target),
+            _open_session(target),
             url=None if target.server is Server.ROUTER else url,
             model=target.model,
-            bill_to=naming.bill_to,
+            bill_to=settings.bill_to,
             first_token=first_token,
         )
     if importlib.util.find_spec("openai") is None:
@@ -219,20 +220,21 @@ def _open_library(naming: Naming, target: Target, route: Route) -> Client:
     from distilabel_endpoints._clients.openai import OpenAIClient
 
     return OpenAIClient(
-        _open_session(naming, target),
+        _open_session(target),
         url=target.api,
         model=target.model or "default",
         first_token=first_token,
     )
 
 
-def _open_session(naming: Naming, target: Target) -> httpx2.AsyncClient:
-    headers = {name: value.get_secret_value() for name, value in naming.headers}
-    if naming.bill_to is not None:
-        headers.setdefault("X-HF-Bill-To", naming.bill_to)
+def _open_session(target: Target) -> httpx2.AsyncClient:
+    settings = target.settings
+    headers = {name: value.get_secret_value() for name, value in settings.headers}
+    if settings.bill_to is not None:
+        headers.setdefault("X-HF-Bill-To", settings.bill_to)
     token = target.token.get_secret_value() if target.token else None
     url = f"{target.root}?{target.query}" if target.query else target.root
-    return open_session(url, token, headers, trust=_trust(naming.ca_file))
+    return open_session(url, token, headers, trust=_trust(settings.ca_file))
 
 
 def _trust(ca_file: str | None) -> ssl.SSLContext | None:

@@ -11,7 +11,7 @@ from distilabel_endpoints.grammar import GrammarFormat, constrain, parse_grammar
 from distilabel_endpoints.records import Route, Server
 
 if TYPE_CHECKING:
-    from distilabel_endpoints._targets.endpoints import Endpoint
+    from distilabel_endpoints._targets.urls import Target
 
 __all__ = ["Capabilities", "Description", "capabilities_of", "describe_endpoints"]
 
@@ -76,11 +76,11 @@ def capabilities_of(route: Route, server: Server, choices: int | None) -> Capabi
 
 
 def describe_endpoints(
-    endpoints: Sequence[Endpoint], *, target: str, client: str, choices: int | None
+    endpoints: Sequence[Target], *, target: str, client: str, choices: int | None
 ) -> Description:
     """One endpoint or several: what all of them can do is what can be asked."""
     first = endpoints[0]
-    servers = {endpoint.target.root: endpoint.target.server for endpoint in endpoints}
+    servers = {endpoint.root: endpoint.server for endpoint in endpoints}
     can = [
         capabilities_of(*dialect, choices)
         for dialect in dict.fromkeys(e.dialect for e in endpoints)
@@ -90,9 +90,9 @@ def describe_endpoints(
         url=", ".join(servers),
         client=client,
         route=first.route,
-        server=first.target.server if len(set(servers.values())) == 1 else Server.UNKNOWN,
+        server=first.server if len(set(servers.values())) == 1 else Server.UNKNOWN,
         endpoints=servers,
-        model=first.target.model,
+        model=first.model,
         capabilities=Capabilities(
             parameters=_in_all([one.parameters for one in can]),
             structured_output=_in_all([one.structured_output for one in can]),

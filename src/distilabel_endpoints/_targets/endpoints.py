@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +18,18 @@ from distilabel_endpoints._engine.pool import Member, Pool
 from distilabel_endpoints._engine.retry import Ledger, RetryPolicy, RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
-from distilabel_endpoints._targets.settings import Naming
+from distilabel_endpoints._targets.settings import TargetSettings
 from distilabel_endpoints._targets.urls import Target, target_of_url
 from distilabel_endpoints.errors import ConfigurationError, RunError, run_error
 from distilabel_endpoints.records import Failure, Route, Server
 
 __all__ = [
-    "Endpoint",
     "check_distinct",
     "dialects",
     "find_endpoints",
     "identity_of",
     "open_lease",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """One endpoint that was found, and how it is talked to."""
-
-    naming: Naming
-    target: Target
-    route: Route
-
-    @property
-    def dialect(self) -> tuple[Route, Server]:
-        """What decides the words a request is sent in."""
-        return self.route, self.target.server
 
 
 def check_distinct(urls: Sequence[str]) -> None:
@@ -66,35 +51,34 @@ def check_distinct(urls: Sequence[str]) -> None:
 
 
 def find_endpoints(
-    namings: Sequence[Naming], *, use_openai_client: bool, sends_prompts: bool
-) -> tuple[Endpoint, ...]:
+    named: Sequence[TargetSettings], *, use_openai_client: bool, sends_prompts: bool
+) -> tuple[Target, ...]:
     """Every endpoint, found and asked who it is; all serve one model.
 
     Raises:
-        ConfigurationError: a naming does not fit what is there, or the endpoints not each other.
+        ConfigurationError: what was named does not fit what is there, or the endpoints differ.
         RunError: no request can succeed at one of them; the message says at which.
     """
     # Imported here: the client libraries cost more than the rest of the package together.
     from distilabel_endpoints._targets.connect import route_of
 
-    targets = Task(_resolve_all, namings).run()
+    targets = Task(_resolve_all, named).run()
     endpoints = tuple(
-        Endpoint(
-            naming=naming,
-            target=target,
+        replace(
+            target,
             route=route_of(
                 target, use_openai_client=use_openai_client, sends_prompts=sends_prompts
             ),
         )
-        for naming, target in zip(namings, targets, strict=True)
+        for target in targets
     )
     _check_one_model(endpoints)
     return endpoints
 
 
-async def _resolve_all(namings: Sequence[Naming]) -> list[Target]:
+async def _resolve_all(named: Sequence[TargetSettings]) -> list[Target]:
     """The first endpoint that cannot be had ends it for all."""
-    tasks = [asyncio.ensure_future(_resolve(naming, len(namings))) for naming in namings]
+    tasks = [asyncio.ensure_future(_resolve(settings, len(named))) for settings in named]
     try:
         return await asyncio.gather(*tasks)
     finally:
@@ -103,15 +87,15 @@ async def _resolve_all(namings: Sequence[Naming]) -> list[Target]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _resolve(naming: Naming, count: int) -> Target:
+async def _resolve(settings: TargetSettings, count: int) -> Target:
     from distilabel_endpoints._targets.connect import resolve
 
     try:
-        return await resolve(naming)
+        return await resolve(settings)
     except RunError as error:
-        if count == 1 or naming.base_url is None:
+        if count == 1 or settings.base_url is None:
             raise
-        raise run_error(_located(error.failure, target_of_url(naming.base_url).root)) from None
+        raise run_error(_located(error.failure, target_of_url(settings.base_url).root)) from None
 
 
 def _located(failure: Failure, root: str) -> Failure:
@@ -120,10 +104,10 @@ def _located(failure: Failure, root: str) -> Failure:
     return replace(failure, message=f"{root}: {failure.message}")
 
 
-def identity_of(endpoints: Sequence[Endpoint], *, by_url: bool) -> dict[str, Any]:
+def identity_of(endpoints: Sequence[Target], *, by_url: bool) -> dict[str, Any]:
     """What a run's answers depend on: the model; where its name is not known, the URLs."""
-    model = _model_identity(endpoints[0].target.model)
-    roots = sorted(endpoint.target.root for endpoint in endpoints)
+    model = _model_identity(endpoints[0].model)
+    roots = sorted(endpoint.root for endpoint in endpoints)
     urls = roots[0] if len(roots) == 1 else roots
     return {"model": model, "base_url": urls if by_url and not model else None}
 
@@ -133,8 +117,8 @@ def _model_identity(model: str | None) -> str | None:
     return Path(model).name if model and model.endswith(".gguf") else model
 
 
-def _check_one_model(endpoints: Sequence[Endpoint]) -> None:
-    served = {e.target.root: _model_identity(e.target.model) for e in endpoints}
+def _check_one_model(endpoints: Sequence[Target]) -> None:
+    served = {e.root: _model_identity(e.model) for e in endpoints}
     if len(set(served.values())) > 1:
         shown = ", ".join(f"{root} serves {model or 'no name'}" for root, model in served.items())
         raise ConfigurationError(
@@ -143,13 +127,13 @@ def _check_one_model(endpoints: Sequence[Endpoint]) -> None:
         )
 
 
-def dialects(endpoints: Sequence[Endpoint]) -> list[tuple[Route, Server]]:
+def dialects(endpoints: Sequence[Target]) -> list[tuple[Route, Server]]:
     """The distinct ones, in the order of the endpoints."""
     return list(dict.fromkeys(endpoint.dialect for endpoint in endpoints))
 
 
 def open_lease(
-    endpoints: Sequence[Endpoint],
+    endpoints: Sequence[Target],
     limits: LimiterSettings,
     retries: RetrySettings,
     timeout: float,
@@ -163,7 +147,7 @@ def open_lease(
 
 
 def _open_pool(
-    endpoints: Sequence[Endpoint], limits: LimiterSettings, retries: RetrySettings
+    endpoints: Sequence[Target], limits: LimiterSettings, retries: RetrySettings
 ) -> Pool:
     from distilabel_endpoints._targets.connect import open_client
 
@@ -171,17 +155,17 @@ def _open_pool(
     if len(endpoints) == 1:
         only = endpoints[0]
         return Pool.of_one(
-            open_client(only.naming, only.target, only.route),
+            open_client(only),
             limiter=Limiter(limits, rng=rng, now=now),
             policy=RetryPolicy(retries, rng=rng),
         )
     own = replace(limits, requests_per_minute=None, tokens_per_minute=None)
     ledger, spoken = Ledger(retries.retry_burst), dialects(endpoints)
 
-    def member(endpoint: Endpoint) -> Member:
+    def member(endpoint: Target) -> Member:
         return Member(
-            name=endpoint.target.root,
-            client=open_client(endpoint.naming, endpoint.target, endpoint.route),
+            name=endpoint.root,
+            client=open_client(endpoint),
             limiter=Limiter(own, rng=rng, now=now),
             policy=RetryPolicy(retries, rng=rng, ledger=ledger),
             dialect=spoken.index(endpoint.dialect),

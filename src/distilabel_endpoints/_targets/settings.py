@@ -9,12 +9,12 @@ from pydantic import SecretStr
 from distilabel_endpoints._targets.credentials import is_placeholder
 from distilabel_endpoints.config import ATTEMPT_TIMEOUT, WAIT_READY
 
-__all__ = ["Naming"]
+__all__ = ["TargetSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Naming:
-    """What to talk to as the user named it, and with which credentials."""
+class TargetSettings:
+    """What to talk to as the user named it, with which credentials, and how patiently."""
 
     model_id: str | None = None
     endpoint_name: str | None = None

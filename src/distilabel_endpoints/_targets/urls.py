@@ -12,8 +12,9 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import SecretStr
 
+from distilabel_endpoints._targets.settings import TargetSettings
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.records import Server
+from distilabel_endpoints.records import Route, Server
 
 __all__ = ["Target", "check_base_url", "target_of_url"]
 
@@ -54,6 +55,15 @@ class Target:
     models: tuple[str, ...] = field(default=(), repr=False)
     token: SecretStr | None = field(default=None, repr=False)
     """What to send it."""
+    route: Route = Route.HUB_CHAT
+    """The client's method that requests go through."""
+    settings: TargetSettings = field(default_factory=TargetSettings, repr=False)
+    """What the user named, and how it is to be talked to."""
+
+    @property
+    def dialect(self) -> tuple[Route, Server]:
+        """What decides the words a request is sent in."""
+        return self.route, self.server
 
     @property
     def chat_url(self) -> str:

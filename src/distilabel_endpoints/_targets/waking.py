@@ -9,7 +9,6 @@ import asyncio
 import logging
 from typing import Final
 
-from distilabel_endpoints._targets.settings import Naming
 from distilabel_endpoints._targets.urls import Target
 from distilabel_endpoints.errors import RunError
 from distilabel_endpoints.records import Answer, Client, Failure, Request
@@ -27,13 +26,11 @@ class WakingClient:
 
     Args:
         client: owned.
-        naming: has the endpoint's name and namespace.
-        target: has the token that may resume it.
+        target: has the endpoint's name, and the token that may resume it.
     """
 
-    def __init__(self, client: Client, naming: Naming, target: Target) -> None:
+    def __init__(self, client: Client, target: Target) -> None:
         self._client = client
-        self._naming = naming
         self._target = target
         self._waking: asyncio.Task[None] | None = None
         self._woken_at: float | None = None
@@ -56,10 +53,12 @@ class WakingClient:
     async def _resume(self) -> None:
         from distilabel_endpoints._targets.hub import resume_endpoint
 
-        assert self._naming.endpoint_name is not None
+        assert self._target.settings.endpoint_name is not None
         try:
             await resume_endpoint(
-                self._naming.endpoint_name, self._naming.endpoint_namespace, self._target.token
+                self._target.settings.endpoint_name,
+                self._target.settings.endpoint_namespace,
+                self._target.token,
             )
         except RunError as error:
             logger.warning("the endpoint cannot be resumed: %s", error)

@@ -33,15 +33,14 @@ from distilabel_endpoints._targets.credentials import (
 )
 from distilabel_endpoints._targets.description import Description, describe_endpoints
 from distilabel_endpoints._targets.endpoints import (
-    Endpoint,
     check_distinct,
     dialects,
     find_endpoints,
     identity_of,
     open_lease,
 )
-from distilabel_endpoints._targets.settings import Naming
-from distilabel_endpoints._targets.urls import check_base_url
+from distilabel_endpoints._targets.settings import TargetSettings
+from distilabel_endpoints._targets.urls import Target, check_base_url
 from distilabel_endpoints.chat_templates import ChatRenderer, load_renderer
 from distilabel_endpoints.config import ATTEMPT_TIMEOUT, MAX_PAUSE, WAIT_READY
 from distilabel_endpoints.errors import ConfigurationError
@@ -135,7 +134,7 @@ class InferenceEndpointsLLM(AsyncLLM):
     headers: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
     """Sent with every request. Treated as secret: not printed, not saved."""
 
-    _endpoints: tuple[Endpoint, ...] = PrivateAttr(default=())
+    _endpoints: tuple[Target, ...] = PrivateAttr(default=())
     _renderer: ChatRenderer | None = PrivateAttr(default=None)
     _loading: Any = PrivateAttr(default_factory=threading.Lock)
 
@@ -178,7 +177,7 @@ class InferenceEndpointsLLM(AsyncLLM):
                 UserWarning,
                 stacklevel=2,
             )
-        elif self.base_url and self._naming(None).gives_token:
+        elif self.base_url and self._target_settings(None).gives_token:
             for url in _listed(self.base_url):
                 refuse_insecure_token(url, self.trusted_hosts)
         return self
@@ -205,7 +204,7 @@ class InferenceEndpointsLLM(AsyncLLM):
 
         Behind a `base_url`, the name that the server gives its model, once it is loaded.
         """
-        target = self._endpoints[0].target if self._endpoints else None
+        target = self._endpoints[0] if self._endpoints else None
         return (
             self.model_display_name
             or (target.repository if target else None)
@@ -233,14 +232,14 @@ class InferenceEndpointsLLM(AsyncLLM):
             if self._is_own_tokenizer():
                 warnings.warn(_NO_TOKENIZER, UserWarning, stacklevel=2)
             endpoints = find_endpoints(
-                self._namings(),
+                self._settings_of_each(),
                 use_openai_client=self.use_openai_client,
                 sends_prompts=self._sends_prompts(),
             )
-            self._renderer = self._open_renderer(endpoints[0].target.token)
+            self._renderer = self._open_renderer(endpoints[0].token)
             self._endpoints = endpoints
             if self.model_id or self.endpoint_name:
-                self.base_url = endpoints[0].target.root
+                self.base_url = endpoints[0].root
             self._lease = open_lease(
                 endpoints,
                 LimiterSettings(
@@ -252,15 +251,15 @@ class InferenceEndpointsLLM(AsyncLLM):
                 self.timeout,
             )
 
-    def _namings(self) -> tuple[Naming, ...]:
+    def _settings_of_each(self) -> tuple[TargetSettings, ...]:
         """One for each endpoint."""
         named = self.model_id or self.endpoint_name
         urls = [None] if named else _listed(self.base_url)
-        return tuple(self._naming(url) for url in urls)
+        return tuple(self._target_settings(url) for url in urls)
 
-    def _naming(self, base_url: str | None) -> Naming:
+    def _target_settings(self, base_url: str | None) -> TargetSettings:
         given = self._given_token()
-        return Naming(
+        return TargetSettings(
             model_id=self.model_id,
             endpoint_name=self.endpoint_name,
             endpoint_namespace=self.endpoint_namespace,
