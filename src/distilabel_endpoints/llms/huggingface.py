@@ -352,9 +352,16 @@ class InferenceEndpointsLLM(AsyncLLM):
         values = super().dump()
         if self.model_id or self.endpoint_name:
             values["base_url"] = None  # resolved anew where it is loaded
-        if "wait_ready" not in self.model_fields_set:
-            del values["wait_ready"]  # a time that was named also waits for a port to open
         return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The object of a dump. Secrets are read anew, from where they are kept."""
+        made = super().from_dict(values)
+        if made.wait_ready == WAIT_READY:
+            # A dump has every field; only a time that somebody named waits for a port to open.
+            made.model_fields_set.discard("wait_ready")
+        return made
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> InferenceEndpointsLLM:
         """A copy with the same attributes, secrets included, that is not loaded."""
