@@ -255,6 +255,8 @@ def _error_of(chunk: Json) -> Any:
         return error if isinstance(error, dict) else chunk
     choices = chunk.get("choices")
     if not isinstance(choices, list):
+        if "token" in chunk:  # TGI's own events, which are many
+            return None
         return chunk if error_in(chunk)[1] else None
     for choice in choices:
         if isinstance(choice, dict) and (error := choice.get("error")):

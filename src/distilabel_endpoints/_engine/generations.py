@@ -202,9 +202,9 @@ def _objection(plan: RowPlan, completion: Completion) -> Failure | None:
 
 def _budget_spent(completion: Completion) -> Failure:
     """All tokens went into thinking, or into nothing that can be read: there is no answer."""
-    thinking = completion.reasoning
-    where = f", in {len(thinking):,} characters of thinking" if thinking else ""
-    message = f"max_new_tokens was used up before the answer began{where}"
+    # No count in it: a run's summary groups failures by their message.
+    where = "in the model's thinking, " if completion.reasoning else ""
+    message = f"max_new_tokens was used up {where}before the answer began"
     return _refused(completion, "budget_spent", message, _SPENT)
 
 
