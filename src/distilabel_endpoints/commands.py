@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -156,14 +156,14 @@ def _llm(settings: GenerateSettings) -> Iterator[InferenceEndpointsLLM]:
     if settings.schema is not None:
         given["structured_output"] = {"format": "json", "schema": _schema(settings.schema)}
     if settings.local is None:
-        with _checked(given) as llm:
+        with closing(_checked(given)) as llm:
             yield llm
         return
     from distilabel_endpoints.local import LocalEndpoint
 
     with LocalEndpoint(settings.local or None) as endpoint:
         given |= {"base_url": endpoint.base_url, "model_display_name": endpoint.model_name}
-        with _checked(given) as llm:
+        with closing(_checked(given)) as llm:
             yield llm
 
 

@@ -57,6 +57,7 @@ class Session:
 
         Raises:
             InputError: something given is wrong; nothing was sent.
+            RunError: the endpoint cannot be used; nothing was sent.
             LockedError: another process writes this output.
         """
         with self._progress:
@@ -73,6 +74,8 @@ class Session:
         except LockedError:
             raise
         except (RunError, StorageError) as error:
+            if isinstance(error, RunError) and not self.has_begun:
+                raise  # the endpoint cannot be used: there is no run yet to report on
             self.error = error
         except InputChangedError as error:
             if not self.has_begun:
