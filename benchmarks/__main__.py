@@ -23,6 +23,7 @@ NAMES = (
     "llama",
     "efficiency",
     "collector",
+    "loops",
     "rows",
     "ordering",
     "ray_actors",

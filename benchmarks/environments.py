@@ -32,11 +32,12 @@ PACKAGES: Final[dict[str, tuple[str, ...]]] = {
         "requests",
     ),
     "litellm": ("litellm==1.106.2",),
+    "uvloop": ("uvloop==0.23.0",),
     "mutation": ("mutmut==3.8.1",),
 }
 """What each environment holds, as pip takes it."""
 
-SEES_OURS: Final = frozenset({"mutation"})
+SEES_OURS: Final = frozenset({"mutation", "uvloop"})
 """Environments in which the packages of this one can be imported too, after their own."""
 
 
