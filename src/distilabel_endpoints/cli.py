@@ -262,6 +262,9 @@ _ROW_NAMES = (
     "on_bad_row",
     "column_prefix",
     "escape_formulas",
+    "format",
+    "drop_last_assistant",
+    "row_settings",
     "max_row_mb",
 )
 

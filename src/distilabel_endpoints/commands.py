@@ -56,11 +56,11 @@ def generate(settings: GenerateSettings) -> int:
     """Run it; gives back the exit code."""
     if settings.ray is not None or settings.ray_actors is not None:
         return _generate_ray(settings)
+    options = RunOptions(parameters=settings.parameters, **_row_options(settings.rows))
+    if settings.push_to_hub is not None:
+        check_repository(settings.push_to_hub)
+    source = _source(settings, options)  # what cannot be read is an error before any request
     with showing_notices(open_progress(_mode(settings))) as progress, _llm(settings) as llm:
-        options = RunOptions(parameters=settings.parameters, **_row_options(settings.rows))
-        if settings.push_to_hub is not None:
-            check_repository(settings.push_to_hub)
-        source = _source(settings, options)
         if settings.dry_run:
             from distilabel_endpoints.runs.preview import preview
 

@@ -14,6 +14,7 @@ from distilabel_endpoints.errors import ConfigurationError, DistilabelError
 from distilabel_endpoints.llms.base import AsyncLLM, GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
 from distilabel_endpoints.rows import RowSource, open_rows, to_dataset
+from distilabel_endpoints.rows.formats import Format
 from distilabel_endpoints.run_state import RunEnding, RunSummary
 from distilabel_endpoints.runs.kept_input import OneTimeInput, rows_once
 from distilabel_endpoints.runs.local import Run
@@ -54,6 +55,9 @@ def generate_dataset(
     on_bad_row: BadRowPolicy = "fail",
     column_prefix: str = "",
     escape_formulas: bool = False,
+    format: Format = "auto",  # noqa: A002 - the word for it
+    drop_last_assistant: bool = False,
+    row_settings: bool = True,
     max_row_mb: int = MAX_ROW_MB,
     fresh: bool = False,
     push_to_hub: str | None = None,
@@ -66,8 +70,9 @@ def generate_dataset(
 
     Args:
         llm: what answers.
-        input: a path, a folder, a glob, `hf://datasets/...`, a `datasets.Dataset`, or mappings.
-        output: `.jsonl`, `.csv` or `.parquet`: the input's columns and ours, in input order.
+        input: a path, a folder, a glob, a dataset of the Hub, a `datasets.Dataset`, a DataFrame, or
+            an iterable of mappings, of prompts or of conversations; see docs/datasets.md.
+        output: the input's columns and ours, in input order, in the format of the file's name.
         num_generations: completions per row.
         input_column: default `messages`, else `prompt`, else `instruction`.
         system: a system message for rows of text.
@@ -77,6 +82,11 @@ def generate_dataset(
         column_prefix: before the names of the columns that are added.
         escape_formulas: for `.csv` and `.tsv`: an apostrophe before cells that a spreadsheet would
             run as formulas. It changes answers that begin with `-`, `+`, `=` or `@`.
+        format: in which form the columns hold the conversation: `auto` recognises it; `messages`,
+            `sharegpt`, `alpaca` or `prompt`.
+        drop_last_assistant: leave out assistant messages at the end of a conversation.
+        row_settings: whether columns `system`, `system_prompt`, `parameters`, `generation_kwargs`
+            and `structured_output` are settings of their rows; False if they are data.
         max_row_mb: a larger row of the input is recorded as failed; what is in flight is in memory.
         fresh: drop what an earlier run left, instead of going on with it.
         push_to_hub: a dataset repository, `OWNER/NAME`, that gets the finished output and a card.
@@ -107,6 +117,9 @@ def generate_dataset(
         on_bad_row=on_bad_row,
         column_prefix=column_prefix,
         escape_formulas=escape_formulas,
+        format=format,
+        drop_last_assistant=drop_last_assistant,
+        row_settings=row_settings,
         max_row_mb=max_row_mb,
     )
     shown = progress or open_progress("auto")

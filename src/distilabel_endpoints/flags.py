@@ -395,6 +395,25 @@ def _prompt_flags() -> list[Flag]:
             help="In CSV: an apostrophe before cells that a spreadsheet would run as formulas.",
         ),
         Flag(
+            "--format",
+            type=click.Choice(["auto", "messages", "sharegpt", "alpaca", "prompt"]),
+            default="auto",
+            show_default=True,
+            help="How the columns hold the conversation; auto recognises it.",
+        ),
+        Flag(
+            "--drop-last-assistant",
+            is_flag=True,
+            help="Leave out assistant messages at the end of a conversation.",
+        ),
+        Flag(
+            "--row-settings/--no-row-settings",
+            default=True,
+            show_default=True,
+            help="Use the columns system, system_prompt, parameters, generation_kwargs and "
+            "structured_output as settings of their rows.",
+        ),
+        Flag(
             "--max-row-mb",
             type=click.IntRange(1),
             metavar="MB",

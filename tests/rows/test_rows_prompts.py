@@ -50,7 +50,7 @@ def test_named_column() -> None:
 @pytest.mark.parametrize(
     ("columns", "spec", "message"),
     [
-        (["text", "id"], ConversationSpec(), "no column messages, prompt, instruction; the col"),
+        (["text", "id"], ConversationSpec(), "no column messages, prompt, instruction, conv"),
         (["text", "id"], ConversationSpec(), "'text', 'id'"),
         (["prompt"], ConversationSpec("question"), "no column question; the columns are 'prompt'"),
         (["prompt"], ConversationSpec("prompt", template="x"), "not both"),
@@ -128,7 +128,7 @@ def test_no_own_parameters(value: Any) -> None:
 
 def test_columns_for_parameters_can_be_chosen() -> None:
     """A column of that name that means something else is left alone on request."""
-    spec = ConversationSpec(parameter_columns=(), structured_output_column=None)
+    spec = ConversationSpec(row_settings=False)
     prepared = prepare({"prompt": "x", "parameters": 7_000_000_000, "structured_output": 1}, spec)
     assert prepared == PreparedRow([{"role": "user", "content": "x"}])
 

@@ -33,6 +33,7 @@ from distilabel_endpoints.records import Conversation, Result
 
 if TYPE_CHECKING:
     from distilabel_endpoints.llms.mapping import MapFunction
+    from distilabel_endpoints.rows.formats import Format
 
 __all__ = ["AsyncLLM", "GenerationParameters", "Input"]
 
@@ -246,6 +247,9 @@ class AsyncLLM(Serializable, ABC):
         template: str | None = None,
         num_generations: int = 1,
         column_prefix: str = "",
+        format: Format = "auto",  # noqa: A002 - the word for it
+        drop_last_assistant: bool = False,
+        row_settings: bool = True,
         **parameters: Unpack[GenerationParameters],
     ) -> MapFunction:
         """A picklable function for `datasets.Dataset.map(function, batched=True)`.
@@ -259,6 +263,9 @@ class AsyncLLM(Serializable, ABC):
             template: a Jinja template over the columns, which makes the user's message.
             num_generations: completions per row.
             column_prefix: before the names of the columns that are added.
+            format: in which form the columns hold the conversation; `auto` recognises it.
+            drop_last_assistant: leave out assistant messages at the end of a conversation.
+            row_settings: whether columns with such names are a row's system message and parameters.
             **parameters: see `GenerationParameters`.
 
         Raises:
@@ -267,7 +274,14 @@ class AsyncLLM(Serializable, ABC):
         from distilabel_endpoints.llms.mapping import MapFunction
         from distilabel_endpoints.rows import ConversationSpec
 
-        spec = ConversationSpec(input_column=input_column, system=system, template=template)
+        spec = ConversationSpec(
+            input_column,
+            system,
+            template=template,
+            format=format,
+            drop_last_assistant=drop_last_assistant,
+            row_settings=row_settings,
+        )
         return MapFunction(
             llm=self,
             conversations=spec,

@@ -152,7 +152,7 @@ class _Execution:
         )
         _check_rows(file, run.output)
         names = file.layout.schema.names
-        planner = RowPlanner(run.llm, names, run.options)
+        planner = RowPlanner(run.llm, names, run.options, first=file.first)
         planner.output_columns().refuse_clash([*names, ROW_ID])
         spec = {
             **run.llm.fingerprint(run.options.parameters),
@@ -160,7 +160,7 @@ class _Execution:
             "column_prefix": run.options.column_prefix,
         }
         marker = self._begin(before, Marker.of(spec, file), file)
-        for note in file.layout.notes:
+        for note in [*file.layout.notes, *planner.remarks()]:
             run.progress.message(note)
         if meter.ok < file.count:
             self._session.has_begun = True

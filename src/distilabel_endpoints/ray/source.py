@@ -54,6 +54,8 @@ class RowFile:
     layout: TableLayout
     limit: int | None
     max_row_bytes: int
+    first: Row | None
+    """The first good row."""
     count: int
     """Rows, the bad ones included."""
     digest: str
@@ -162,6 +164,7 @@ def look_through(
         layout=replace(layout, notes=(*source.notes, *layout.notes)),
         limit=limit,
         max_row_bytes=max_row_bytes,
+        first=None if source.first is None else replace(source.first, original=None),
         count=watched.count,
         digest=watched.digest,
         earlier_digest=watched.earlier_digest,

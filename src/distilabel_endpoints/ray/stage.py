@@ -16,7 +16,8 @@ from distilabel_endpoints.ray.credentials import pack
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.ray.source import PROBLEM, ROW_ID
 from distilabel_endpoints.ray.worker import GenerateRows, Order
-from distilabel_endpoints.rows import ConversationSpec, OutputColumns
+from distilabel_endpoints.rows import OutputColumns
+from distilabel_endpoints.rows.formats import Format
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
 
 __all__ = [
@@ -51,6 +52,9 @@ def generate_ray(
     template: str | None = None,
     on_bad_row: BadRowPolicy = "fail",
     column_prefix: str = "",
+    format: Format = "auto",  # noqa: A002 - the word for it
+    drop_last_assistant: bool = False,
+    row_settings: bool = True,
     max_row_mb: int = MAX_ROW_MB,
     id_column: str | None = None,
     api_key_env: str | None = None,
@@ -79,6 +83,9 @@ def generate_ray(
         template: a Jinja template over the columns, which makes the user's message.
         on_bad_row: a row that cannot be sent: `fail` gives it an `error`, `skip` leaves it out.
         column_prefix: before the names of the columns that are added.
+        format: `auto`, `messages`, `sharegpt`, `alpaca` or `prompt`.
+        drop_last_assistant: leave out assistant messages at the end of a conversation.
+        row_settings: whether columns with such names are a row's own system message and parameters.
         max_row_mb: a larger row is recorded as failed.
         id_column: which column tells rows apart; default `row_id`, which `read_rows` makes. A
             `seed` counts from the ordinal in it, from a number, or from the hash of anything else.
@@ -99,6 +106,9 @@ def generate_ray(
         template=template,
         on_bad_row=on_bad_row,
         column_prefix=column_prefix,
+        format=format,
+        drop_last_assistant=drop_last_assistant,
+        row_settings=row_settings,
         max_row_mb=max_row_mb,
     )
     _check_counts(actors=actors, rows_per_block=rows_per_block, blocks_in_flight=blocks_in_flight)
@@ -191,6 +201,4 @@ def _check_columns(ds: Any, llm: InferenceEndpointsLLM, options: RunOptions) -> 
         tool_calls=bool(asked.get("tools")),
         logprobs=bool(asked.get("logprobs")),
     ).refuse_clash(schema.names)
-    ConversationSpec(
-        input_column=options.input_column, system=options.system, template=options.template
-    ).bind(names)
+    options.conversations.bind(names)

@@ -179,4 +179,9 @@ class RowSource(ABC):
         """The column names: the schema's, else those of the first good row; empty for no rows."""
         if self.schema is not None:
             return tuple(self.schema.names)
-        return next((tuple(row.columns) for row in self if isinstance(row, Row)), ())
+        return () if self.first is None else tuple(self.first.columns)
+
+    @property
+    def first(self) -> Row | None:
+        """The first good row."""
+        return next((row for row in self if isinstance(row, Row)), None)

@@ -1,27 +1,28 @@
-"""Rows to conversations: which column holds the prompt, and what stands around it.
+"""Rows to conversations: what the row's columns say (`formats`), and what stands around it.
 
-The input column is `messages`, else `prompt`, else `instruction`; a template takes all columns
-instead. In a column named `messages` text is the JSON of a list; in any other, text is what the
-user says. A row may bring its own generation parameters and structured output.
+A template takes all columns instead. A row may bring its own system message, generation parameters
+and structured output; columns that only have the names of these can be switched off.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from distilabel_endpoints.conversations import validate_messages, without_nulls
 from distilabel_endpoints.errors import ConfigurationError, ConversationError
 from distilabel_endpoints.records import Conversation
+from distilabel_endpoints.rows.formats import Format, Reading, choose_reading, json_of, plain
 from distilabel_endpoints.rows.json_text import quoted
 from distilabel_endpoints.rows.model import ArrowCells, Row
 
-__all__ = ["ConversationSpec", "Conversations", "PreparedRow"]
+__all__ = ["STRUCTURED_OUTPUT", "ConversationSpec", "Conversations", "PreparedRow"]
 
-_INPUT_COLUMNS = ("messages", "prompt", "instruction")
-_PARAMETER_COLUMNS = ("parameters", "generation_kwargs")
+_PARAMETER_COLUMNS: Final = ("parameters", "generation_kwargs")
+STRUCTURED_OUTPUT: Final = "structured_output"
+_SYSTEM_COLUMNS: Final = ("system", "system_prompt")
+_SWITCH_OFF: Final = "if it is data of yours, pass --no-row-settings (row_settings=False)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +41,18 @@ class ConversationSpec:
     """How a row becomes a conversation."""
 
     input_column: str | None = None
-    """`None`: the first of `messages`, `prompt`, `instruction` that is there."""
+    """`None`: the first of those that the format has."""
     system: str | None = None
-    """Put first where the conversation has no system message of its own."""
+    """Put first if the conversation has no system message and the row no `system`."""
     _: KW_ONLY
     template: str | None = None
     """Jinja text over the columns; what it gives is what the user says."""
-    parameter_columns: tuple[str, ...] = _PARAMETER_COLUMNS
-    """Where a row keeps its own parameters: a mapping, or JSON text of one. Empty: nowhere."""
-    structured_output_column: str | None = "structured_output"
-    """Where a row keeps its own structured output, in the same form. `None`: nowhere."""
+    format: Format = "auto"
+    """In which form the columns hold the conversation; `auto` recognises it by their names."""
+    drop_last_assistant: bool = False
+    """Leave out assistant messages at the end, as in data that was made for training."""
+    row_settings: bool = True
+    """Whether a row's `system`, `parameters`, `generation_kwargs`, `structured_output` count."""
 
     def bind(self, columns: Iterable[str]) -> Conversations:
         """Settle on the columns that are there.
@@ -58,125 +61,118 @@ class ConversationSpec:
             ConfigurationError: None of them can be the input, or the template is wrong.
         """
         names = tuple(columns)
-        found = [name for name in self.parameter_columns if name in names]
+        found = [name for name in _PARAMETER_COLUMNS if name in names and self.row_settings]
         if len(found) > 1:
-            raise ConfigurationError(f"columns {quoted(found)} all hold parameters; name one")
-        return Conversations(self, self._source(names), found[0] if found else None)
+            raise ConfigurationError(f"columns {quoted(found)} all hold parameters; {_SWITCH_OFF}")
+        return Conversations(self, self._reading(names), names, found[0] if found else None)
 
-    def _source(self, names: tuple[str, ...]) -> Callable[[Row], Any]:
-        if self.template is not None:
-            if self.input_column is not None:
-                raise ConfigurationError("give an input column or a template, not both")
-            return _template(self.template, names)
-        wanted = _INPUT_COLUMNS if self.input_column is None else (self.input_column,)
-        column = next((name for name in wanted if name in names), None)
-        if not names:  # no rows, or none with a column: each row will say so
-            column = wanted[0]
-        if column is None:
-            tried = ", ".join(wanted)
-            raise ConfigurationError(
-                f"no column {tried}; the columns are {quoted(names)}. "
-                "Name one as the input column, or give a template"
-            )
-        return _column(column)
+    def _reading(self, names: tuple[str, ...]) -> Reading:
+        if self.template is None:
+            return choose_reading(self.format, self.input_column, names)
+        if self.input_column is not None or self.format != "auto":
+            raise ConfigurationError("give an input column and a format, or a template, not both")
+        return Reading(_template(self.template, names))
 
 
 class Conversations:
-    """Rows to conversations, with the columns settled."""
+    """Rows to conversations, with the columns settled. Counts what is worth a remark."""
 
     def __init__(
-        self, spec: ConversationSpec, source: Callable[[Row], Any], parameters: str | None
+        self,
+        spec: ConversationSpec,
+        reading: Reading,
+        names: tuple[str, ...],
+        parameters: str | None,
     ) -> None:
         self._spec = spec
-        self._source = source
+        self._reading = reading
         self._parameters = parameters
+        settled = spec.template is None and spec.row_settings
+        self._system = next((n for n in _SYSTEM_COLUMNS if n in names and settled), None)
+        self._structured = STRUCTURED_OUTPUT if spec.row_settings else None
+        self._ending = 0
+
+    @property
+    def description(self) -> str | None:
+        """How the columns are read, in one line; None for simply messages or a prompt."""
+        said = [] if self._reading.description is None else [self._reading.description]
+        if self._system is not None:
+            said.append(f"the system message is the column {self._system}")
+        return "; ".join(said) or None
+
+    def remarks(self) -> list[str]:
+        """What the user should know of the rows that were prepared so far, one sentence each."""
+        said = [self.description] if self.description else []
+        if self._ending:
+            said.append(
+                f"{self._ending:,} conversations end with the assistant; --drop-last-assistant "
+                "(drop_last_assistant=True) leaves that message out"
+            )
+        return said
+
+    def settings(self, row: Row) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The row's own settings, by the columns that hold them.
+
+        Raises:
+            ConversationError: A column does not hold a mapping.
+        """
+        for column in (self._parameters, self._structured):
+            if column is not None and column in row.columns:
+                own = _mapping(row, column)
+                if own is not None:
+                    yield column, own
 
     def prepare(self, row: Row) -> PreparedRow:
-        """What the row asks for. Its messages are passed on as they are where nothing is added.
+        """What the row asks for. Its messages are passed on as they are if nothing is added.
 
         Raises:
             ConversationError: The row holds no conversation, or parameters that are none.
         """
-        value = self._source(row)
+        value = self._reading.content(row.columns)
         if isinstance(value, str):
             value = [{"role": "user", "content": value}]
-        elif isinstance(row.original, ArrowCells) and isinstance(value, list):
+        elif isinstance(row.original, ArrowCells):
             value = [without_nulls(message) for message in value]
-        messages = validate_messages(value)
-        system = self._spec.system
+        messages = self._cut(validate_messages(value))
+        system = self._system_of(row)
         if system is not None and messages[0]["role"] not in {"system", "developer"}:
             messages = [{"role": "system", "content": system}, *messages]
         return PreparedRow(
             messages,
             _mapping(row, self._parameters),
-            structured_output=_mapping(row, self._spec.structured_output_column),
+            structured_output=_mapping(row, self._structured),
         )
 
+    def _cut(self, messages: Conversation) -> Conversation:
+        if messages[-1]["role"] != "assistant":
+            return messages
+        if not self._spec.drop_last_assistant:
+            self._ending += 1
+            return messages
+        kept = len(messages)
+        while kept and messages[kept - 1]["role"] == "assistant":
+            kept -= 1
+        if not kept:
+            raise ConversationError("the conversation has only messages of the assistant")
+        return messages[:kept]
 
-def _template(text: str, names: tuple[str, ...]) -> Callable[[Row], str]:
+    def _system_of(self, row: Row) -> str | None:
+        own = None if self._system is None else row.columns.get(self._system)
+        if own is None or own == "":
+            return self._spec.system
+        if not isinstance(own, str):
+            kind = type(own).__name__
+            raise ConversationError(f"column {self._system!a} must hold text, not {kind}")
+        return own
+
+
+def _template(text: str, names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], str]:
     from distilabel_endpoints.rows.template import PromptTemplate
 
     template = PromptTemplate(text)
     if names:  # else there are no rows, or none that could be read
         template.check_columns(names)
-    return lambda row: template.render(row.columns)
-
-
-def _column(name: str) -> Callable[[Row], Any]:
-    def content(row: Row) -> Any:
-        try:
-            value = row.columns[name]
-        except KeyError:
-            raise ConversationError(f"the row has no column {quoted([name])}") from None
-        if value is None:
-            raise ConversationError(f"column {quoted([name])} is null")
-        if isinstance(value, str):
-            return _listed(value) if name == "messages" else value
-        if not isinstance(row.original, bytes):
-            value = plain(value)
-        if not isinstance(value, list):
-            raise ConversationError(
-                f"column {quoted([name])} must hold text or a list of messages, "
-                f"not {type(value).__name__}"
-            )
-        return value
-
-    return content
-
-
-def plain(value: Any) -> Any:
-    """Lists and dictionaries for what is one: NumPy arrays, tuples, other mappings.
-
-    What holds nothing of the kind is passed on as it is.
-    """
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        items = [plain(inner) for inner in value]
-        same = type(value) is list and all(a is b for a, b in zip(items, value, strict=True))
-        return value if same else items
-    if isinstance(value, Mapping):
-        fields = {key: plain(inner) for key, inner in value.items()}
-        same = type(value) is dict and all(value[key] is fields[key] for key in fields)
-        return value if same else fields
-    return value
-
-
-def _listed(text: str) -> list[Any]:
-    value = _json(text)
-    if not isinstance(value, list):
-        raise ConversationError(
-            "text in column 'messages' must be the JSON of a list of messages; "
-            "for what the user says, name the column prompt"
-        )
-    return value
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    return template.render
 
 
 def _mapping(row: Row, column: str | None) -> Mapping[str, Any] | None:
@@ -184,9 +180,13 @@ def _mapping(row: Row, column: str | None) -> Mapping[str, Any] | None:
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        value = _json(value)
+        value = json_of(value)
     elif isinstance(row.original, ArrowCells):
         value = without_nulls(value)
+    else:
+        value = plain(value)
     if not isinstance(value, Mapping):
-        raise ConversationError(f"column {quoted([str(column)])} must hold a mapping or its JSON")
+        raise ConversationError(
+            f"column {quoted([str(column)])} must hold a mapping or its JSON; {_SWITCH_OFF}"
+        )
     return value

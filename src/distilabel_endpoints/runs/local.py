@@ -145,7 +145,7 @@ class _Execution:
         for note in source.notes:
             run.progress.message(note)
         lease = self._lease = run.llm.engine()
-        planner = RowPlanner(run.llm, columns_given, run.options)
+        planner = RowPlanner(run.llm, columns_given, run.options, first=source.first)
         columns = planner.output_columns()
         check_output(run.output, columns, source)
         check_space(run.output, (source.count_hint or 0) * _BYTES_A_ROW)
@@ -176,6 +176,8 @@ class _Execution:
                 with journal.reader() as reader:
                     self._check_output(journal, reader)
                     found = self._scan(planner, columns, reader)
+            for remark in planner.remarks():
+                run.progress.message(remark)
             self._begin(journal, found, columns)
             if found.pending.count and not self._session.stopping:
                 self._generate(journal, lease, planner, found)

@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 
 from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError, ParameterError
+from distilabel_endpoints.rows import ConversationSpec
+from distilabel_endpoints.rows.formats import FORMATS, Format
 
 __all__ = ["BadRowPolicy", "RunOptions"]
 
@@ -39,6 +41,12 @@ class RunOptions:
     """Before the names of the columns that are added."""
     escape_formulas: bool = False
     """CSV: put an apostrophe before cells that a spreadsheet would run as formulas."""
+    format: Format = "auto"
+    """In which form the columns hold the conversation: recognised, or as the user says."""
+    drop_last_assistant: bool = False
+    """Leave out assistant messages at the end of a conversation."""
+    row_settings: bool = True
+    """Whether columns with such names hold a row's own system message and parameters."""
     max_row_mb: int = MAX_ROW_MB
     """A larger row of the input is recorded as failed."""
 
@@ -47,10 +55,26 @@ class RunOptions:
         if self.limit is not None:
             _check_count("limit", self.limit)
         _check_count("max_row_mb", self.max_row_mb)
+        if self.format not in FORMATS:
+            raise ConfigurationError(
+                f"format must be one of {', '.join(FORMATS)}; got {self.format!r}."
+            )
         if self.on_bad_row not in get_args(BadRowPolicy):
             raise ConfigurationError(
                 f"on_bad_row must be fail, skip or stop; got {self.on_bad_row!r}."
             )
+
+    @property
+    def conversations(self) -> ConversationSpec:
+        """How rows become conversations."""
+        return ConversationSpec(
+            self.input_column,
+            self.system,
+            template=self.template,
+            format=self.format,
+            drop_last_assistant=self.drop_last_assistant,
+            row_settings=self.row_settings,
+        )
 
     @property
     def max_row_bytes(self) -> int:
@@ -64,6 +88,9 @@ class RunOptions:
             "input_column": self.input_column,
             "system": self.system,
             "template": self.template,
+            "format": self.format,
+            "drop_last_assistant": self.drop_last_assistant,
+            "row_settings": self.row_settings,
             "on_bad_row": self.on_bad_row,
         }
 

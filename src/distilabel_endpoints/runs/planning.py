@@ -8,34 +8,71 @@ from typing import Any, Final
 
 from distilabel_endpoints._clients.parameters import check_parameters
 from distilabel_endpoints._engine.generations import RowPlan
+from distilabel_endpoints.errors import ConfigurationError, InputError
 from distilabel_endpoints.llms.base import AsyncLLM, Planner
-from distilabel_endpoints.rows import Conversations, ConversationSpec, OutputColumns, Row
+from distilabel_endpoints.records import Conversation
+from distilabel_endpoints.rows import Conversations, OutputColumns, Row
+from distilabel_endpoints.rows.prompts import STRUCTURED_OUTPUT
 from distilabel_endpoints.runs.options import RunOptions
 
 __all__ = ["RowPlanner"]
 
 _MOST_PLANNERS: Final = 256
+_ANY: Final[Conversation] = [{"role": "user", "content": ""}]
 
 
 class RowPlanner:
     """What each row asks for.
 
+    Args:
+        llm: what answers.
+        columns: the names of the input's columns.
+        options: of the run.
+        first: a row whose own settings are checked at once.
+
     Raises, when made:
-        ConfigurationError: no column holds a conversation, or the template is wrong.
+        ConfigurationError: no column holds a conversation, the template is wrong, or columns that
+            have the names of settings hold something else.
         ParameterError: a parameter cannot be sent.
     """
 
-    def __init__(self, llm: AsyncLLM, columns: Iterable[str], options: RunOptions) -> None:
+    def __init__(
+        self,
+        llm: AsyncLLM,
+        columns: Iterable[str],
+        options: RunOptions,
+        *,
+        first: Row | None = None,
+    ) -> None:
         self._llm = llm
         self._options = options
         self._columns = tuple(columns)
-        spec = ConversationSpec(
-            input_column=options.input_column, system=options.system, template=options.template
-        )
+        spec = options.conversations
         # An empty input has no columns to choose from, and no row to choose them for.
         self._conversations: Conversations | None = spec.bind(columns) if self._columns else None
         self._shared = self._planner({})
         self._planners: dict[str, Planner] = {}
+        if first is not None and self._conversations is not None:
+            self._check_settings(self._conversations, first)
+
+    def _check_settings(self, conversations: Conversations, row: Row) -> None:
+        """What is not settings in the first row is so in all of them: refused before the start."""
+        column = None
+        try:
+            for column, own in conversations.settings(row):
+                if column == STRUCTURED_OUTPUT:
+                    self._shared(row.ordinal, (_ANY, own))
+                else:
+                    self._planner(own)
+        except InputError as error:
+            raise ConfigurationError(
+                f"column {column!r} of the first row does not hold settings: {error}. "
+                "If it is data of yours, pass --no-row-settings (row_settings=False)"
+            ) from None
+
+    def remarks(self) -> list[str]:
+        """What the user should know of the rows that were planned so far."""
+        return [] if self._conversations is None else self._conversations.remarks()
 
     def _planner(self, own: Mapping[str, Any]) -> Planner:
         checked = check_parameters({**self._options.parameters, **own})

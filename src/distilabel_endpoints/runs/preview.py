@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,15 +11,16 @@ from typing import Any, Final
 
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
-from distilabel_endpoints.rows import BadRow, Row, RowSource, check_output
+from distilabel_endpoints.rows import BadRow, OutputColumns, Row, RowSource, check_output
 from distilabel_endpoints.runs.kept_input import OneTimeInput
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import RowPlanner
+from distilabel_endpoints.runs.scan import checked
 from distilabel_endpoints.runs.written import refuse_foreign
 
 __all__ = ["preview"]
 
-_SAMPLE: Final = 200
+_SHOWN: Final = 1000
 _CHARACTERS_A_TOKEN: Final = 4.0
 
 
@@ -42,30 +44,66 @@ def preview(
         with TemporaryDirectory(prefix="distilabel-endpoints-") as folder:
             rows = source.take(Path(folder) / "rows")
             return preview(llm, rows, output, options, fresh=fresh)
-    planner = RowPlanner(llm, source.columns, options)
-    check_output(output, planner.output_columns(), source)
+    planner = RowPlanner(llm, source.columns, options, first=source.first)
+    columns = planner.output_columns()
+    check_output(output, columns, source)
     if not fresh:
         refuse_foreign(output)
-    plans, bad = _sample(source, planner)
-    lines = [*_plan_lines(llm, source, output, options)]
-    lines += [f"bad row       {row.describe()}" for row in bad[:5]]
-    if plans:
-        lines += ["", "first request:", _shown(plans[0]), "", _estimate(plans, source, options)]
-    else:
+    look = _look_through(source, planner, columns, options)
+    lines = [*_plan_lines(llm, source, look.rows, output, options)]
+    lines += [f"note          {note}" for note in (*source.notes, *planner.remarks())]
+    lines += [f"bad row       {row.describe()}" for row in look.bad]
+    if look.bad_rows > len(look.bad):
+        lines.append(f"bad row       and {look.bad_rows - len(look.bad):,} more")
+    if look.first is None:
         lines += ["", "no row can be sent"]
+    else:
+        lines += ["", "first request:", _shown(look.first), "", _estimate(look, options)]
     return "\n".join(lines) + "\n"
 
 
+@dataclass(slots=True)
+class _Look:
+    """What there is to do."""
+
+    rows: int = 0
+    bad_rows: int = 0
+    bad: list[BadRow] = field(default_factory=list)
+    """The first of them."""
+    first: RowPlan | None = None
+    characters: int = 0
+    """Of all prompts."""
+
+
+def _look_through(
+    source: RowSource, planner: RowPlanner, columns: OutputColumns, options: RunOptions
+) -> _Look:
+    look = _Look()
+
+    def plan(row: Row) -> None:
+        planned = planner.plan(row)
+        look.characters += _length(planned)
+        look.first = look.first or planned
+
+    for item in islice(source, options.limit):
+        look.rows += 1
+        columns.refuse_clash(item.columns)
+        bad = checked(item, plan) if isinstance(item, Row) else item
+        if bad is not None:
+            look.bad_rows += 1
+            if len(look.bad) < _SHOWN:
+                look.bad.append(bad)
+    return look
+
+
 def _plan_lines(
-    llm: InferenceEndpointsLLM, source: RowSource, output: Path, options: RunOptions
+    llm: InferenceEndpointsLLM, source: RowSource, rows: int, output: Path, options: RunOptions
 ) -> list[str]:
     about = llm.describe()
-    count = source.count_hint
-    rows = "an unknown number of rows" if count is None else f"{count:,} rows"
     limit = f", the first {options.limit:,}" if options.limit else ""
     parameters = {**llm.generation_kwargs, **options.parameters}
     return [
-        f"input         {source.describe()} ({rows}{limit})",
+        f"input         {source.describe()} ({rows:,} rows{limit})",
         f"output        {output}",
         f"target        {about.target}",
         *(f"url           {url} ({server.value})" for url, server in about.endpoints.items()),
@@ -75,17 +113,6 @@ def _plan_lines(
         f"generations   {options.num_generations} a row",
         f"concurrency   {llm.max_concurrency or 'as much as the endpoint takes'}",
     ]
-
-
-def _sample(source: RowSource, planner: RowPlanner) -> tuple[list[RowPlan], list[BadRow]]:
-    plans: list[RowPlan] = []
-    bad: list[BadRow] = []
-    for item in islice(source, _SAMPLE):
-        if isinstance(item, Row):
-            plans.append(planner.plan(item))
-        else:
-            bad.append(item)
-    return plans, bad
 
 
 def _shown(plan: RowPlan) -> str:
@@ -101,18 +128,15 @@ def _shown(plan: RowPlan) -> str:
     return json.dumps(body, indent=2, ensure_ascii=False, default=str)
 
 
-def _estimate(plans: list[RowPlan], source: RowSource, options: RunOptions) -> str:
-    """Tokens of the whole run, from a sample of its prompts at four characters a token."""
-    characters = sum(_length(plan) for plan in plans) / len(plans)
-    prompt = characters / _CHARACTERS_A_TOKEN
-    most = (plans[0].request.max_new_tokens or 0) * options.num_generations
-    rows = source.count_hint
-    if rows is not None and options.limit is not None:
-        rows = min(rows, options.limit)
-    each = f"about {prompt:.0f} tokens in, at most {most:,} out, a row"
-    if rows is None:
-        return f"estimate      {each}"
-    return f"estimate      {each}; {prompt * rows:,.0f} in, at most {most * rows:,} out in all"
+def _estimate(look: _Look, options: RunOptions) -> str:
+    """Tokens of the whole run, at four characters a token."""
+    assert look.first is not None
+    rows = look.rows - look.bad_rows
+    prompt = look.characters / _CHARACTERS_A_TOKEN
+    most = (look.first.request.max_new_tokens or 0) * options.num_generations
+    each = f"about {prompt / rows:.0f} tokens in, at most {most:,} out, a row"
+    total = f"{prompt:,.0f} in, at most {most * rows:,} out in all"
+    return f"estimate      {rows:,} rows to send; {each}; {total}"
 
 
 def _length(plan: RowPlan) -> int:
