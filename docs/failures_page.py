@@ -108,8 +108,8 @@ _DEPENDS: Final = """
 - **A 404 after an answer**, for several rows or with no answer since, is `unavailable`: the
   endpoint is being replaced.
 - **Rows left over.** When a 404 or 503 has lasted for `wait_ready`, the run stops. If fewer than
-  {bounds.systemic_rows} rows are left, those that met it first while others were answered fail
-  instead.
+  {bounds.systemic_rows} rows are left, those fail instead that met it first while others were
+  answered, or that a resumed run began with; the next resume asks for them again.
 - **A 401** is asked about once more, {bounds.confirm_after:.0f} s later; meanwhile nothing else is
   sent. **Three web pages** in a row, or a host that does not resolve three times before the first
   answer, stop the run.

@@ -417,7 +417,7 @@ def test_more_than_a_fifth_of_timeouts_halves_the_limit(answers: int, timeouts: 
         search.complete(1.0, 0.0, work, in_flight=101, load=101.0)
     assert search.limit == 50
     assert isinstance(search.limit, int)
-    assert search.reason == "many requests timed out"
+    assert search.reason == "many requests broke off or timed out"
 
 
 def at_random() -> tuple[Limiter, list[Permit]]:

@@ -174,3 +174,34 @@ def test_answers_that_were_on_their_way_are_no_sign_of_life(slots: int) -> None:
         assert all(isinstance(outcome, Answer) for outcome in outcomes.values())
 
     run_virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("CUDA error: device-side assert", "the server fails every request: CUDA error: device-"),
+        ("Internal Server Error", "the server fails every request"),
+    ],
+)
+def test_what_the_server_says_is_shown_while_it_is_waited_for(message: str, shown: str) -> None:
+    """Not only in the end; words that say nothing are left out."""
+
+    async def main() -> None:
+        async def script(request: Request) -> Answer | Failure:
+            if request.ordinal < 20:
+                return answer()
+            return failure(FailureKind.TRANSIENT, status=500, message=message, code="server_error")
+
+        scheduler = scheduler_for(ScriptedClient(script))
+        rows = [Request(ordinal=n, prompt="x") for n in range(500)]
+        drive = asyncio.create_task(scheduler.drive(rows, scheduler.complete, lambda _: None))
+        await asyncio.sleep(200)
+        waiting = scheduler.statistics().waiting_for
+        assert waiting is not None
+        assert waiting.startswith(shown)
+        assert shown.endswith(":") or message in waiting or waiting == shown
+        drive.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await drive
+
+    run_virtual(main)

@@ -858,3 +858,24 @@ def test_a_row_that_fails_before_the_first_answer_is_suspected() -> None:
     decision, _ = Played().exhaust(NEVER)
     assert isinstance(decision, GiveUp)
     assert decision.suspect
+
+
+@pytest.mark.parametrize(("left", "ends"), [(1, GiveUp), (20, Stop)])
+def test_the_few_rows_of_a_resumed_run_do_not_stop_it_for_ever(left: int, ends: type) -> None:
+    """Nothing is answered to them for as long as is waited: they fail, and can be asked again."""
+    policy = RetryPolicy(SETTINGS, rng=random.Random(0))
+    policy.note_answered(100)
+    tries = Tries(0)
+    policy.decide(AWAY, tries, now=0.0, elapsed=0.1, left=left)
+    verdict = policy.decide(AWAY, tries, now=SETTINGS.wait_ready, elapsed=0.1, left=left)
+    assert isinstance(verdict, ends)
+
+
+def test_what_does_not_answer_at_all_is_no_row_s() -> None:
+    """A connection that is refused says nothing about a row, in a resumed run neither."""
+    policy = RetryPolicy(SETTINGS, rng=random.Random(0))
+    policy.note_answered(100)
+    tries, refused = Tries(0), fail(FailureKind.UNAVAILABLE, code="refused")
+    policy.decide(refused, tries, now=0.0, elapsed=0.1, left=1)
+    verdict = policy.decide(refused, tries, now=SETTINGS.wait_ready, elapsed=0.1, left=1)
+    assert isinstance(verdict, Stop)

@@ -209,7 +209,7 @@ def test_time_outs_are_weighed_against_what_came_lately() -> None:
     for n in range(60):
         search.complete(1000.0 + n, 60.0, 0.0, in_flight=32, load=32.0)
     assert search.limit <= 16
-    assert search.reason == "many requests timed out"
+    assert search.reason == "many requests broke off or timed out"
 
 
 def test_after_a_ramp_a_step_up_waits_for_an_epoch_and_a_step_down_for_none() -> None:

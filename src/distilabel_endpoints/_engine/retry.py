@@ -39,6 +39,7 @@ __all__ = [
     "RetrySettings",
     "Stop",
     "Tries",
+    "is_telling",
 ]
 
 
@@ -407,7 +408,7 @@ class RetryPolicy:
             case FailureKind.ROW | FailureKind.CONTENT:
                 return self._refused(failure, tries, now)
             case FailureKind.RUN:
-                return self._contested(failure, tries, now)
+                return self._contested(failure, tries, now, elapsed)
             case FailureKind.LOCAL:
                 return Stop(failure)
             case _:
@@ -484,13 +485,17 @@ class RetryPolicy:
         return decision
 
     def _is_left_over(self, tries: Tries) -> bool:
-        """One of a few rows at the end of a run, first turned away while others were answered: an
-        outage that began with these very rows is less likely than that it is about them."""
-        few = self._left is not None and self._left < self._settings.systemic_rows
-        answered = self._succeeded_at is not None and tries.turned_away is not None
-        return few and answered and (self._succeeded_at or 0.0) > (tries.turned_away or 0.0)
+        """One of a few rows at the end of a run, first turned away while others were answered, or
+        left over from an earlier process: that it is about them is likelier than an outage that
+        began with these very rows, and no resumed run is to stop at them for ever."""
+        if self._left is None or self._left >= self._settings.systemic_rows:
+            return False
+        if tries.turned_away is None:
+            return False
+        last = -math.inf if self._succeeded_at is None else self._succeeded_at
+        return last > tries.turned_away or self._ledger.answered_before
 
-    def _contested(self, failure: Failure, tries: Tries, now: float) -> Decision:
+    def _contested(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
         """A refusal that looks like the run's: believed when others do not show otherwise."""
         if failure.status is None:
             return Stop(failure)  # below HTTP no row makes a difference
@@ -500,7 +505,8 @@ class RetryPolicy:
             tries.refused_at or 0.0
         ):
             return self._the_rows(failure)
-        tries.refused_at = now if tries.refused_at is None else tries.refused_at
+        if tries.refused_at is None:
+            tries.refused_at, tries.turned_away = now, now - elapsed
         tries.refused += 1
         rows = self._streak.add(_key(failure), tries.ordinal, now)
         if denied and self._is_to_be_confirmed(failure, now):
@@ -521,7 +527,7 @@ class RetryPolicy:
     def _the_rows(self, failure: Failure) -> GiveUp:
         """What looked like everybody's failure, and is this row's alone."""
         self._rows_own.add(failure.code)
-        said = f"{failure.message} (other rows are answered)"
+        said = f"{failure.message} (other rows were answered)"
         return GiveUp(replace(failure, kind=FailureKind.ROW, message=said, hint=None))
 
     def _refused(self, failure: Failure, tries: Tries, now: float) -> Decision:
@@ -536,7 +542,7 @@ class RetryPolicy:
         outage that says what it is, is not one."""
         if failure.code not in _ERRORS or self.has_answered or self.successes:
             return False
-        if len(failure.message) < _TELLING or _NOTHING_SAID.fullmatch(failure.message):
+        if not is_telling(failure.message):
             return False
         streak, most = self._streak, self._settings.systemic_rows
         rows = streak.add(_key(failure), tries.ordinal, now)
@@ -601,6 +607,11 @@ class RetryPolicy:
         """Full jitter: any time up to the doubling ceiling, so that retries spread out."""
         ceiling = self._settings.first_delay * 2.0 ** min(charged, 32)
         return self._rng.uniform(0, min(self._settings.longest_delay, ceiling))
+
+
+def is_telling(message: str) -> bool:
+    """Whether a server's words say more than that something went wrong."""
+    return len(message) >= _TELLING and _NOTHING_SAID.fullmatch(message) is None
 
 
 def _is_denied(failure: Failure) -> bool:

@@ -19,6 +19,7 @@ import heapq
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import Any, TypeVar
 
 from distilabel_endpoints._engine.in_flight import (
@@ -38,6 +39,7 @@ from distilabel_endpoints._engine.retry import (
     Retry,
     Stop,
     Tries,
+    is_telling,
 )
 from distilabel_endpoints._engine.retry_budget import Deferral
 from distilabel_endpoints._limits.limiter import LimiterStatistics
@@ -55,6 +57,8 @@ _LEAST_WINDOW = 32
 _ROWS_TO_COME = 2.0
 # A pause that a person should be told of, in seconds.
 _NOTICED = 3.0
+# Of a server's words, in characters.
+_WORDS = 120
 _AWAY = {
     "starting": "the endpoint is starting",
     "paused": "the endpoint is paused",
@@ -439,10 +443,18 @@ def _waiting_for(
 ) -> str | None:
     """What every request waits for just now, where it is more than a moment."""
     if limiter.breaker != "closed":
-        return _AWAY.get((failure and failure.code) or "", "the endpoint does not answer")
+        away = _AWAY.get((failure and failure.code) or "", "the endpoint does not answer")
+        return _with_words(away, failure)
     if pause > _NOTICED:
         return "the server asks for a pause"
-    return "the server fails every request" if failing else None
+    return _with_words("the server fails every request", failure) if failing else None
+
+
+def _with_words(text: str, failure: Failure | None) -> str:
+    """With what the server says, if it says something."""
+    if failure is None or failure.status is None or not is_telling(failure.message):
+        return text
+    return f"{text}: {shorten(failure.message, _WORDS, placeholder='…')}"
 
 
 def _timed_out(seconds: float) -> Failure:

@@ -391,7 +391,7 @@ class Search:
         evidence = self._evidence
         evidence.lost += 1
         if evidence.lost >= _TIMEOUTS and evidence.lost > _TIMEOUT_SHARE * evidence.n:
-            self.cut(self.limit // 2, now, "many requests timed out")
+            self.cut(self.limit // 2, now, "many requests broke off or timed out")
 
     def _climb(self, now: float, work: float, latency: float) -> None:
         ramp, before = self._ramp, self.limit

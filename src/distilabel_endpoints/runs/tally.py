@@ -148,7 +148,8 @@ class Meter:
         if text is None:
             self._waiting_since = None
             return None
-        if self._waiting_since is None or self._waiting_since[0] != text:
-            self._waiting_since = (text, now)
+        what, _, _ = text.partition(": ")  # a server's words differ from one time to the next
+        if self._waiting_since is None or self._waiting_since[0] != what:
+            self._waiting_since = (what, now)
         remaining = engine.pause_left if engine is not None else None
         return Waiting(text, now - self._waiting_since[1], remaining)
