@@ -6,6 +6,8 @@
 - `answers`, `streams`: whole bodies and events to completions.
 - `failures`, `error_text`: what a failed exchange means; the server's words, without secrets.
 - `parameters`: generation parameters to each route's keyword arguments.
+- `adapting`: what a server does with them: what it refuses is sent in another form, once learned.
+- `proxies`: the road to a host: through which proxy, with which certificates.
 
 Each third-party library has its one door here; nothing above imports one.
 """
