@@ -156,25 +156,15 @@ def _llm(settings: GenerateSettings) -> Iterator[InferenceEndpointsLLM]:
     if settings.schema is not None:
         given["structured_output"] = {"format": "json", "schema": _schema(settings.schema)}
     if settings.local is None:
-        with closing(_checked(given)) as llm:
+        with closing(InferenceEndpointsLLM(**given)) as llm:
             yield llm
         return
     from distilabel_endpoints.local import LocalEndpoint
 
     with LocalEndpoint(settings.local or None) as endpoint:
         given |= {"base_url": endpoint.base_url, "model_display_name": endpoint.model_name}
-        with closing(_checked(given)) as llm:
+        with closing(InferenceEndpointsLLM(**given)) as llm:
             yield llm
-
-
-def _checked(given: Mapping[str, Any]) -> InferenceEndpointsLLM:
-    from pydantic import ValidationError
-
-    try:
-        return InferenceEndpointsLLM(**given)
-    except ValidationError as error:
-        said = "; ".join(str(problem["msg"]) for problem in error.errors())
-        raise ConfigurationError(said.replace("Value error, ", "")) from None
 
 
 def _schema(path: Path) -> Any:

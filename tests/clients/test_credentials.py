@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints._clients.proxies import is_loopback
@@ -162,9 +162,9 @@ def test_a_placeholder_is_not_a_secret(word: str) -> None:
 
 def test_hosts_are_named_beside_a_url() -> None:
     """The name alone means nothing, and a key for another host is refused when it is given."""
-    with pytest.raises(ValidationError, match="trusted_hosts is given without base_url"):
+    with pytest.raises(ConfigurationError, match="trusted_hosts is given without base_url"):
         InferenceEndpointsLLM(model_id="a/b", trusted_hosts=["vllm"])
-    with pytest.raises(ValidationError, match="plain http"):
+    with pytest.raises(ConfigurationError, match="plain http"):
         InferenceEndpointsLLM(
             base_url=["http://vllm:1", "http://b:1"], api_key="k" * 9, trusted_hosts=["vllm"]
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from chat_tokenizer import make_tokenizer
 from distilabel_endpoints.errors import ConfigurationError, ParameterError, RunError
@@ -404,7 +404,7 @@ def test_growth_to_what_fits(case: Case, opened: Any) -> None:
 @pytest.mark.parametrize("given", ["", "grow", "grow:", "grow:2", "grow:x", "grow:1x", "grow:0.9x"])
 def test_no_growth(given: str) -> None:
     """What is no factor over 1 is refused, with what there is."""
-    with pytest.raises(ValidationError, match="'keep', 'fail', or 'grow:2x'"):
+    with pytest.raises(ConfigurationError, match="'keep', 'fail', or 'grow:2x'"):
         InferenceEndpointsLLM(base_url="http://127.0.0.1:1", on_length=given)
 
 

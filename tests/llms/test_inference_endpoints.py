@@ -12,9 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from distilabel_endpoints.errors import ConversationError, GenerationError, ParameterError, RunError
+from distilabel_endpoints.errors import (
+    ConfigurationError,
+    ConversationError,
+    GenerationError,
+    ParameterError,
+    RunError,
+)
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.records import FailureKind
 from distilabel_endpoints.testing import Fault, Latency, Respond, SimulatedEndpoint
@@ -253,7 +258,7 @@ def test_nothing_listens(use_openai_client: bool, unused_port: int) -> None:
 )
 def test_attributes_that_do_not_fit(given: dict[str, Any], named: list[str]) -> None:
     """A validation error that names the fields, and never shows a secret."""
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         InferenceEndpointsLLM(**given)
     assert all(name in str(caught.value) for name in named)
     assert "secret-key" not in str(caught.value)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from distilabel_endpoints.errors import AuthenticationError, ConfigurationError, UnavailableError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
@@ -127,13 +126,13 @@ def test_an_endpoint_that_cannot_be_had_is_named_at_load(simulated_endpoint: Mak
 )
 def test_a_list_that_names_no_endpoints_is_refused(urls: list[str], said: str) -> None:
     """None, one twice, one that is no URL: known before anything is sent."""
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(ConfigurationError, match=said):
         InferenceEndpointsLLM(base_url=urls)
 
 
 def test_a_key_goes_over_plain_http_to_no_machine_of_the_list() -> None:
     """One readable way is enough to refuse it."""
-    with pytest.raises(ValidationError, match="plain http"):
+    with pytest.raises(ConfigurationError, match="plain http"):
         InferenceEndpointsLLM(base_url=["https://a.example", "http://b.example"], api_key="hf_x")
 
 

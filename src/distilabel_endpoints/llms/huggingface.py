@@ -54,6 +54,14 @@ _NO_TOKENIZER: Final = (
     "tokenizer_id is not used: the serverless router takes conversations only, and applies the "
     "chat template of model_id itself. Leave tokenizer_id out to be rid of this warning."
 )
+_READ_BY_EACH_CALL = {
+    "generation_kwargs",
+    "model_display_name",
+    "on_length",
+    "stream",
+    "structured_output",
+    "structured_output_retries",
+}
 _CLIENTS = {False: "huggingface_hub.AsyncInferenceClient", True: "openai.AsyncOpenAI"}
 
 
@@ -77,7 +85,13 @@ class InferenceEndpointsLLM(AsyncLLM):
         llm.generate(inputs=[[{"role": "user", "content": "Hello world!"}]])
     """
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        protected_namespaces=(),
+        hide_input_in_errors=True,
+        validate_assignment=True,
+        use_attribute_docstrings=True,
+    )
 
     model_id: str | None = None
     """A model on the Hub, served by the Inference Providers' router."""
@@ -170,6 +184,8 @@ class InferenceEndpointsLLM(AsyncLLM):
                 "model_id and endpoint_name are both given; they name different targets. Keep one."
             )
         self._check_companions()
+        if len(named) > 1 and "base_url" not in self.model_fields_set:
+            return self  # what was loaded has overwritten it
         if self.base_url and len(named) > 1:
             warnings.warn(
                 f"base_url is ignored: {named[0]} is given too, and base_url will be overwritten "
@@ -239,7 +255,7 @@ class InferenceEndpointsLLM(AsyncLLM):
             self._renderer = self._open_renderer(endpoints[0].token)
             self._endpoints = endpoints
             if self.model_id or self.endpoint_name:
-                self.base_url = endpoints[0].root
+                vars(self)["base_url"] = endpoints[0].root  # ours, so not validated
             self._lease = open_lease(
                 endpoints,
                 LimiterSettings(
@@ -363,12 +379,18 @@ class InferenceEndpointsLLM(AsyncLLM):
             made.model_fields_set.discard("wait_ready")
         return made
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Validated like the constructor's; what was loaded with another value is loaded anew."""
+        before = vars(self).get(name)
+        super().__setattr__(name, value)
+        is_read_at_load = name in type(self).model_fields and name not in _READ_BY_EACH_CALL
+        if is_read_at_load and vars(self)[name] != before:
+            self._lease = None  # given back when the calls that use it have ended
+
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> InferenceEndpointsLLM:
         """A copy with the same attributes, secrets included, that is not loaded."""
-        copied = type(self).model_construct(_fields_set=set(self.model_fields_set))
-        for name in type(self).model_fields:
-            setattr(copied, name, deepcopy(getattr(self, name), memo))
-        return copied
+        values = {name: deepcopy(getattr(self, name), memo) for name in type(self).model_fields}
+        return type(self).model_construct(_fields_set=set(self.model_fields_set), **values)
 
     def __copy__(self) -> InferenceEndpointsLLM:
         """As `copy.deepcopy`: two objects never share what one of them closes."""

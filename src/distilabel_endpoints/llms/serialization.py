@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
@@ -18,6 +19,7 @@ import yaml
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.llms.validation import checked, unknown_attribute
 
 __all__ = ["Serializable", "load_class"]
 
@@ -26,7 +28,39 @@ Format = Literal["json", "yaml"]
 
 
 class Serializable(BaseModel):
-    """Adds `dump`, `save`, `from_dict` and `from_file` to a pydantic model."""
+    """Adds `dump`, `save`, `from_dict` and `from_file` to a pydantic model.
+
+    Wrong values raise `ConfigurationError`, when an object is made and when one is assigned.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        checked(type(self).model_fields, partial(super().__init__, **values))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        fields = type(self).model_fields
+        if name not in fields:
+            if not name.startswith("_") and not hasattr(type(self), name):
+                raise ConfigurationError(unknown_attribute(name, fields))
+            super().__setattr__(name, value)
+            return
+        # pydantic leaves the new value in place when a validator of the whole model refuses it.
+        before, was_set = dict(self.__dict__), set(self.__pydantic_fields_set__)
+        try:
+            checked(fields, partial(super().__setattr__, name, value))
+        except BaseException:
+            self.__dict__.update(before)
+            self.__pydantic_fields_set__.intersection_update(was_set)
+            raise
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """As pydantic's; raises `ConfigurationError`."""
+        return checked(cls.model_fields, partial(super().model_validate, obj, **options))
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """As pydantic's; raises `ConfigurationError`."""
+        return checked(cls.model_fields, partial(super().model_validate_json, json_data, **options))
 
     def dump(self) -> dict[str, Any]:
         """The object as plain JSON values, with `type_info` and without any secret."""
@@ -68,8 +102,7 @@ class Serializable(BaseModel):
         """The object of a dump. Secrets are read anew, from where they are kept.
 
         Raises:
-            ConfigurationError: the dump is of another class.
-            pydantic.ValidationError: a value is wrong.
+            ConfigurationError: the dump is of another class, or a value is wrong.
         """
         values = dict(values)
         info = values.pop(TYPE_INFO, None)
