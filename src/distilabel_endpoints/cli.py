@@ -41,12 +41,13 @@ EXIT_UNEXPECTED: Final = 70
 EXIT_CODES: Final = MappingProxyType(
     {
         0: "every row is ok",
-        1: "wrong flags, settings or input; nothing was sent",
+        1: "wrong flags, settings or input (nothing was sent), or an input that changed meanwhile",
         2: "finished; some rows failed",
         3: "the endpoint stopped the run",
         4: "this machine's storage stopped the run",
         5: "another process writes this output",
         70: "a defect of distilabel-endpoints",
+        129: "the terminal was closed (SIGHUP)",
         130: "interrupted (Ctrl-C)",
         143: "terminated (SIGTERM)",
     }
