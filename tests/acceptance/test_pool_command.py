@@ -53,7 +53,7 @@ def test_a_permission_lost_at_one_stops_the_run_with_its_url(
     """Exit 3, and the endpoint is named; without it the run goes on."""
     rows = write_rows(tmp_path / "rows.jsonl", 200)
     well = simulated_endpoint(latency=Latency(0.02))
-    revoked = Fault(Respond(403), nth=30)
+    revoked = Fault(Respond(403))
     bad = simulated_endpoint(latency=Latency(0.02), faults=(revoked,))
     words = ["generate", rows, "-o", tmp_path / "out.jsonl", "--max-concurrency", "4"]
     done = run(*words, "--base-url", well.url, "--base-url", bad.url)
