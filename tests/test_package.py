@@ -57,6 +57,12 @@ def test_every_public_name_is_there(name: str) -> None:
     assert name in dir(distilabel_endpoints)
 
 
+def test_completion_shows_public_names_only() -> None:
+    """`dir()` is what `__all__` promises, sorted; no import of ours shows."""
+    assert dir(distilabel_endpoints) == sorted(distilabel_endpoints.__all__)
+    assert all(name == "__version__" or name[0] != "_" for name in dir(distilabel_endpoints))
+
+
 def test_unknown_names_are_attribute_errors() -> None:
     """Lazy names do not turn a typo into something else."""
     with pytest.raises(AttributeError, match="Inference"):
