@@ -159,7 +159,7 @@ def test_the_same_call_goes_on_after_a_stop(
     simulated_endpoint: Make, tmp_path: Path, form: Callable[..., Any]
 ) -> None:
     """No credit is raised with nothing filed; the call again sends only what is left."""
-    broke = Fault(Respond(402, {"error": "no credit"}), marker="Question 17?")
+    broke = Fault(Respond(402, {"error": "no credit"}), marker="Question 2")
     endpoint = simulated_endpoint(faults=(broke,))
     output = tmp_path / "out.jsonl"
     with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=4) as llm:
