@@ -329,7 +329,7 @@ def _main_flags() -> list[Flag]:
             "--output",
             required=True,
             type=click.Path(path_type=Path),
-            help="Output file: .jsonl, .csv or .parquet.",
+            help="Output file: .jsonl, .json, .csv, .tsv, .parquet or .arrow.",
         ),
         Flag(
             "--base-url",

@@ -371,9 +371,8 @@ def test_outputs_that_are_refused(tmp_path: Path) -> None:
         "pipe.jsonl": "is not a file",
         "none/y.jsonl": "no such folder",
         "x.jsonl/y.jsonl": "no such folder",
-        "y.txt": r"give \.jsonl or \.csv",
-        "y.parquet.gz": r"give \.jsonl or \.csv",
-        "y.json": r"give \.jsonl or \.csv",
+        "y.txt": r"give \.jsonl, \.ndjson",
+        "y.parquet.gz": r"give \.jsonl, \.ndjson",
         "x.jsonl": "is the input",
         "same.jsonl": "is the input",
     }.items():

@@ -16,13 +16,13 @@ from distilabel_endpoints.rows.columns import OutputColumns
 from distilabel_endpoints.rows.compression import COMPRESSIONS, compressing
 from distilabel_endpoints.rows.model import RowSource
 from distilabel_endpoints.rows.tables import TableWriter, learn_layout
-from distilabel_endpoints.rows.writers import CsvWriter, JsonlWriter, ResultWriter
+from distilabel_endpoints.rows.writers import CsvWriter, JsonArrayWriter, JsonlWriter, ResultWriter
 
 __all__ = ["check_output", "check_place", "column_names", "open_writer"]
 
-_TEXT_FORMATS = (".jsonl", ".csv")
+_TEXT_FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 _TABLE_FORMATS = (".parquet", ".arrow")
-_SUPPORTED = ".jsonl or .csv (each also .gz or .zst), .parquet or .arrow"
+_SUPPORTED = f"{', '.join(_TEXT_FORMATS)} (each also {', '.join(COMPRESSIONS)}), .parquet or .arrow"
 
 
 def column_names(source: RowSource) -> tuple[str, ...]:
@@ -94,7 +94,8 @@ def open_writer(
     is read once more, before anything is written, to learn one (for CSV: the column names).
 
     Args:
-        path: `.jsonl` or `.csv` (each also `.gz` or `.zst`), `.parquet` or `.arrow`.
+        path: `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv` (each also compressed), `.parquet` or
+            `.arrow`.
         columns: The columns to add.
         source: Where the rows come from.
         before_rename: Is given the complete file under its temporary name; may refuse it.
@@ -111,11 +112,11 @@ def open_writer(
     if suffix in _TABLE_FORMATS:
         layout = learn_layout(source)
         make = partial(TableWriter, suffix=suffix, layout=layout, columns=columns)
-    elif suffix == ".csv":
-        names = column_names(source)
-        make = partial(CsvWriter, names=names, columns=columns)
+    elif suffix in {".csv", ".tsv"}:
+        names, delimiter = column_names(source), "\t" if suffix == ".tsv" else ","
+        make = partial(CsvWriter, names=names, columns=columns, delimiter=delimiter)
     else:
-        make = partial(JsonlWriter, columns=columns)
+        make = partial(JsonArrayWriter if suffix == ".json" else JsonlWriter, columns=columns)
     with writing(target, before_rename=before_rename) as file, _deflated(file, compression) as out:
         writer = make(out)
         try:

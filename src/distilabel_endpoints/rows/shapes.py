@@ -54,7 +54,18 @@ def _kind(value: Any) -> str:
 class Shape:
     """What the values at one place of a column have in common."""
 
-    __slots__ = ("_depth", "_digits", "_fields", "_foreign", "_item", "_kind", "_large", "_scale")
+    __slots__ = (
+        "_depth",
+        "_digits",
+        "_fields",
+        "_foreign",
+        "_item",
+        "_kind",
+        "_large",
+        "_scale",
+        "_structs",
+        "observed",
+    )
 
     def __init__(self, depth: int = 0) -> None:
         self._depth = depth
@@ -64,9 +75,11 @@ class Shape:
         self._foreign = False
         self._large = False
         self._digits = self._scale = 0
+        self.observed = self._structs = 0
 
     def observe(self, value: Any) -> None:
         """Take one more value into account."""
+        self.observed += 1
         if value is None or self._kind == "json":
             return
         kind = _kind(value)
@@ -103,6 +116,7 @@ class Shape:
             self._become("json")
         if self._kind == "json":
             return
+        self._structs += 1
         for name, inner in value.items():
             field = self._fields.get(name)
             if field is None:
@@ -183,6 +197,17 @@ class Shape:
     def encode_all(self, values: list[Any]) -> list[Any]:
         """`encode` for each value, or the values themselves where that changes nothing."""
         return values if self.plain else [self.encode(value) for value in values]
+
+    def padded(self, place: str) -> list[str]:
+        """The keys below `place` that not every mapping there has: a type gives them null."""
+        if self.kind == "json":
+            return []
+        places = [] if self._item is None else self._item.padded(f"{place}[]")
+        for name, shape in self._fields.items():
+            if shape.observed < self._structs:
+                places.append(f"{place}.{name}")
+            places += shape.padded(f"{place}.{name}")
+        return places
 
     def notes(self, place: str) -> list[str]:
         """One sentence for each place that is written as JSON text."""

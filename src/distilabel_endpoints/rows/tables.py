@@ -57,12 +57,18 @@ def learn_layout(source: RowSource) -> TableLayout:
     pa = pyarrow("Parquet output")
     shapes: dict[str, Shape] = {}
     of_bad_rows: dict[str, Shape] = {}
+    rows = 0
     for row in source:
+        rows += isinstance(row, Row)
         _observe(shapes if isinstance(row, Row) else of_bad_rows, row.columns)
     # A row that is refused must not change the type of a column that the others have.
     shapes |= {name: of_bad_rows[name] for name in of_bad_rows if name not in shapes}
     schema = pa.schema([(name, shape.arrow_type()) for name, shape in shapes.items()])
     notes = [note for name, shape in shapes.items() for note in shape.notes(name)]
+    padded = [name for name, shape in shapes.items() if shape.observed < rows]
+    padded += [place for name, shape in shapes.items() for place in shape.padded(name)]
+    if padded:
+        notes.append(f"null stands for {quoted(padded)} in rows that do not have them")
     return TableLayout(schema, shapes, notes=tuple(notes))
 
 

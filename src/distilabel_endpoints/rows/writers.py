@@ -24,7 +24,7 @@ from distilabel_endpoints.rows.csv_rows import escape_formula
 from distilabel_endpoints.rows.json_text import json_line, json_text, json_value, valid_text
 from distilabel_endpoints.rows.model import BadRow, Row
 
-__all__ = ["CsvWriter", "JsonlWriter", "ResultWriter"]
+__all__ = ["CsvWriter", "JsonArrayWriter", "JsonlWriter", "ResultWriter"]
 
 
 class ResultWriter(ABC):
@@ -81,6 +81,23 @@ class JsonlWriter(ResultWriter):
         """Nothing is held back."""
 
     discard = close
+
+
+class JsonArrayWriter(JsonlWriter):
+    """One JSON array, with an object on each line."""
+
+    _before = b"[\n"
+
+    def write(self, row: Row | BadRow, result: Result) -> None:
+        self._file.write(self._before + self._object(row, result))
+        self._before = b",\n"
+
+    def close(self) -> None:
+        """Close the array."""
+        self._file.write(b"\n]\n" if self._before == b",\n" else b"[]\n")
+
+    def discard(self) -> None:
+        """Nothing is held back."""
 
 
 def _never_null(column: OutputColumn, value: Any, columns: OutputColumns) -> Any:
