@@ -163,7 +163,7 @@ def commands() -> None:
     cls=_Guarded,
     params=generate_flags(),
     short_help="Complete every row of INPUT and write them to OUTPUT.",
-    epilog="Every flag can be set in --config or as an environment variable, such as "
+    epilog="Also set by --config or a variable, such as "
     f"{ENVIRONMENT}_GENERATE_MAX_NEW_TOKENS. Exit codes: distilabel-endpoints --help.",
 )
 @click.argument("input", metavar="INPUT", type=click.Path(allow_dash=True))

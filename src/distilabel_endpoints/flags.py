@@ -410,8 +410,7 @@ def _prompt_flags() -> list[Flag]:
             "--row-settings/--no-row-settings",
             default=True,
             show_default=True,
-            help="Use the columns system, system_prompt, parameters, generation_kwargs and "
-            "structured_output as settings of their rows.",
+            help="Columns such as system and parameters are settings of their rows.",
         ),
         Flag(
             "--max-row-mb",
