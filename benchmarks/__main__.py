@@ -28,6 +28,7 @@ NAMES = (
     "ordering",
     "ray_actors",
     "reliability",
+    "limiter_constants",
     "limit_picture",
 )
 

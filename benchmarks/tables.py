@@ -18,7 +18,11 @@ from typing import TextIO, TypeVar
 __all__ = ["QUICK", "Bar", "note", "print_bars", "print_table", "size", "written"]
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = {"ray_actors": "scale.md", "reliability": "reliability.md"}
+PAGES = {
+    "ray_actors": "scale.md",
+    "reliability": "reliability.md",
+    "limiter_constants": "limits.md",
+}
 """Pages of measurements that are not on `performance.md`."""
 QUICK = bool(os.environ.get("BENCH_QUICK"))
 """Everything as short as it can be, to see that it works; the figures mean nothing."""

@@ -12,14 +12,14 @@ fails or denies everyone is met by a few. Pure: clock readings are arguments.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 __all__ = ["AT_ONCE", "Breaker", "BreakerState", "Opening"]
 
-AT_ONCE = 8
-"""Attempts that need not wait."""
-
-_SECONDS = 0.25
+# requests; that go at once when the limit opens.
+AT_ONCE: Final = 8
+# seconds; over which the rest of the limit is opened.
+_SECONDS: Final = 0.25
 
 
 class Opening:
@@ -53,11 +53,16 @@ class Opening:
 
 BreakerState = Literal["closed", "open", "probing"]
 
-_OPEN_AFTER = 8
-_FIRST_WAIT = 1.0
-_GROWTH = 1.6
-_LONGEST_WAIT = 15.0
-_LONGEST_ASKED = 60.0
+# failures in a row; after which single probes are sent.
+_OPEN_AFTER: Final = 8
+# seconds; before the first probe.
+_FIRST_WAIT: Final = 1.0
+# ratio; of each wait to the one before.
+_GROWTH: Final = 1.6
+# seconds; between probes at most.
+_LONGEST_WAIT: Final = 15.0
+# seconds; at most, for which a Retry-After of an absent endpoint holds a probe back.
+_LONGEST_ASKED: Final = 60.0
 
 
 class Breaker:

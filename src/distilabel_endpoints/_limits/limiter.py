@@ -42,8 +42,10 @@ __all__ = [
     "Permit",
 ]
 
-_SECONDS = 20
-_LATENCIES = 256
+# seconds; over which rates are counted for the display and for choosing an endpoint of a pool.
+_SECONDS: Final = 20
+# answers; whose latencies the display and the choice of an endpoint are made from.
+_LATENCIES: Final = 256
 
 
 class Meter:
@@ -92,12 +94,12 @@ class Meter:
         return ranked[min(int(quantile * len(ranked)), len(ranked) - 1)]
 
 
+# requests; the first limit. It doubles about once a latency, for as long as that brings more.
 DEFAULT_START: Final = 32
-"""The first limit. It doubles about once a latency, for as long as that brings more."""
+# requests; the first limit of those who set max_concurrency, unless that is lower.
 DEFAULT_START_WITH_CEILING: Final = 512
-"""The first limit of those who set `max_concurrency`, unless that is lower."""
+# requests; the limit never exceeds this, whatever the server does.
 DEFAULT_MOST: Final = 4096
-"""The limit never exceeds this, whatever the server does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,16 +176,33 @@ class LimiterStatistics:
     """Clock reading of the next probe, while nothing answers."""
 
 
-_IDLE = 30.0
-_SILENT_LATENCIES, _LONGEST_FIRST_LATENCY = 4.0, 600.0
-_INPUT_WORK = 0.1
-_WORK_SMOOTHING = 0.05
-_WINDOW_LEAST, _WINDOW_MOST = 64, 8192
-_RETRY_JITTER = 0.1
-_LONGEST_GATE = 1800.0
-_FLOOR, _FLOOR_WITH_CEILING = 4, 32
-_EVENLY = 0.75
-"""Of the mean distance between sends, which is latency over limit."""
+# seconds; a longer time without any event is a pause or a suspended machine: the evidence is
+# dropped.
+_IDLE: Final = 30.0
+# latencies; the same, where answers take long: silence is usual for as long as this.
+_SILENT_LATENCIES: Final = 4.0
+# seconds; the silence that is usual before the first answer of all, which may take minutes.
+_LONGEST_FIRST_LATENCY: Final = 600.0
+# output tokens; what reading one input token costs a server beside writing one.
+_INPUT_WORK: Final = 0.1
+# share; of the last answer in the mean work of answers, for those without a token count.
+_WORK_SMOOTHING: Final = 0.05
+# rows; under way at least, waiting ones included, so that a small limit has rows to choose
+# from.
+_WINDOW_LEAST: Final = 64
+# rows; under way at most: what bounds memory.
+_WINDOW_MOST: Final = 8192
+# share; of a Retry-After that is added at random, so that clients do not return together.
+_RETRY_JITTER: Final = 0.1
+# seconds; a longer Retry-After ends the run instead of holding it.
+_LONGEST_GATE: Final = 1800.0
+# requests; probes go no lower: so few hurt no server.
+_FLOOR: Final = 4
+# requests; the same where max_concurrency is set: the user has vouched for the endpoint.
+_FLOOR_WITH_CEILING: Final = 32
+# share; of the mean distance between sends (latency over limit) that sends keep while refusals
+# are being explained.
+_EVENLY: Final = 0.75
 
 
 class Limiter:

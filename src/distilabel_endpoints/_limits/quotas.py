@@ -13,8 +13,8 @@ What a response's rate-limit headers say, as quotas.
 Two families are read. `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` (OpenAI and those
 who copy it; Groq, Together): a bucket that refills all the time, where reset is how long until it
 is full. `RateLimit` and `RateLimit-Remaining`/`-Reset` (IETF draft-ietf-httpapi-ratelimit-headers,
-in its older and newer spellings, with or without `x-`): a window in which so many are left.
-Absolute times are not read: no wall clock enters the limiter. What cannot be read is no quota.
+in its older and newer spellings, with or without `x-`): a window in which a number is left.
+Absolute times are not read: no wall clock enters the limiter. What cannot be read is ignored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from distilabel_endpoints._limits.refusals import Bucket
 
@@ -31,7 +31,8 @@ __all__ = ["Quota", "Quotas", "Unit", "read_quotas"]
 
 Unit = Literal["requests", "tokens"]
 
-_EPOCH = 1e6
+# seconds; a larger reset is a point in time, which is not read.
+_EPOCH: Final = 1e6
 _UNITS: tuple[Unit, ...] = ("requests", "tokens")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -40,7 +41,7 @@ _PARAMETER = re.compile(r"\b(r|t|remaining|reset)\s*=\s*(\d+(?:\.\d+)?)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """So many units are left for so many seconds."""
+    """How many units are left, and for how many seconds."""
 
     unit: Unit
     remaining: float
@@ -104,9 +105,12 @@ def _duration(text: str | None) -> float | None:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-_MINUTE = 60.0
-_TOKEN_BURST = 0.1
-_BELIEVED = 60.0
+# seconds; over which requests_per_minute and tokens_per_minute hold.
+_MINUTE: Final = 60.0
+# share; of a minute's tokens that may be sent at once.
+_TOKEN_BURST: Final = 0.1
+# seconds; at most, for which what a server says it has left is believed.
+_BELIEVED: Final = 60.0
 
 
 class Quotas:
@@ -136,14 +140,14 @@ class Quotas:
         return [*self._own, *self._granted.items()]
 
     def ready(self, now: float, tokens: int) -> bool:
-        """Whether one request of so many tokens may be sent."""
+        """Whether one request of this many tokens may be sent."""
         return all(
             bucket.ready(now, 1.0 if unit == "requests" else tokens)
             for unit, bucket in self._buckets(now)
         )
 
     def take(self, tokens: int) -> None:
-        """One request of so many tokens is sent."""
+        """One request of this many tokens is sent."""
         for unit, bucket in (*self._own, *self._granted.items()):
             bucket.take(1.0 if unit == "requests" else tokens)
 

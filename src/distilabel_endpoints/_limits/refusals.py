@@ -6,7 +6,7 @@ Each explanation is tried in turn, and the next refusals judge it.
    another height each time is none; nor is one that is suddenly met at half the height. From here
    on sends keep a distance, until the wall has been met again at the same height: a server that
    admits them one by one refuses all but one of a crowd, which would look like a wall at one. Nor
-   is it a wall where one is refused that is alone.
+   is it a wall if one is refused that is alone.
 2. Too many per second. Count what is accepted, and send a little less. That ends refusals which
    a rate limit causes, and also those of a wall. What was accepted for a while stays accepted: a
    refusal after the rate has grown says nothing about less.
@@ -32,18 +32,24 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 __all__ = ["SAMPLE", "Bucket", "Cut", "Lift", "RateGate", "Refusals", "Stage", "Wall"]
 
-SAMPLE = 20
-"""Requests that make a share worth comparing."""
-
-_SLACK = 1e-6
-_SOON = 1e-3
-_SLOWEST = 0.05
-_CATCH_UP = 0.005
-_GROWTH_SECONDS = 150.0
-_MOST_GROWTH = 4.0
+# requests; that make a share worth comparing.
+SAMPLE: Final = 20
+# units; rounding errors of a bucket that count as full.
+_SLACK: Final = 1e-6
+# seconds; the least wait for a bucket, so that no timer fires in vain.
+_SOON: Final = 1e-3
+# requests a second; the lowest rate that refusals can lead to: one in twenty seconds.
+_SLOWEST: Final = 0.05
+# seconds; of sends that a late one may catch up; some servers admit no two at once.
+_CATCH_UP: Final = 0.005
+# seconds; without a refusal after which a learned rate has doubled.
+_GROWTH_SECONDS: Final = 150.0
+# ratio; a learned rate that has grown this much limits nothing, and is dropped.
+_MOST_GROWTH: Final = 4.0
 
 
 class Bucket:
@@ -132,9 +138,16 @@ class RateGate:
         return growth <= _MOST_GROWTH
 
 
-_WAIT, _LONGEST_WAIT = 5.0, 300.0
-_FIRST_STEP, _LARGEST_STEP = 0.05, 1.0
-_TOLERANCE = 0.1
+# seconds; a wall is believed in before a higher one is tried; doubled when it is met again.
+_WAIT: Final = 5.0
+# seconds; the longest such wait.
+_LONGEST_WAIT: Final = 300.0
+# share; by which the first push goes beyond a wall; doubled with each that is not refused.
+_FIRST_STEP: Final = 0.05
+# share; the largest push.
+_LARGEST_STEP: Final = 1.0
+# share; by which two walls may differ and are the same.
+_TOLERANCE: Final = 0.1
 
 
 class Wall:
@@ -153,7 +166,7 @@ class Wall:
         self._step = _FIRST_STEP
 
     def hit(self, now: float, kept: int) -> bool:
-        """Refused, with `kept` in flight. True where that is as high as the last time."""
+        """Refused, with `kept` in flight. True if that is as high as the last time."""
         expected = abs(kept - self.kept) <= math.ceil(_TOLERANCE * self.kept - 0.5)
         self._wait = min(2.0 * self._wait, _LONGEST_WAIT) if expected else _WAIT
         self._step = _FIRST_STEP
@@ -180,19 +193,38 @@ class Wall:
         self.due = math.inf
 
 
-_CUT_FIRST, _CUT_AGAIN = 0.97, 0.85
-_STRIKES = 3
-_BELOW, _FALLEN = 0.75, 0.5
-_LONG_CLEAN = 10
-_SETTLE_LEAST, _SETTLE_MOST = 0.02, 0.5
-_LONGEST_PAUSE = 15.0
-_FEW = 0.03
-_SAME_SHARE = 0.5
-_NEARLY_ALL = 0.97
-_MARGIN = 0.97
-_RUNS = 3
-_WATCHED = 100
-_WORSE = 0.4
+# share; of what the server kept, to which the limit goes at first.
+_CUT_FIRST: Final = 0.97
+# share; the same, after a wall that was met at another height.
+_CUT_AGAIN: Final = 0.85
+# bursts; at walls of different heights, after which it is no wall.
+_STRIKES: Final = 3
+# share; of the wall: a refusal at less in flight was not caused by the number in flight.
+_BELOW: Final = 0.75
+# share; of the last wall: one that is met lower is none.
+_FALLEN: Final = 0.5
+# limits; of requests without a refusal, after which the explanation begins anew.
+_LONG_CLEAN: Final = 10
+# seconds; awaited at least for the other refusals of a burst.
+_SETTLE_LEAST: Final = 0.02
+# seconds; awaited at most.
+_SETTLE_MOST: Final = 0.5
+# seconds; the longest pause, doubled with each round in which nothing is accepted.
+_LONGEST_PAUSE: Final = 15.0
+# share; of refusals behind a gate that only asks for a little less.
+_FEW: Final = 0.03
+# ratio; to the share before pacing, from which on pacing does not help.
+_SAME_SHARE: Final = 0.5
+# share; of refusals that is no accident: something else is wrong.
+_NEARLY_ALL: Final = 0.97
+# share; of the accepted rate that is sent.
+_MARGIN: Final = 0.97
+# refusals; that are no single accident.
+_RUNS: Final = 3
+# requests; over which refusals at random are counted again.
+_WATCHED: Final = 100
+# ratio; of accepted requests to before, below which refusals are explained anew.
+_WORSE: Final = 0.4
 
 
 class Stage(StrEnum):
@@ -290,7 +322,7 @@ class Refusals:
         return True
 
     def _explain(self, now: float, limit: int) -> None:
-        """A refusal after a long clean time is a story of its own."""
+        """A refusal after a long clean time has another cause than those before it."""
         clean = self._sends - self._sends_at_last - 1
         self._sends_at_last = self._sends
         scale = max(SAMPLE, limit)

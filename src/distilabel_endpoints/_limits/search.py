@@ -17,7 +17,7 @@ A round lasts until the limit has doubled and answers have come from there; it n
 latency where latencies differ, and exactly one where they are all the same and answers come in
 waves. Growth within it is smooth, so a server that refuses is met at its very wall. Where the
 last doubling hardly brought more completions per second, growth stops and looks for one round
-more; then it goes on, or ends at what the measured speed needs. Pure: clock readings are
+more; then it continues, or ends at what the measured speed needs. Pure: clock readings are
 arguments.
 
 Evidence about one limit: what was in flight, how long it took, what came of it.
@@ -31,12 +31,12 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 __all__ = ["LEAST", "SATURATED", "Evidence", "Phase", "Ramp", "Search"]
 
-_SERVICE = 0.1
-"""Variance of the server's own speed, per completion: no latency shows it."""
+# variance; of the server's own speed per completion, which no latency shows.
+_SERVICE: Final = 0.1
 
 
 class Evidence:
@@ -94,15 +94,21 @@ class Evidence:
         return max(scatter, 0.0) / (self.work * self.work) + _SERVICE / max(self.n, 1)
 
 
-LEAST = 16
-"""Completions without which nothing is concluded."""
-
-_GROWTH = 2
-_PLATEAU = 1.15
-_SUSPECT = 1.4
-_COLLAPSE = 0.9
-_AMPLE = 6.0
-_SMALLEST_SHARE = 8
+# completions; without which nothing is concluded.
+LEAST: Final = 16
+# requests; by which the limit grows with each completion of a ramp.
+_GROWTH: Final = 2
+# ratio; a doubling that brings less speed than this is doubted.
+_PLATEAU: Final = 1.15
+# ratio; the same, where the limit is already well above what the measured speed needs.
+_SUSPECT: Final = 1.4
+# ratio; a doubling that leaves less speed than this ends the ramp at once, at half.
+_COLLAPSE: Final = 0.9
+# ratio; of requests in flight to what the first latencies say the speed needs: batching makes
+# all slower.
+_AMPLE: Final = 6.0
+# ratio; a ramp ends no lower than its top divided by this.
+_SMALLEST_SHARE: Final = 8
 
 
 class _Round(NamedTuple):
@@ -131,7 +137,7 @@ class Ramp:
         self.void(now, limit)
 
     def void(self, now: float, limit: int) -> None:
-        """Forget how fast it went so far, and go on from here."""
+        """Forget how fast it went so far, and continue from here."""
         self._before: _Round | None = None
         self._doubted: _Round | None = None
         self._start_round(now, limit)
@@ -208,20 +214,46 @@ class Ramp:
         return _AMPLE * max(by_count, by_work)
 
 
-SATURATED = 0.8
-"""Share of the limit that must be in flight for a completion to say anything about it."""
-
-_STEP, _SMALL_STEP, _LARGE_STEP = 2**0.5, 2**0.25, 2.0
-_ELASTICITY = 0.07
-_SURE, _NOT_WORSE = 2.0, 0.25
-_VARIANCE_DOWN, _VARIANCE_UP = 0.0024, 0.0016
-_MUCH = 64
-_EPOCH = 3.0
-_PATIENCE_UP, _PATIENCE_DOWN = 8.0, 32.0
-_AFTER_CEILING, _AFTER_CUT_UP, _AFTER_CUT_DOWN = 16.0, 4.0, 8.0
-_STEEP = 0.6
-_TIMEOUTS, _TIMEOUT_SHARE = 5, 0.2
-_SMOOTHING = 0.05
+# share; of the limit that must be in flight for a completion to say anything about it.
+SATURATED: Final = 0.8
+# ratio; of a probed limit to the one that is held: half an octave.
+_STEP: Final = 2**0.5
+# ratio; of the next probe after a rejected one: the best may lie between.
+_SMALL_STEP: Final = 2**0.25
+# ratio; of the third and later probes that are kept in a row.
+_LARGE_STEP: Final = 2.0
+# gain of log goodput per log limit; more keeps a higher limit, less a lower one.
+_ELASTICITY: Final = 0.07
+# standard deviations; by which a margin decides before all evidence is in.
+_SURE: Final = 2.0
+# standard deviations; a lower limit may seem this much worse and is kept.
+_NOT_WORSE: Final = 0.25
+# variance of log goodput; at which a probe down is decided.
+_VARIANCE_DOWN: Final = 0.0024
+# variance of log goodput; at which a probe up is decided.
+_VARIANCE_UP: Final = 0.0016
+# completions; at least, of which evidence four times as large needs no smaller variance.
+_MUCH: Final = 64
+# latencies; the unit in which probes wait.
+_EPOCH: Final = 3.0
+# epochs; the longest wait for the next probe up, after rejected ones.
+_PATIENCE_UP: Final = 8.0
+# epochs; the longest wait for the next probe down.
+_PATIENCE_DOWN: Final = 32.0
+# epochs; before the first probe down from the user's own ceiling.
+_AFTER_CEILING: Final = 16.0
+# epochs; before the first probe up after a cut that ended a ramp.
+_AFTER_CUT_UP: Final = 4.0
+# epochs; before the first probe down after such a cut.
+_AFTER_CUT_DOWN: Final = 8.0
+# gain of log goodput per log limit; a probe up that brings more starts a new ramp.
+_STEEP: Final = 0.6
+# time-outs; that may together be overload.
+_TIMEOUTS: Final = 5
+# share; of time-outs among completions that halves the limit.
+_TIMEOUT_SHARE: Final = 0.2
+# share; of the last latency in the smoothed one.
+_SMOOTHING: Final = 0.05
 
 
 class Phase(StrEnum):
@@ -287,7 +319,7 @@ class Search:
         self.most = most
         self._floor = max(1, min(floor, most))
         self.bound = most
-        """At most this for now: `most`, or less where the server refused."""
+        """At most this for now: `most`, or less if the server refused."""
         self.limit = min(start, most)
         self.phase = Phase.RAMP
         self.generation = self.changed = 0
@@ -463,7 +495,7 @@ class Search:
         self._measure(now, max(1.0, limit / self._base_limit))
 
     def _judge(self, now: float) -> None:
-        """Keep the probed limit, go back, or go on measuring."""
+        """Keep the probed limit, go back, or measure more."""
         base, evidence = self._base, self._evidence
         gain = evidence.log_goodput() - base.log_goodput()
         margin = gain - _ELASTICITY * math.log(self.limit / self._base_limit)
