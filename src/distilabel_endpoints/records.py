@@ -178,6 +178,8 @@ class Request:
     counts_stream: bool = True
     """Whether a stream is asked for its token counts (`stream_options`)."""
     max_new_tokens: int | None = None
+    grown: bool = False
+    """Whether it asks again for an answer that was cut off: its length is ours, not the user's."""
     logprobs: bool = False
     """Whether the tokens' probabilities were asked for."""
     lenient: bool = False

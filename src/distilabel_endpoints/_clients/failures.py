@@ -118,7 +118,7 @@ _LIMIT_AND_REQUESTED: Final = re.compile(
 
 def _asks_for_too_much(text: str, request: Request | None) -> bool:
     """`max_new_tokens` alone is as much as the server allows in all: no prompt is to blame."""
-    wanted = request.max_new_tokens if request is not None else None
+    wanted = request.max_new_tokens if request is not None and not request.grown else None
     most = _MOST_TOKENS.search(text)
     return wanted is not None and most is not None and wanted >= int(most[1] or most[2])
 

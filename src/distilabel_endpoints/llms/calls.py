@@ -142,6 +142,7 @@ class Call:
             options=self._options_for(grammar),
             stream=self._streams(),
             max_new_tokens=self._compiled.max_new_tokens,
+            grown=True,
         )
 
     def _content(self, content: Any) -> tuple[Conversation | None, str | None]:
