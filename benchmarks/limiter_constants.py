@@ -1,4 +1,4 @@
-"""The limiter's tuned constants: what each one means, and what half and twice of it would cost.
+"""The limiter's tuned constants: what half and twice of each one would cost.
 
     .venv/bin/python -m benchmarks limiter_constants
 
@@ -117,8 +117,8 @@ def main() -> None:
             note(f"limiter_constants: {done} of {len(tries)}")
     cells = [f"{average:.3f} / {worst:.3f}" for average, worst in results]
     rows = [
-        (f"`{c.module}.{c.name}`", f"`{c.value}`", c.unit, c.meaning, *cells[2 * n + 1 : 2 * n + 3])
+        (f"`{c.module}.{c.name}`", f"`{c.value}`", *cells[2 * n + 1 : 2 * n + 3])
         for n, c in enumerate(listed)
     ]
     title = f"As they are: {cells[0]} (mean / worst share of the best fixed limit)"
-    print_table(title, ("constant", "value", "unit", "meaning", "half of it", "twice"), rows)
+    print_table(title, ("constant", "value", "half of it", "twice"), rows)

@@ -10,7 +10,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "limits.md"
 
 
 def test_each_constant_is_on_the_page_as_it_is() -> None:
-    """Name, value, unit and meaning; run `python -m benchmarks limiter_constants --write`."""
+    """Name, value, unit and meaning."""
     page = PAGE.read_text()
     listed = list(constants())
     for one in listed:
