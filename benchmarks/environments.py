@@ -1,4 +1,6 @@
-"""Environments of their own for what is measured beside us and cannot be installed beside us.
+"""Environments of their own for what cannot be installed where the tests and benchmarks are.
+
+    .venv/bin/python -m benchmarks.environments pipelines      # makes it, prints its interpreter
 
 They lie in `.bench-envs/`, which git ignores; each is made once, and made anew when what it holds
 is changed here. `python_of` gives the interpreter to start a worker script with.
@@ -6,6 +8,7 @@ is changed here. `python_of` gives the interpreter to start a worker script with
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -16,7 +19,15 @@ from typing import Final
 
 __all__ = ["PACKAGES", "python_of"]
 
-ROOT: Final = Path(__file__).parents[1] / ".bench-envs"
+TREE: Final = Path(__file__).parents[1]
+ROOT: Final = TREE / ".bench-envs"
+_TESTS: Final = (
+    "hatchling>=1.27",
+    "pillow",
+    "pytest>=9",
+    "pytest-timeout>=2.4",
+    "pytest-xdist>=3.8",
+)
 
 PACKAGES: Final[dict[str, tuple[str, ...]]] = {
     # Its own extras miss `requests`; it calls functions that newer huggingface_hub has not got.
@@ -34,8 +45,18 @@ PACKAGES: Final[dict[str, tuple[str, ...]]] = {
     "litellm": ("litellm==1.106.2",),
     "uvloop": ("uvloop==0.23.0",),
     "mutation": ("mutmut==3.8.1",),
+    "pipelines": _TESTS,
+    "pipelines-ray": (*_TESTS, "ray>=2.60"),
 }
 """What each environment holds, as pip takes it."""
+
+OURS: Final = {
+    "pipelines": "pipeline,openai,tokenizer",
+    "pipelines-ray": "pipeline,openai,tokenizer",
+}
+"""Environments that hold this package, too, with these extras: from a wheel, as users have it.
+
+Beside upstream, an editable install cannot serve the documented import."""
 
 SEES_OURS: Final = frozenset({"mutation", "uvloop"})
 """Environments in which the packages of this one can be imported too, after their own."""
@@ -48,6 +69,13 @@ def python_of(name: str) -> Path:
         KeyError: there is no such environment.
         subprocess.CalledProcessError: it could not be installed; pip has said why.
     """
+    python = _made(name)
+    if name in OURS:
+        _install_ours(python, OURS[name])
+    return python
+
+
+def _made(name: str) -> Path:
     folder, packages = ROOT / name, PACKAGES[name]
     python, mark = folder / "bin" / "python", folder / "installed.txt"
     wanted = "\n".join(packages)
@@ -56,7 +84,15 @@ def python_of(name: str) -> Path:
     print(f"making {folder} ...", file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+    pip = [
+        str(python),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--quiet",
+        "install",
+        "--no-compile",
+    ]
     subprocess.run([*pip, *packages], check=True)
     if name in SEES_OURS:
         ours = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})"
@@ -64,3 +100,26 @@ def python_of(name: str) -> Path:
         (own / "ours.pth").write_text(ours)
     mark.write_text(wanted)
     return python
+
+
+def _install_ours(python: Path, extras: str) -> None:
+    """The tree as it stands, built into a wheel; nothing if that is what is installed already."""
+    files = [TREE / "pyproject.toml", *sorted((TREE / "src").rglob("*.py"))]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    folder = python.parents[1]
+    mark, wheels = folder / "ours.txt", folder / "wheels"
+    if mark.is_file() and mark.read_text() == digest:
+        return
+    shutil.rmtree(wheels, ignore_errors=True)
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    install = [*pip, "install", "--no-compile"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(TREE)]
+    subprocess.run([*pip, *build], check=True)
+    (wheel,) = wheels.iterdir()
+    subprocess.run([*install, "--no-deps", "--force-reinstall", str(wheel)], check=True)
+    subprocess.run([*install, f"{wheel}[{extras}]"], check=True)
+    mark.write_text(digest)
+
+
+if __name__ == "__main__":
+    print(python_of(sys.argv[1]))

@@ -19,6 +19,7 @@ __all__ = ["QUICK", "Bar", "note", "print_bars", "print_table", "size", "written
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {
+    "pipelines": "coming-from-distilabel.md",
     "ray_actors": "scale.md",
     "reliability": "reliability.md",
     "limiter_constants": "limits.md",

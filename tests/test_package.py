@@ -75,6 +75,8 @@ def test_every_public_module_says_what_it_exports() -> None:
     for info in found:
         if info.name.endswith(("__main__", "distilabel_endpoints.local.llama")):
             continue
+        if info.name.startswith("distilabel_endpoints.pipeline"):
+            continue  # beside upstream: tests/pipeline/test_pipeline_installation.py
         module = importlib.import_module(info.name)
         assert module.__doc__, info.name
         exported = getattr(module, "__all__", [])

@@ -6,6 +6,7 @@ Importing this package loads nothing but the standard library; names are resolve
 from __future__ import annotations
 
 import importlib
+import os.path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +36,23 @@ _HOMES = {
     "RunSummary": "distilabel_endpoints.run_state",
     "generate_dataset": "distilabel_endpoints.dataset",
 }
+
+
+def _refuse_old_upstream() -> None:
+    """Releases of `distilabel` before 1.5 have this folder, and files of the names of ours."""
+    site = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - no pathlib at import
+    if os.path.isdir(os.path.join(site, "distilabel", "llms", "huggingface")):  # noqa: PTH112, PTH118
+        from distilabel_endpoints.errors import InstallationError
+
+        raise InstallationError(
+            "A distribution 'distilabel' older than 1.5 is installed here, and it and "
+            "'distilabel-endpoints' overwrite each other's files. Replace it, or uninstall it: "
+            'pip install "distilabel==1.5.3" && '
+            "pip install --force-reinstall --no-deps distilabel-endpoints"
+        )
+
+
+_refuse_old_upstream()
 
 
 def __getattr__(name: str) -> Any:

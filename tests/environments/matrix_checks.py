@@ -19,7 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from distilabel.llms.huggingface import InferenceEndpointsLLM
+from distilabel.llms.huggingface import InferenceEndpointsLLM as Documented
+from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints.testing import (
     Fault,
     Latency,
@@ -115,15 +116,19 @@ def faulty() -> SimulatedEndpoint:
 
 
 def check_documented_calls(_: Folder) -> None:
-    """Construct, load, generate and agenerate as the documentation shows them."""
+    """Construct, load, generate and agenerate as the documentation shows them.
+
+    Beside upstream, the object is an LLM of its pipelines, and an output has that form.
+    """
+    upstream = has("distilabel.mixins")
     with queueing() as server:
-        llm = InferenceEndpointsLLM(base_url=server.url)
+        llm: Any = Documented(base_url=server.url)
         llm.load()
-        output: Any = llm.generate(inputs=[HELLO])
-        check(isinstance(output[0][0], str), output)
+        (output,) = llm.generate(inputs=[HELLO])
+        check(isinstance((output["generations"] if upstream else output)[0], str), output)
         output = asyncio.run(llm.agenerate(input=HELLO))
-        check(isinstance(output[0], str), output)
-        llm.close()
+        check(isinstance((output["generations"] if upstream else output)[0], str), output)
+        (llm.unload if upstream else llm.close)()
 
 
 def check_public_names(_: Folder) -> None:
@@ -207,8 +212,9 @@ def check_local(folder: Folder) -> None:
 
 
 def check_pipeline(_: Folder) -> None:
-    """Without upstream, its modules name the extra."""
+    """Without upstream, its modules name the extra; `make pipelines` is for the rest."""
     if has("distilabel.mixins"):
+        check(issubclass(Documented, importlib.import_module("distilabel.models").LLM), Documented)
         return
     try:
         importlib.import_module("distilabel.pipeline")

@@ -250,7 +250,7 @@ class InferenceEndpointsLLM(AsyncLLM):
             endpoints = find_endpoints(
                 self._settings_of_each(),
                 use_openai_client=self.use_openai_client,
-                sends_prompts=self._sends_prompts(),
+                sends_prompts=self.sends_prompts,
             )
             self._renderer = self._open_renderer(endpoints[0].token)
             self._endpoints = endpoints
@@ -294,7 +294,8 @@ class InferenceEndpointsLLM(AsyncLLM):
             wake=self.wake,
         )
 
-    def _sends_prompts(self) -> bool:
+    @property
+    def sends_prompts(self) -> bool:
         """Whether requests hold a prompt, not a conversation."""
         return self.tokenizer_id is not None and not self._is_own_tokenizer()
 
@@ -305,8 +306,13 @@ class InferenceEndpointsLLM(AsyncLLM):
         repository, _, _provider = self.model_id.partition(":")
         return repository.casefold() == self.tokenizer_id.casefold()
 
+    @property
+    def renderer(self) -> ChatRenderer | None:
+        """What makes prompts of conversations, where prompts are sent; once loaded."""
+        return self._renderer
+
     def _open_renderer(self, token: SecretStr | None) -> ChatRenderer | None:
-        if self.tokenizer_id is None or not self._sends_prompts():
+        if self.tokenizer_id is None or not self.sends_prompts:
             return None
         return load_renderer(self.tokenizer_id, token.get_secret_value() if token else None)
 
@@ -353,7 +359,7 @@ class InferenceEndpointsLLM(AsyncLLM):
         return {
             **({"on_length": self.on_length} if growth(self.on_length) else {}),
             **identity_of(self._endpoints, by_url=not named),
-            "tokenizer_id": self.tokenizer_id if self._sends_prompts() else None,
+            "tokenizer_id": self.tokenizer_id if self.sends_prompts else None,
             "structured_output": self.structured_output
             and parse_grammar(self.structured_output).as_value(),
             "parameters": {**self.generation_kwargs, **parameters},
