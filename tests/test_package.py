@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 
 import distilabel_endpoints
+
+PACKAGE = Path(distilabel_endpoints.__file__).parent
+MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if not path.stem.startswith("__")]
 
 
 def modules_after(statement: str) -> set[str]:
@@ -69,8 +74,21 @@ def test_unknown_names_are_attribute_errors() -> None:
         distilabel_endpoints.InferenceEndpointLLM  # noqa: B018
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_all_is_complete(path: Path) -> None:
+    """`__all__` has every class and function of a module that has no underscore; ruff sorts it."""
+    exported: list[str] = []
+    defined: list[str] = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            exported = ast.literal_eval(node.value)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            defined.append(node.name)
+    assert [name for name in defined if name[0] != "_" and name not in exported] == []
+
+
 def test_every_public_module_says_what_it_exports() -> None:
-    """Each module has a docstring and a sorted `__all__` whose names exist."""
+    """Each module has a docstring and an `__all__` whose names exist."""
     found = pkgutil.walk_packages(distilabel_endpoints.__path__, "distilabel_endpoints.")
     for info in found:
         if info.name.endswith(("__main__", "distilabel_endpoints.local.llama")):

@@ -31,7 +31,7 @@ from distilabel_endpoints.flags import (
 )
 from distilabel_endpoints.unexpected import expected_error, report_unexpected
 
-__all__ = ["EXIT_CODES", "main"]
+__all__ = ["EXIT_CODES", "commands", "export", "generate", "main", "serve", "status"]
 
 EXIT_USAGE: Final = 1
 EXIT_REMOTE: Final = 3

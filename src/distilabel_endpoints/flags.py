@@ -36,6 +36,7 @@ __all__ = [
     "ENVIRONMENT",
     "TARGETS",
     "Command",
+    "Flag",
     "check_given_once",
     "check_target",
     "generate_flags",

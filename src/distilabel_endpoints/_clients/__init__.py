@@ -9,5 +9,5 @@
 - `adapting`: what a server does with them: what it refuses is sent in another form, once learned.
 - `proxies`: the road to a host: through which proxy, with which certificates.
 
-Each third-party library has its one door here; nothing above imports one.
+No client library is imported above this room, but what finds a target on the Hub.
 """

@@ -48,6 +48,7 @@ __all__ = [
     "Exchange",
     "Legible",
     "Reader",
+    "WireError",
     "WireFault",
     "current_exchange",
     "open_session",

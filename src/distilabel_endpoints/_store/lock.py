@@ -29,7 +29,7 @@ from typing import Final
 from distilabel_endpoints._store.place import Identity, beside, identity, storage_errors
 from distilabel_endpoints.errors import LockedError, StorageError
 
-__all__ = ["Holder", "Lock", "hold", "holder_of"]
+__all__ = ["Holder", "Lock", "hold", "holder_of", "lock_path"]
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _MOST_BYTES: Final = 4096

@@ -16,7 +16,15 @@ from distilabel_endpoints.errors import SchemaError
 from distilabel_endpoints.grammar.patterns import PatternError, matcher
 from distilabel_endpoints.grammar.strict_json import compact, read_json
 
-__all__ = ["is_strict", "property_names", "read_schema", "sendable", "title", "validator"]
+__all__ = [
+    "is_strict",
+    "property_names",
+    "read_schema",
+    "sendable",
+    "subschemas",
+    "title",
+    "validator",
+]
 
 MAX_SCHEMA_BYTES: Final = 262_144
 MAX_SCHEMA_DEPTH: Final = 64

@@ -32,6 +32,7 @@ __all__ = [
     "look_through",
     "ordinal_of",
     "read_rows",
+    "row_id",
     "told_problem",
 ]
 

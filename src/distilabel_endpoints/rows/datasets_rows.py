@@ -22,6 +22,7 @@ from distilabel_endpoints.rows.model import BadRow, Place, Row, RowSource, Skip
 __all__ = [
     "PREFIX",
     "HubAddress",
+    "ObjectSource",
     "datasets_package",
     "hub_address",
     "is_saved",

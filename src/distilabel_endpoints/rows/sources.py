@@ -18,7 +18,7 @@ from distilabel_endpoints.rows.frames import is_frame, open_frame
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
 from distilabel_endpoints.rows.model import BadRow, Place, Row, RowSource, Skip
 
-__all__ = ["as_columns", "open_rows"]
+__all__ = ["IterableSource", "as_columns", "open_rows"]
 
 _HUB_NAME: Final = re.compile(r"(?P<owner>[\w-][\w.-]*)/[\w-][\w.-]*(@[^/:]+)?(:.+)?")
 
