@@ -136,8 +136,9 @@ class JournalMachine(RuleBasedStateMachine):
     def other_spec(self) -> None:
         self.journal.close()
         self.settle()
-        with pytest.raises(FingerprintError):
-            Journal(self.output, {**SPEC, "seed": 1})
+        if any(result.status == "ok" for _, result in self.committed.values()):
+            with pytest.raises(FingerprintError):
+                Journal(self.output, {**SPEC, "seed": 1})
         self.open()
 
     @invariant()
@@ -163,7 +164,10 @@ class JournalMachine(RuleBasedStateMachine):
         if ordinal not in self.committed:
             return Standing.ABSENT
         found, result = self.committed[ordinal]
-        return Standing(result.status) if found == content_hash else Standing.CHANGED
+        if found == content_hash:
+            return Standing(result.status)
+        # A row without a good result may change: it is then as if it had none.
+        return Standing.CHANGED if result.status == "ok" else Standing.ABSENT
 
     def teardown(self) -> None:
         self.journal.close()

@@ -68,7 +68,7 @@ def refuse_spread_object(head: bytes) -> None:
         return
     try:
         json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     else:
         return
