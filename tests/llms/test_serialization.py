@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr
 
 from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.serialization import Serializable, load_class
 
 
@@ -228,3 +229,45 @@ def test_it_is_a_pydantic_model() -> None:
     """A subclass adds fields and nothing else."""
     assert issubclass(Serializable, BaseModel)
     assert Serializable.model_fields == {}
+
+
+UPSTREAMS = [
+    "distilabel.llms.huggingface.inference_endpoints",
+    "distilabel.models.llms.huggingface.inference_endpoints",
+    "distilabel_endpoints.pipeline",
+]
+
+
+def saved_by_upstream(module: str, **more: Any) -> dict[str, Any]:
+    """The dump of an LLM as distilabel 1.5 makes it."""
+    return {
+        "use_magpie_template": False,
+        "magpie_pre_query_template": None,
+        "generation_kwargs": {"temperature": 0.5},
+        "use_offline_batch_generation": False,
+        "offline_batch_generation_block_until_done": None,
+        "jobs_ids": None,
+        "base_url": "http://localhost:1",
+        "structured_output": None,
+        **more,
+        "type_info": {"module": module, "name": "InferenceEndpointsLLM"},
+    }
+
+
+@pytest.mark.parametrize("module", UPSTREAMS)
+def test_what_upstream_saved_loads(module: str, tmp_path: Path) -> None:
+    """The class as distilabel names it, before 1.5 and since, is ours; what is for its pipelines
+    alone is left out."""
+    saved = tmp_path / "saved.json"
+    saved.write_text(json.dumps(saved_by_upstream(module)))
+    llm = InferenceEndpointsLLM.from_file(saved)
+    assert type(llm) is InferenceEndpointsLLM
+    assert llm.generation_kwargs == {"temperature": 0.5}
+    assert type(Serializable.from_dict(saved_by_upstream(module))) is InferenceEndpointsLLM
+
+
+def test_what_upstream_saved_and_used_is_an_error() -> None:
+    """An attribute that decides what is asked is not dropped in silence."""
+    saved = saved_by_upstream(UPSTREAMS[1], use_magpie_template=True)
+    with pytest.raises(ConfigurationError, match="use_magpie_template"):
+        InferenceEndpointsLLM.from_dict(saved)

@@ -29,7 +29,7 @@ def generation(
     tmp_path: Path, llm: Any, task: type[TextGeneration] = TextGeneration, **attributes: Any
 ) -> Pipeline:
     """60 rows in batches of 10."""
-    if task is TextGeneration:
+    if task is not GlobalGeneration:
         attributes["input_batch_size"] = 10
     with new(tmp_path) as pipeline:
         instructions(60, batch_size=10) >> task(name="gen", llm=llm, **attributes)
@@ -52,6 +52,30 @@ def test_rows_that_fail(simulated_endpoint: Make, tmp_path: Path) -> None:
         f"Row 8 of the batch has no answer: {reason}"
     ]
     assert not [name for row in rows for name in row if name.startswith("llm_")]
+
+
+class Parsed(TextGeneration):
+    """A program's own task, which takes an answer to pieces and does not expect none."""
+
+    @property
+    def outputs(self) -> list[str]:
+        return ["length", "model_name"]
+
+    def format_output(
+        self,
+        output: str | None,
+        input: dict[str, Any] | None = None,  # noqa: A002 - upstream's name
+    ) -> dict[str, Any]:
+        return {"length": len(output)}  # type: ignore[arg-type]
+
+
+def test_rows_that_fail_in_a_task_of_ones_own(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """The reason stays in the metadata, though the task cannot make sense of the row."""
+    endpoint = simulated_endpoint(flavor="tgi", faults=(Fault(Respond(422), marker="say 17"),))
+    rows = run(generation(tmp_path, llm_of(endpoint), Parsed), use_cache=False)
+    assert [row["instruction"] for row in rows if row["length"] is None] == ["say 17"]
+    errors = [row["distilabel_metadata"]["statistics_gen"]["error"] for row in rows]
+    assert [bool(error) for error in errors] == [number == 17 for number in range(60)]
 
 
 def test_rows_that_cannot_be_sent(simulated_endpoint: Make, tmp_path: Path) -> None:

@@ -71,6 +71,28 @@ def test_names_whatever_is_imported_first(first: str) -> None:
     assert done.returncode == 0, done.stderr[-1500:]
 
 
+SAVED = """
+from distilabel.models import InferenceEndpointsLLM as Upstream
+from distilabel.pipeline import Pipeline
+from distilabel.steps.tasks import TextGeneration
+with Pipeline(name="saved") as pipeline:
+    TextGeneration(name="gen", llm=Upstream(base_url="http://localhost:1", api_key="x"))
+pipeline.save({path!r}, format="yaml")
+from distilabel_endpoints.pipeline import InferenceEndpointsLLM, patch
+def loaded():
+    return type(Pipeline.from_yaml({path!r}).dag.get_step("gen")["step"].llm)
+assert loaded() is Upstream
+patch()
+assert loaded() is InferenceEndpointsLLM
+"""
+
+
+def test_saved_pipelines_of_upstream_load_with_our_class(tmp_path: Path) -> None:
+    """Once `patch()` was called; before, they are what they were."""
+    done = python("-c", SAVED.format(path=str(tmp_path / "saved.yaml")))
+    assert done.returncode == 0, done.stderr[-1500:]
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
     """A new one, with nothing in it; packages come into it through this environment's pip."""

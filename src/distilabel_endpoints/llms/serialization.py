@@ -24,6 +24,12 @@ from distilabel_endpoints.llms.validation import checked, unknown_attribute
 __all__ = ["Serializable", "load_class"]
 
 TYPE_INFO: Final = "type_info"
+_HOME: Final = ("distilabel_endpoints.llms.huggingface", "InferenceEndpointsLLM")
+_UPSTREAM: Final = (
+    "distilabel.llms.huggingface.inference_endpoints",  # up to 1.4
+    "distilabel.models.llms.huggingface.inference_endpoints",  # 1.5
+    "distilabel_endpoints.pipeline",
+)
 Format = Literal["json", "yaml"]
 
 
@@ -109,6 +115,10 @@ class Serializable(BaseModel):
         kind = cls if info in (None, cls._type_info()) else load_class(info)
         if not issubclass(kind, cls):
             raise ConfigurationError(f"{TYPE_INFO} names {kind.__name__}, not {cls.__name__}.")
+        if _is_upstreams(info):
+            # Its attributes for pipelines, as long as they are not used.
+            known = kind.model_fields
+            values = {name: value for name, value in values.items() if name in known or value}
         return kind.model_validate(values)
 
     @classmethod
@@ -167,8 +177,14 @@ def _format_of(path: Path, given: Format | None) -> Format:
     return "json" if found == "json" else "yaml"
 
 
+def _is_upstreams(info: Any) -> bool:
+    """Whether a `type_info` names the class as distilabel, or a pipeline, saves it."""
+    named = (info.get("module"), info.get("name")) if isinstance(info, dict) else None
+    return named in {(module, _HOME[1]) for module in _UPSTREAM}
+
+
 def load_class(info: Any) -> type[Serializable]:
-    """The class that a `type_info` names.
+    """The class that a `type_info` names; for upstream's of the same name, ours.
 
     Raises:
         ConfigurationError: it names none, or one outside this package.
@@ -177,6 +193,8 @@ def load_class(info: Any) -> type[Serializable]:
     name = info.get("name") if isinstance(info, dict) else None
     if not (isinstance(module, str) and isinstance(name, str)):
         raise ConfigurationError(f"{TYPE_INFO} must hold 'module' and 'name'; got {info!r:.80}.")
+    if _is_upstreams(info):
+        module, name = _HOME
     if module.split(".")[0] == "distilabel_endpoints":
         try:
             found = getattr(importlib.import_module(module), name, None)

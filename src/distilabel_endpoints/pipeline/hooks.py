@@ -7,9 +7,11 @@
    package `outlines`, which this LLM does not use.
 3. The input of a structured generation, kept in the metadata, is its messages. Upstream keeps a
    tuple with the schema, which Arrow cannot write.
-4. A pipeline that was stopped resumes from its cache. Upstream waits for ever for a batch that a
+4. A row's statistics, which hold the reason of its failure, stay in its metadata if the task
+   cannot make sense of an answer. Upstream leaves them out then.
+5. A pipeline that was stopped resumes from its cache. Upstream waits for ever for a batch that a
    step had used up before the stop.
-5. Pipelines that distilabel 1.4 or older saved find the class, which moved in 1.5.
+6. Pipelines that distilabel 1.4 or older saved find the class, which moved in 1.5.
 
 Everything else is as before. The extra `pipeline` pins the version that this was written for.
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from distilabel.constants import DISTILABEL_METADATA_KEY
@@ -31,7 +33,7 @@ from distilabel.pipeline.batch_manager import _BatchManager
 from distilabel.pipeline.local import Pipeline
 from distilabel.pipeline.step_wrapper import _StepWrapper, _StepWrapperException
 from distilabel.steps.base import GlobalStep
-from distilabel.steps.tasks.base import _Task
+from distilabel.steps.tasks.base import _Task, iterate_generations_with_stats
 from distilabel.utils.logging import stop_logging
 from distilabel.utils.serialization import _OLD_IMPORT_MODULE_ATTR
 from distilabel_endpoints.errors import DistilabelError, RunError
@@ -42,7 +44,7 @@ Method = Callable[..., Any]
 
 
 def install_hooks(llm_class: type[LLM]) -> None:
-    """Change upstream's classes in this process; 2 and 3 for tasks with an LLM of `llm_class`."""
+    """Change upstream's classes in this process; 2 to 4 for tasks with an LLM of `llm_class`."""
     _wrap(GlobalStep, "process_applying_mappings", _keep_rows)
     _wrap(_StepWrapper, "_impute_step_outputs", _leave_on_error)
     _wrap(_StepWrapper, "_send_batch", _send_or_give_back)
@@ -51,25 +53,10 @@ def install_hooks(llm_class: type[LLM]) -> None:
     _wrap(BasePipeline, "_handle_batch_on_stop", _keep_given_back)
     _wrap(Pipeline, "_error_callback", _ignore_reported)
     _wrap(Pipeline, "_teardown", _end_log)
+    _wrap(_Task, "_set_default_structured_output", partial(_set_schema, llm_class))
+    _wrap(_Task, "_create_metadata", partial(_create_metadata, llm_class))
+    _wrap(_Task, "_format_outputs", partial(_format_outputs, llm_class))
     _BatchManager.load_from_cache = _resumable(_BatchManager.load_from_cache)
-
-    def set_schema(original: Method, task: Any) -> None:
-        wanted = task.use_default_structured_output and task.get_structured_output()
-        if not (wanted and isinstance(task.llm, llm_class)):
-            original(task)
-        elif not task.llm.structured_output:
-            task.llm.structured_output = {"format": "json", "schema": wanted}
-
-    def create_metadata(original: Method, task: Any, *arguments: Any, **named: Any) -> Any:
-        output = original(task, *arguments, **named)
-        metadata = output.get(DISTILABEL_METADATA_KEY) or {}
-        given = metadata.get(key := f"raw_input_{task.name}")
-        if isinstance(given, tuple) and isinstance(task.llm, llm_class):
-            metadata[key] = given[0]
-        return output
-
-    _wrap(_Task, "_set_default_structured_output", set_schema)
-    _wrap(_Task, "_create_metadata", create_metadata)
     here = llm_class.__module__, llm_class.__name__
     for module in ("huggingface", "huggingface.inference_endpoints"):
         _OLD_IMPORT_MODULE_ATTR[f"distilabel.llms.{module}", llm_class.__name__] = here
@@ -158,6 +145,40 @@ def _leave_generator_on_error(original: Method, wrapper: Any) -> None:
             wrapper._notify_unload()
             wrapper.output_queue.put(_Unanswered(wrapper.step.name, error))
         raise
+
+
+# In tasks
+
+
+def _set_schema(llm_class: type[LLM], original: Method, task: Any) -> None:
+    schema = task.use_default_structured_output and task.get_structured_output()
+    if not (schema and isinstance(task.llm, llm_class)):
+        original(task)
+    elif not task.llm.structured_output:
+        task.llm.structured_output = {"format": "json", "schema": schema}
+
+
+def _create_metadata(
+    llm_class: type[LLM], original: Method, task: Any, *arguments: Any, **named: Any
+) -> Any:
+    output = original(task, *arguments, **named)
+    metadata = output.get(DISTILABEL_METADATA_KEY) or {}
+    given = metadata.get(key := f"raw_input_{task.name}")
+    if isinstance(given, tuple) and isinstance(task.llm, llm_class):
+        metadata[key] = given[0]
+    return output
+
+
+def _format_outputs(
+    llm_class: type[LLM], original: Method, task: Any, outputs: Any, *rest: Any, **named: Any
+) -> Any:
+    rows = original(task, outputs, *rest, **named)
+    if isinstance(task.llm, llm_class):
+        generations = iterate_generations_with_stats(outputs)
+        for row, (_, statistics, _) in zip(rows, generations, strict=True):
+            metadata = row.setdefault(DISTILABEL_METADATA_KEY, {})
+            metadata.setdefault(f"statistics_{task.name}", statistics)
+    return rows
 
 
 # In the pipeline's process
