@@ -214,7 +214,8 @@ def test_every_spelling_of_a_pattern_is_the_same_language(
     inside = data.draw(st.from_regex(re.compile(pattern), fullmatch=True))
     assume(len(inside) <= 8)  # Python's engine, which judges here, backtracks exponentially
     # Of other letters and digits, Python's and Rust's Unicode tables count different ones.
-    assume(set(inside) <= {*map(chr, range(128)), *"éü😀😃"})
+    # Python's `\s` has four control characters more than the regex crate's (and ECMA-262's).
+    assume(set(inside) <= {*map(chr, range(128)), *"éü😀😃"} - {*"\x1c\x1d\x1e\x1f"})
     assert agree(pattern, inside)
     assert check(parse_grammar({"format": "regex", "schema": f"^(?:{bare})$"}), inside) is None or (
         around == "(?i){}"

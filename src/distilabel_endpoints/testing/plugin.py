@@ -37,6 +37,10 @@ def simulated_hugging_face(
     """The same factory; `huggingface_hub` then takes the endpoint for the Hub and what it runs."""
 
     def start(*args: Any, **changes: Any) -> SimulatedEndpoint:
+        from huggingface_hub import close_session
+
+        # The process's shared client keeps the proxies of the test that first needed it.
+        close_session()
         endpoint = simulated_endpoint(*args, **changes)
         for name, address in endpoint.hugging_face_addresses.items():
             monkeypatch.setattr(name, address)
