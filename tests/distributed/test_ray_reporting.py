@@ -11,12 +11,12 @@ import pytest
 from command import run
 
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
-from distilabel_endpoints._store.store import Statistics
+from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.ray.coordinator import Coordinator, Counts, Progress
+from distilabel_endpoints.ray.coordinator import Coordinator, JobProgress, WorkerCounts
 from distilabel_endpoints.ray.following import Following
-from distilabel_endpoints.ray.reporting import Reporter, Tally
-from distilabel_endpoints.ray.shares import SILENCE, Report, Share
+from distilabel_endpoints.ray.reporting import Reporter, WorkerTally
+from distilabel_endpoints.ray.shares import SILENCE, Share, WorkerReport
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 from distilabel_endpoints.testing import SimulatedEndpoint
 
@@ -32,12 +32,12 @@ class Stub:
     """A coordinator and a Ray without processes: keeps reports, answers with what it is given."""
 
     def __init__(self) -> None:
-        self.reports: list[Report] = []
+        self.reports: list[WorkerReport] = []
         self.share: Share | None = None
         self.report = SimpleNamespace(remote=self._report)
         self.exceptions = SimpleNamespace(RayError=RayError)
 
-    def _report(self, worker: str, report: Report, counts: Counts) -> Share | None:
+    def _report(self, worker: str, report: WorkerReport, counts: WorkerCounts) -> Share | None:
         self.reports.append(report)
         return self.share
 
@@ -123,7 +123,7 @@ def test_a_tally_counts_rows_and_tokens(
 ) -> None:
     """What a worker has done is counted as the run without Ray counts it."""
     _, llm, _ = reporting
-    tally = Tally()
+    tally = WorkerTally()
     for n in range(3):
         tally.add(result(n))
     tally.add(result(7, REFUSED))
@@ -132,17 +132,17 @@ def test_a_tally_counts_rows_and_tokens(
     assert (counts.input_tokens, counts.output_tokens) == (6, 9)
 
 
-def counted(tally: Tally, llm: InferenceEndpointsLLM) -> Counts:
+def counted(tally: WorkerTally, llm: InferenceEndpointsLLM) -> WorkerCounts:
     return tally.counts(llm.statistics())
 
 
 def test_the_coordinator_keeps_what_workers_said() -> None:
     """Counts replace a worker's earlier ones; the first failure that ends the run stays."""
     coordinator = Coordinator(10, reconstructed=False)
-    share = coordinator.report("a", Report(holding=0, demand=9), Counts(ok=1))
+    share = coordinator.report("a", WorkerReport(holding=0, demand=9), WorkerCounts(ok=1))
     assert share.ceiling == 10
-    coordinator.report("a", Report(holding=10, demand=9), Counts(ok=2))
-    coordinator.report("b", Report(holding=0, demand=9), Counts(ok=5))
+    coordinator.report("a", WorkerReport(holding=10, demand=9), WorkerCounts(ok=2))
+    coordinator.report("b", WorkerReport(holding=0, demand=9), WorkerCounts(ok=5))
     coordinator.stop(REFUSED)
     coordinator.stop(Failure(kind=FailureKind.RUN, message="later"))
     told = coordinator.progress()
@@ -154,7 +154,7 @@ def test_the_coordinator_keeps_what_workers_said() -> None:
 def test_a_remade_coordinator_lets_nobody_grow() -> None:
     """After it was lost, workers keep what they hold."""
     coordinator = Coordinator(10, reconstructed=True)
-    assert coordinator.report("a", Report(holding=3, demand=99), Counts()).ceiling == 3
+    assert coordinator.report("a", WorkerReport(holding=3, demand=99), WorkerCounts()).ceiling == 3
 
 
 def test_figures_add_up(
@@ -162,14 +162,14 @@ def test_figures_add_up(
 ) -> None:
     """Done before and done now, by all workers, are shown together."""
     _, llm, _ = reporting
-    tallies = [Tally(), Tally()]
+    tallies = [WorkerTally(), WorkerTally()]
     for tally in tallies:
         tally.add(result(1))
         tally.add(result(7, REFUSED))
     counts = tuple(counted(tally, llm) for tally in tallies)
     following = Following()
-    following.begin(100, Statistics(ok=40, input_tokens=80, output_tokens=120))
-    following.told(Progress(counts=counts, live=counts, stopped=None))
+    following.begin(100, StoreStatistics(ok=40, input_tokens=80, output_tokens=120))
+    following.told(JobProgress(counts=counts, live=counts, stopped=None))
     shown = following.snapshot()
     assert (shown.ok, shown.failed, shown.resumed, shown.total) == (42, 2, 40, 100)
     assert shown.run_tokens.output_tokens == 126

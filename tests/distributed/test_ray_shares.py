@@ -8,14 +8,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from distilabel_endpoints.ray.shares import LEASE, Ledger, Report, Share
+from distilabel_endpoints.ray.shares import LEASE, Share, Shares, WorkerReport
 
 
-def report(demand: int = 1000, holding: int = 0, **pauses: float) -> Report:
-    return Report(holding=holding, demand=demand, pauses=pauses)
+def report(demand: int = 1000, holding: int = 0, **pauses: float) -> WorkerReport:
+    return WorkerReport(holding=holding, demand=demand, pauses=pauses)
 
 
-def settle(ledger: Ledger, demands: dict[str, int], now: float = 0.0) -> dict[str, int]:
+def settle(ledger: Shares, demands: dict[str, int], now: float = 0.0) -> dict[str, int]:
     """Everybody reports until nothing changes any more, holding what it was given."""
     held = dict.fromkeys(demands, 0)
     for _ in range(6):
@@ -41,7 +41,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize(ceiling=st.integers(1, 50))
     def start(self, ceiling: int) -> None:
         self.ceiling = ceiling
-        self.ledger = Ledger(ceiling)
+        self.ledger = Shares(ceiling)
         self.now = 0.0
         self.workers: dict[str, Worker] = {}
 
@@ -84,26 +84,26 @@ TestLedger.settings = settings(max_examples=60, stateful_step_count=40, deadline
 
 def test_equal_demands_get_equal_shares() -> None:
     """Workers that could all use everything share evenly, and nothing is left over."""
-    held = settle(Ledger(100), {"a": 1000, "b": 1000, "c": 1000})
+    held = settle(Shares(100), {"a": 1000, "b": 1000, "c": 1000})
     assert sorted(held.values()) == [33, 33, 34]
 
 
 def test_what_one_cannot_use_goes_to_the_others() -> None:
     """A worker with little to do keeps little; the rest is the others'."""
-    held = settle(Ledger(100), {"a": 5, "b": 1000, "c": 1000})
+    held = settle(Shares(100), {"a": 5, "b": 1000, "c": 1000})
     assert held["a"] == 5
     assert held["b"] + held["c"] == 95
 
 
 def test_an_idle_worker_keeps_one() -> None:
     """Who has nothing to do may begin with one at once when a block comes."""
-    held = settle(Ledger(10), {"a": 0, "b": 1000})
+    held = settle(Shares(10), {"a": 0, "b": 1000})
     assert held == {"a": 1, "b": 9}
 
 
 def test_a_share_grows_only_after_another_was_confirmed_to_shrink() -> None:
     """The second worker waits for the first to say that it holds less."""
-    ledger = Ledger(10)
+    ledger = Shares(10)
     first = ledger.report("a", report(holding=0), 0.0)
     assert first.ceiling == 10
     assert ledger.report("b", report(), 0.0).ceiling == 0
@@ -115,7 +115,7 @@ def test_a_share_grows_only_after_another_was_confirmed_to_shrink() -> None:
 
 def test_a_dead_workers_share_lapses() -> None:
     """A silent worker's share is free after a lease, and not before."""
-    ledger = Ledger(10)
+    ledger = Shares(10)
     ledger.report("dead", report(), 0.0)
     assert ledger.report("new", report(), LEASE - 0.1).ceiling == 0
     assert ledger.report("new", report(), LEASE + 0.1).ceiling == 10
@@ -124,7 +124,7 @@ def test_a_dead_workers_share_lapses() -> None:
 
 def test_workers_take_turns_where_permits_are_fewer() -> None:
     """With two permits for five workers, each of them gets to send before long."""
-    ledger, names = Ledger(2), "abcde"
+    ledger, names = Shares(2), "abcde"
     held = dict.fromkeys(names, 0)
     served: set[str] = set()
     for tick in range(300):
@@ -138,7 +138,7 @@ def test_workers_take_turns_where_permits_are_fewer() -> None:
 
 def test_a_lost_ledger_lets_nobody_grow_for_a_lease() -> None:
     """Made anew while workers send, it gives each what it holds until all have reported."""
-    ledger = Ledger(10, grows_at=LEASE)
+    ledger = Shares(10, grows_at=LEASE)
     assert ledger.report("a", report(holding=6), 1.0).ceiling == 6
     assert ledger.report("b", report(holding=0), 1.0).ceiling == 0
     assert ledger.report("c", report(holding=4), 2.0).ceiling == 4
@@ -147,7 +147,7 @@ def test_a_lost_ledger_lets_nobody_grow_for_a_lease() -> None:
 
 def test_a_pause_reaches_everybody_for_as_long_as_it_lasts() -> None:
     """One worker's Retry-After is every worker's, less the time that has gone by."""
-    ledger = Ledger(None)
+    ledger = Shares(None)
     ledger.report("a", report(url=8.0), 100.0)
     told = ledger.report("b", report(), 103.0)
     assert told == Share(ceiling=None, pauses={"url": 5.0})
@@ -156,4 +156,4 @@ def test_a_pause_reaches_everybody_for_as_long_as_it_lasts() -> None:
 
 def test_without_a_ceiling_there_are_no_shares() -> None:
     """Each worker's own limit is all there is."""
-    assert Ledger(None).report("a", report(), 0.0).ceiling is None
+    assert Shares(None).report("a", report(), 0.0).ceiling is None

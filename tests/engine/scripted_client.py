@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import async_solipsism
 
 from distilabel_endpoints._engine.pool import Member, Pool
-from distilabel_endpoints._engine.retry import Ledger, RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.retry import PoolHistory, RetryPolicy, RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.records import Answer, Completion, Failure, FailureKind, Request, Usage
@@ -100,14 +100,14 @@ def pooled_scheduler_for(
     """A scheduler on the running loop over several endpoints, by name."""
     rng, now = random.Random(seed), asyncio.get_running_loop().time()
     limits, settings = limits or LimiterSettings(), RetrySettings(**retries)
-    ledger = Ledger(settings.retry_burst)
+    history = PoolHistory(settings.retry_burst)
     own = LimiterSettings(max_concurrency=limits.max_concurrency)
     members = [
         Member(
             name=name,
             client=client,
             limiter=Limiter(own, rng=rng, now=now),
-            policy=RetryPolicy(settings, rng=rng, ledger=ledger),
+            policy=RetryPolicy(settings, rng=rng, history=history),
         )
         for name, client in clients.items()
     ]

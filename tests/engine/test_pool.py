@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from distilabel_endpoints._engine.pool import Grant, Member, Pool
-from distilabel_endpoints._engine.retry import Ledger, RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.retry import PoolHistory, RetryPolicy, RetrySettings
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.records import Answer, Completion, Failure, FailureKind, Request, Usage
 
@@ -28,13 +28,13 @@ class Unused:
 def pool_of(*names: str, **limits: Any) -> Pool:
     settings, rng = LimiterSettings(**limits), random.Random(0)
     own = LimiterSettings(max_concurrency=settings.max_concurrency)
-    ledger = Ledger(50.0)
+    history = PoolHistory(50.0)
     members = [
         Member(
             name=name,
             client=Unused(),
             limiter=Limiter(own, rng=rng, now=0.0),
-            policy=RetryPolicy(RetrySettings(), rng=rng, ledger=ledger),
+            policy=RetryPolicy(RetrySettings(), rng=rng, history=history),
         )
         for name in names
     ]

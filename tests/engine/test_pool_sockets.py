@@ -12,7 +12,7 @@ import pytest
 
 from distilabel_endpoints._clients.transport import open_session
 from distilabel_endpoints._engine.pool import Member, Pool
-from distilabel_endpoints._engine.retry import Ledger, RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.retry import PoolHistory, RetryPolicy, RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.records import Answer, Client, Failure, Request
@@ -42,7 +42,7 @@ async def played(
 ) -> tuple[float, list[LoopEndpoint], list[Answer | Failure]]:
     """Seconds, endpoints and outcomes of a run over endpoints with these settings."""
     loop, rng = asyncio.get_running_loop(), random.Random(0)
-    limits, ledger = LimiterSettings(max_concurrency=ceiling), Ledger(50.0)
+    limits, history = LimiterSettings(max_concurrency=ceiling), PoolHistory(50.0)
     endpoints: list[LoopEndpoint] = []
     members: list[Member] = []
     async with AsyncExitStack() as stack:
@@ -54,7 +54,7 @@ async def played(
                     name=endpoint.url,
                     client=opened(library, endpoint, stack),
                     limiter=Limiter(limits, rng=rng, now=loop.time()),
-                    policy=RetryPolicy(RetrySettings(), rng=rng, ledger=ledger),
+                    policy=RetryPolicy(RetrySettings(), rng=rng, history=history),
                 )
             )
         scheduler = Scheduler(Pool(members, limits, now=loop.time()), attempt_timeout=600.0)

@@ -13,7 +13,7 @@ from distilabel_endpoints._engine.retry import (
     Defer,
     GiveUp,
     Hold,
-    Ledger,
+    PoolHistory,
     Retry,
     RetryPolicy,
     RetrySettings,
@@ -265,8 +265,8 @@ def test_the_last_row_that_is_refused_alone_is_the_rows(refused: Failure) -> Non
 
 def test_a_resumed_run_does_not_stop_at_the_same_row_for_ever() -> None:
     """What was answered before the resume counts: the one row that is left fails, and is known."""
-    ledger = Ledger(50.0, answered_before=True)
-    policy = RetryPolicy(SETTINGS, rng=random.Random(0), ledger=ledger)
+    history = PoolHistory(50.0, answered_before=True)
+    policy = RetryPolicy(SETTINGS, rng=random.Random(0), history=history)
     forbidden = fail(FailureKind.RUN, status=403, code="forbidden")
     tries = Tries(0)
     for answer in (Retry(2.0), GiveUp):

@@ -12,7 +12,7 @@ from distilabel_endpoints._engine.retry import (
     Defer,
     GiveUp,
     Hold,
-    Ledger,
+    PoolHistory,
     Retry,
     RetryPolicy,
     RetrySettings,
@@ -126,7 +126,7 @@ def test_text_that_is_no_utf8_is_taken_as_it_is_next_time(code: str, lenient: bo
     """And nothing else is, whether the next time comes soon or when something was answered."""
     failure = Failure(kind=FailureKind.BAD_RESPONSE, status=200, code=code, message="m")
     soon = verdicts(failure, 1, Highest())
-    policy = RetryPolicy(RetrySettings(), rng=Highest(), ledger=Ledger(0.0))
+    policy = RetryPolicy(RetrySettings(), rng=Highest(), history=PoolHistory(0.0))
     later = policy.decide(failure, Tries(0), now=0.0, elapsed=1.0)
     assert soon == [Retry(1.0, lenient=lenient)]
     assert later == Defer(lenient=lenient)
@@ -152,7 +152,9 @@ def test_rejected_token_is_asked_about_once_more() -> None:
 
 def test_failing_for_good_ends_as_unavailable() -> None:
     """With no credit and no answer for as long as is waited, the run says that nothing answers."""
-    policy = RetryPolicy(RetrySettings(wait_ready=60.0), rng=random.Random(0), ledger=Ledger(0.0))
+    policy = RetryPolicy(
+        RetrySettings(wait_ready=60.0), rng=random.Random(0), history=PoolHistory(0.0)
+    )
     tries = Tries(0)
     first = policy.decide(TRANSIENT, tries, now=0.0, elapsed=1.0)
     assert not isinstance(first, Retry | GiveUp | Stop)
@@ -167,7 +169,9 @@ def test_failing_for_good_ends_as_unavailable() -> None:
 
 def test_outage_ends_the_run_for_a_row_that_had_seen_an_answer_too() -> None:
     """The last answer came between its failures, and for as long as is waited there was none."""
-    policy = RetryPolicy(RetrySettings(wait_ready=60.0), rng=random.Random(0), ledger=Ledger(0.0))
+    policy = RetryPolicy(
+        RetrySettings(wait_ready=60.0), rng=random.Random(0), history=PoolHistory(0.0)
+    )
     first, second = Tries(0), Tries(1)
     policy.decide(TRANSIENT, first, now=0.0, elapsed=1.0)
     policy.succeeded(1.0, began=1.0)

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from distilabel_endpoints._store.journal import Journal, Pace, Reader, Repair, Standing
+from distilabel_endpoints._store.journal import Journal, Pace, Reader, Repair, RowStatus
 from distilabel_endpoints.errors import FingerprintError, LockedError
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
@@ -160,14 +160,14 @@ class JournalMachine(RuleBasedStateMachine):
                         ordinal, content_hash
                     )
 
-    def standing(self, ordinal: int, content_hash: bytes) -> Standing:
+    def standing(self, ordinal: int, content_hash: bytes) -> RowStatus:
         if ordinal not in self.committed:
-            return Standing.ABSENT
+            return RowStatus.ABSENT
         found, result = self.committed[ordinal]
         if found == content_hash:
-            return Standing(result.status)
+            return RowStatus(result.status)
         # A row without a good result may change: it is then as if it had none.
-        return Standing.CHANGED if result.status == "ok" else Standing.ABSENT
+        return RowStatus.CHANGED if result.status == "ok" else RowStatus.ABSENT
 
     def teardown(self) -> None:
         self.journal.close()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distilabel_endpoints._engine.pool import Grant, Member, Pool
-from distilabel_endpoints._engine.retry import Ledger, RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.retry import PoolHistory, RetryPolicy, RetrySettings
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.records import Answer, Completion, Failure, FailureKind, Request, Usage
 
@@ -37,14 +37,14 @@ class Play:
     """A pool, the permits that are out, and the clock."""
 
     def __init__(self, count: int, limits: LimiterSettings) -> None:
-        rng, ledger = random.Random(0), Ledger(50.0)
+        rng, history = random.Random(0), PoolHistory(50.0)
         own = LimiterSettings(max_concurrency=limits.max_concurrency)
         members = [
             Member(
                 name=str(number),
                 client=Unused(),
                 limiter=Limiter(own, rng=rng, now=0.0),
-                policy=RetryPolicy(RetrySettings(), rng=rng, ledger=ledger),
+                policy=RetryPolicy(RetrySettings(), rng=rng, history=history),
             )
             for number in range(count)
         ]

@@ -674,10 +674,10 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "DNS failure": (
         "engine/test_retry.py::test_a_host_that_does_not_resolve_is_a_typo",
         "engine/test_retry.py::test_a_host_that_has_resolved_before_is_waited_for",
-        "clients/test_connecting.py::test_a_name_that_is_not_looked_up_in_time",
+        "targets/test_connecting.py::test_a_name_that_is_not_looked_up_in_time",
     ),
-    "TLS failure": ("clients/test_connecting.py::test_a_private_authority_is_trusted_when_given",),
-    "clock jump": ("engine/test_limiter.py::test_a_suspend_restarts_the_epoch_without_a_cut",),
+    "TLS failure": ("targets/test_connecting.py::test_a_private_authority_is_trusted_when_given",),
+    "clock jump": ("limits/test_limiter.py::test_a_suspend_restarts_the_epoch_without_a_cut",),
     "disk full": (
         "acceptance/test_storage.py::test_a_full_disk",
         "acceptance/test_storage.py::test_no_room_for_the_output",
@@ -685,11 +685,11 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "output dir deleted": ("acceptance/test_storage.py::test_an_output_folder_that_is_deleted",),
     "kill -9": (
         "acceptance/test_interruptions.py::test_fifty_kills",
-        "engine/test_journal_crash.py::test_killed_at_random",
+        "store/test_journal_crash.py::test_killed_at_random",
     ),
     "two processes, one output": (
         "acceptance/test_interruptions.py::test_a_second_process_leaves_at_once",
-        "engine/test_journal_lock.py::test_second_process_is_told_who",
+        "store/test_journal_lock.py::test_second_process_is_told_who",
     ),
     "SIGINT, SIGTERM": (
         "acceptance/test_interruptions.py::test_one_interrupt_drains",
@@ -708,7 +708,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "duplicate ids": ("runs/test_generate_dataset.py::test_repeated_ids_are_counted_and_kept",),
     "corrupted journal": (
         "acceptance/test_storage.py::test_flipped_bytes_in_the_journal",
-        "engine/test_journal_damage.py::test_one_flipped_byte",
+        "store/test_journal_damage.py::test_one_flipped_byte",
     ),
     "changed parameters on resume": (
         "acceptance/test_generate.py::test_other_settings_are_refused",

@@ -47,7 +47,7 @@ def faulty_disk(tmp_path_factory: pytest.TempPathFactory) -> str:
     if compiler is None or sys.platform != "linux":
         pytest.skip("needs Linux and a C compiler")
     library = tmp_path_factory.mktemp("faults") / "disk_faults.so"
-    source = Path(__file__).parents[1] / "engine" / "disk_faults.c"
+    source = Path(__file__).parents[1] / "store" / "disk_faults.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     return str(library)
 

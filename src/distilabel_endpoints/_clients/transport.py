@@ -46,8 +46,8 @@ __all__ = [
     "PLACEHOLDER",
     "Connector",
     "Exchange",
-    "Legible",
     "Reader",
+    "Utf8Repair",
     "WireError",
     "WireFault",
     "current_exchange",
@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 
-class Legible:
+class Utf8Repair:
     """Feed it a body's pieces; what comes out is UTF-8."""
 
     def __init__(self) -> None:
@@ -263,7 +263,7 @@ class _CappedStream(httpx2.AsyncByteStream):
         response.headers.pop("content-length", None)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        reader, legible = self._reader, Legible()
+        reader, legible = self._reader, Utf8Repair()
         try:
             pieces = self._decoded()
             async for piece in pieces:
@@ -289,7 +289,7 @@ class _CappedStream(httpx2.AsyncByteStream):
                 raise self._fail(WireFault.TOO_LARGE, f"over {MAX_RESPONSE_BYTES} bytes")
             yield piece
 
-    def _legible(self, legible: Legible, piece: bytes, *, last: bool = False) -> bytes:
+    def _legible(self, legible: Utf8Repair, piece: bytes, *, last: bool = False) -> bytes:
         text = legible.feed(piece, last=last)
         self._exchange.repaired |= legible.repaired
         return text

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from distilabel_endpoints.errors import RunError
 
-__all__ = ["Drain", "Flight", "LeftError", "Seat", "current_seat", "take_seat"]
+__all__ = ["Drain", "InFlight", "LeftError", "Seat", "current_seat", "take_seat"]
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +45,7 @@ def current_seat() -> Seat:
     return _seat.get(None) or Seat()
 
 
-class Flight:
+class InFlight:
     """One `drive`: the rows that were pulled and are not done."""
 
     def __init__(
@@ -106,18 +106,18 @@ class Drain:
     way. Rows that did not finish are not delivered."""
 
     def __init__(self) -> None:
-        self._flight: Flight | None = None
+        self._in_flight: InFlight | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._grace: float | None = None
 
-    def attach(self, flight: Flight) -> None:
+    def attach(self, in_flight: InFlight) -> None:
         """Called by `drive`, on its loop."""
-        self._flight, self._loop = flight, asyncio.get_running_loop()
+        self._in_flight, self._loop = in_flight, asyncio.get_running_loop()
         if self._grace is not None:
-            flight.drain(self._grace)
+            in_flight.drain(self._grace)
 
     def begin(self, grace: float) -> None:
         """Send nothing new; what is in flight has `grace` seconds to finish."""
         self._grace = grace
-        if self._flight is not None and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._flight.drain, grace)
+        if self._in_flight is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._in_flight.drain, grace)

@@ -124,7 +124,7 @@ class Member:
     client: Client
     limiter: Limiter
     policy: RetryPolicy
-    """Shares its ledger with those of the other members."""
+    """Shares its history with those of the other members."""
     dialect: int = 0
     """Which of a request's options it takes: 0 the first, `n` number `n - 1` of `dialects`."""
     failed: int = 0

@@ -19,7 +19,7 @@ from typing import Final
 from distilabel_endpoints._engine.in_flight import LeftError, Seat
 from distilabel_endpoints._engine.pool import Grant, Member, Pool
 
-__all__ = ["TICK", "Line"]
+__all__ = ["TICK", "RequestQueue"]
 
 TICK: Final = 0.001
 """Event loops do not wait for less, in seconds."""
@@ -35,7 +35,7 @@ class _Waiter:
     future: asyncio.Future[Grant]
 
 
-class Line:
+class RequestQueue:
     """The queue in front of a pool."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:

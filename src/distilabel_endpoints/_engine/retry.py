@@ -33,7 +33,7 @@ __all__ = [
     "Defer",
     "GiveUp",
     "Hold",
-    "Ledger",
+    "PoolHistory",
     "Retry",
     "RetryPolicy",
     "RetrySettings",
@@ -150,7 +150,7 @@ class Tries:
 
 
 @dataclass(slots=True)
-class Ledger:
+class PoolHistory:
     """What the policies of several endpoints have in common, when they are one pool."""
 
     credit: float
@@ -249,15 +249,15 @@ class RetryPolicy:
     Args:
         settings: the bounds.
         rng: for jitter.
-        ledger: of the pool that the endpoint is in.
+        history: of the pool that the endpoint is in.
     """
 
     def __init__(
-        self, settings: RetrySettings, *, rng: random.Random, ledger: Ledger | None = None
+        self, settings: RetrySettings, *, rng: random.Random, history: PoolHistory | None = None
     ) -> None:
         self._settings = settings
         self._rng = rng
-        self._ledger = ledger or Ledger(settings.retry_burst)
+        self._history = history or PoolHistory(settings.retry_burst)
         self._streak = _Streak()
         self._doubt = _Doubt()
         self._rejected_at: float | None = None
@@ -272,47 +272,47 @@ class RetryPolicy:
     @property
     def successes(self) -> int:
         """Attempts that were answered, by any endpoint of the pool."""
-        return self._ledger.successes
+        return self._history.successes
 
     @property
     def retries(self) -> dict[FailureKind, int]:
         """Attempts of the pool that were repeated, by what went wrong."""
-        return self._ledger.retries
+        return self._history.retries
 
     @property
     def is_failing(self) -> bool:
         """Whether retries wait and nothing has been answered since."""
-        return self._ledger.failing_since is not None
+        return self._history.failing_since is not None
 
     def succeeded(self, now: float, *, began: float) -> None:
         """An attempt was answered: whatever was suspected is not everybody's failure."""
-        ledger = self._ledger
-        ledger.successes += 1
-        ledger.begun.append(began)
-        ledger.newest = max(ledger.newest, began)
+        history = self._history
+        history.successes += 1
+        history.begun.append(began)
+        history.newest = max(history.newest, began)
         first = self._succeeded_at is None
         self._latency += (1.0 if first else _LATENCY_NEWS) * (now - began - self._latency)
         self._newest = max(self._newest, began)
         self._succeeded_at = now
         self._rejected_at = None
-        credit = self._ledger.credit + self._settings.retry_share
-        self._ledger.credit = min(self._settings.retry_burst, credit)
+        credit = self._history.credit + self._settings.retry_share
+        self._history.credit = min(self._settings.retry_burst, credit)
         self._streak = _Streak()
-        self._ledger.away_since = self._ledger.failing_since = None
+        self._history.away_since = self._history.failing_since = None
         self._doubt = _Doubt()
 
     def rested(self) -> None:
         """Nothing is under way: what comes next is not the outage that was measured."""
-        self._ledger.away_since = self._ledger.failing_since = None
+        self._history.away_since = self._history.failing_since = None
 
     def note_answered(self, rows: int) -> None:
         """Earlier processes had answers to so many rows of the same work."""
-        self._ledger.answered_before |= rows > 0
+        self._history.answered_before |= rows > 0
 
     @property
     def has_answered(self) -> bool:
         """Whether the endpoint has answered anything, in this process or before it."""
-        return self._succeeded_at is not None or self._ledger.answered_before
+        return self._succeeded_at is not None or self._history.answered_before
 
     def is_answering(self, now: float) -> bool:
         """Whether others are being answered: the last answer is recent, measured by its time."""
@@ -365,7 +365,7 @@ class RetryPolicy:
         self._left = left
         self.spares_none = left is not None and (
             left <= self._settings.retry_burst
-            or (self.successes > 0 and self._ledger.failing_for(now) >= self._settings.wait_ready)
+            or (self.successes > 0 and self._history.failing_for(now) >= self._settings.wait_ready)
         )
         decision = self._decide(failure.after(tries.sent), tries, now, elapsed)
         if isinstance(decision, Retry | Defer):
@@ -392,7 +392,7 @@ class RetryPolicy:
 
     def _decide(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
         if failure.kind is not FailureKind.UNAVAILABLE and failure.code != "starting":
-            self._ledger.away_since = None
+            self._history.away_since = None
         self._doubt.add(failure.code, now)
         match failure.kind:
             case FailureKind.THROTTLE:
@@ -422,8 +422,8 @@ class RetryPolicy:
         if not failure.retryable:
             return self._dismissed(failure, tries, now)
         if failure.code == "starting":
-            if self._ledger.away_since is None:
-                self._ledger.away_since = now
+            if self._history.away_since is None:
+                self._history.away_since = now
             if self._is_passed_by(tries, now, elapsed):
                 return self._the_rows(failure)
         return self._uncharged(tries)
@@ -458,14 +458,14 @@ class RetryPolicy:
         return Stop(failure) if alone else GiveUp(failure)
 
     def _away(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
-        if self._ledger.away_since is None:
-            self._ledger.away_since = now
+        if self._history.away_since is None:
+            self._history.away_since = now
         if tries.turned_away is None and failure.code in {"starting", "not_found"}:
             tries.turned_away = now - elapsed
-        if now - self._ledger.away_since >= self._settings.wait_ready:
+        if now - self._history.away_since >= self._settings.wait_ready:
             if self._is_left_over(tries):
                 return self._the_rows(failure)
-            waited = f"not available for {now - self._ledger.away_since:.0f} s: {failure.message}"
+            waited = f"not available for {now - self._history.away_since:.0f} s: {failure.message}"
             return Stop(replace(failure, code="unavailable", message=waited))
         if failure.code == "dns" and self.successes == 0:
             return (
@@ -493,7 +493,7 @@ class RetryPolicy:
         if tries.turned_away is None:
             return False
         last = -math.inf if self._succeeded_at is None else self._succeeded_at
-        return last > tries.turned_away or self._ledger.answered_before
+        return last > tries.turned_away or self._history.answered_before
 
     def _contested(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
         """A refusal that looks like the run's: believed when others do not show otherwise."""
@@ -558,12 +558,12 @@ class RetryPolicy:
     ) -> Decision:
         """Without credit and without an answer since its last failure, a row pays nothing."""
         before = now - elapsed if tries.failed_at is None else tries.failed_at
-        others = self._ledger.newest >= before
+        others = self._history.newest >= before
         tries.failed_at = now
         stream = failure.status in {504, 524} and elapsed >= _GATEWAY_AGE
         lenient = failure.code == "bad_utf8"
         later = Defer(stream=stream, lenient=lenient)
-        broke = self._ledger.credit < 1
+        broke = self._history.credit < 1
         innocent = not others and not self.spares_none and failure.retryable
         # What began before an outage may be short of its last attempt: it does not end in one.
         if innocent and (broke or tries.charged >= most - 1):
@@ -583,15 +583,15 @@ class RetryPolicy:
             delay = self._settings.longest_delay * self._rng.uniform(0.5, 1.0)
         else:
             delay = self._backoff(tries.charged)
-            self._ledger.credit -= 1
+            self._history.credit -= 1
         delay = max(asked, delay)
         return Retry(delay, stream=stream, lenient=lenient)
 
     def _defer(self, failure: Failure, now: float, later: Defer) -> Decision:
-        ledger = self._ledger
-        if ledger.failing_since is None:
-            ledger.failing_since = now
-        lasted = ledger.failing_for(now)
+        history = self._history
+        if history.failing_since is None:
+            history.failing_since = now
+        lasted = history.failing_for(now)
         if lasted < self._settings.wait_ready:
             return later
         said = f"nothing but failures for {lasted:.0f} s: {failure.message}"
@@ -599,7 +599,7 @@ class RetryPolicy:
         return Stop(replace(failure, kind=kind, code="unavailable", message=said))
 
     def _is_poison(self, tries: Tries) -> bool:
-        others = self._ledger.answers_begun_since(tries.charged_at)
+        others = self._history.answers_begun_since(tries.charged_at)
         settings = self._settings
         return tries.charged >= settings.poison_attempts and others >= settings.poison_successes
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Deferral"]
+__all__ = ["RetryBudget"]
 
 _RELEASED: Final = 2
 _FIRST_WAIT: Final = 1.0
@@ -24,7 +24,7 @@ _GROWTH: Final = 1.6
 _LONGEST_WAIT: Final = 15.0
 
 
-class Deferral:
+class RetryBudget:
     """The requests of one scheduler that wait for a sign of life. Call it on its loop.
 
     Args:

@@ -24,14 +24,14 @@ from typing import Any, TypeVar
 
 from distilabel_endpoints._engine.in_flight import (
     Drain,
-    Flight,
+    InFlight,
     LeftError,
     Seat,
     current_seat,
     take_seat,
 )
 from distilabel_endpoints._engine.pool import Grant, Member, Pool
-from distilabel_endpoints._engine.queue import TICK, Line
+from distilabel_endpoints._engine.queue import TICK, RequestQueue
 from distilabel_endpoints._engine.retry import (
     Defer,
     GiveUp,
@@ -41,7 +41,7 @@ from distilabel_endpoints._engine.retry import (
     Tries,
     is_telling,
 )
-from distilabel_endpoints._engine.retry_budget import Deferral
+from distilabel_endpoints._engine.retry_budget import RetryBudget
 from distilabel_endpoints._limits.limiter import LimiterStatistics
 from distilabel_endpoints.errors import RunError, run_error
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
@@ -119,14 +119,14 @@ class Scheduler:
         self.loop = asyncio.get_running_loop()
         """The loop everything here belongs to."""
         self._now = self.loop.time
-        self._line = Line(self.loop, pool)
-        self.share = self._line.share
-        """Keeps to what other processes leave of the endpoints; see `Line.share`."""
+        self._queue = RequestQueue(self.loop, pool)
+        self.share = self._queue.share
+        """Keeps to what other processes leave of the endpoints; see `RequestQueue.share`."""
         self._delayed: list[tuple[float, int, asyncio.Future[None]]] = []
         self._suspects: list[_Suspect] = []
         self._settle_timer: asyncio.TimerHandle | None = None
-        self._deferral = Deferral(self.loop, self._make_room)
-        self._flights: set[Flight] = set()
+        self._retry_budget = RetryBudget(self.loop, self._make_room)
+        self._drives: set[InFlight] = set()
         self._sequence = 0
         self._active = 0
         self._delay_timer: asyncio.TimerHandle | None = None
@@ -153,38 +153,38 @@ class Scheduler:
         Raises:
             RunError: no row can be answered; what was in flight has been delivered.
         """
-        flight = Flight(self.loop, self._line.dismiss)
+        in_flight = InFlight(self.loop, self._queue.dismiss)
         if drain is not None:
-            drain.attach(flight)
+            drain.attach(in_flight)
 
         async def one(row: T, seat: Seat) -> None:
             take_seat(seat)
             try:
                 deliver(await work(row))
             except RunError as error:
-                flight.stopped = flight.stopped or error
+                in_flight.stopped = in_flight.stopped or error
             except LeftError:
                 pass  # left undone on purpose
             except asyncio.CancelledError:
                 if not seat.leaving:
                     raise
             finally:
-                flight.leave(seat)
+                in_flight.leave(seat)
 
-        self._flights.add(flight)
+        self._drives.add(in_flight)
         try:
             async with asyncio.TaskGroup() as group:
                 async for row in each(rows):
-                    seat = await flight.enter(lambda: self.window)
-                    if flight.over:
+                    seat = await in_flight.enter(lambda: self.window)
+                    if in_flight.over:
                         break
                     seat.task = group.create_task(one(row, seat))
-                flight.is_fed = True
+                in_flight.is_fed = True
                 self._settle_suspects()
         finally:
-            self._flights.discard(flight)
-        if flight.stopped is not None:
-            raise flight.stopped
+            self._drives.discard(in_flight)
+        if in_flight.stopped is not None:
+            raise in_flight.stopped
 
     def note_answered(self, rows: int) -> None:
         """Earlier processes had answers to so many rows of the same work. If the few that are left
@@ -204,7 +204,7 @@ class Scheduler:
             return await self._complete(request, tries)
         finally:
             self._active -= 1
-            self._deferral.ended(tries)
+            self._retry_budget.ended(tries)
             self._settle_suspects()
             if not self._active:
                 self._stopped = None
@@ -214,10 +214,10 @@ class Scheduler:
         shunned: Member | None = None
         while True:
             member, outcome, elapsed = await self._attempt(request, shunned)
-            self._deferral.ended(tries)
+            self._retry_budget.ended(tries)
             if isinstance(outcome, Answer):
-                self._deferral.answered(self._now() - elapsed)
-                self._line.pump()
+                self._retry_budget.answered(self._now() - elapsed)
+                self._queue.pump()
                 return outcome
             decision = await self._verdict(member, outcome, tries, elapsed)
             if isinstance(decision, GiveUp):
@@ -235,7 +235,7 @@ class Scheduler:
                 )
             if isinstance(decision, Defer):
                 self._refuse(current_seat())
-                await self._deferral.wait(tries)
+                await self._retry_budget.wait(tries)
             elif decision.delay > 0:
                 await self._delay(decision.delay)
 
@@ -248,8 +248,8 @@ class Scheduler:
         )
         if not isinstance(decision, Stop):
             if member.policy.spares_none:
-                self._deferral.let_go()
-            self._line.pump()
+                self._retry_budget.let_go()
+            self._queue.pump()
         if isinstance(decision, Hold):
             self._last_failure = outcome
             answered = await self._suspect(member, since=self._now())
@@ -266,7 +266,7 @@ class Scheduler:
         """One try. The caller hands the freed permit on, once it knows whether the run goes on."""
         seat = current_seat()
         self._refuse(seat)
-        grant = await self._line.acquire(request.max_new_tokens or 0, seat, shunned)
+        grant = await self._queue.acquire(request.max_new_tokens or 0, seat, shunned)
         member = grant.member
         started = self._now()
         outcome: Answer | Failure
@@ -278,7 +278,7 @@ class Scheduler:
             outcome = _timed_out(self._timeout)
         except BaseException:
             self._pool.cancel(grant, self._now())
-            self._line.pump()
+            self._queue.pump()
             raise
         finally:
             seat.in_flight -= 1
@@ -303,12 +303,12 @@ class Scheduler:
     @property
     def _left(self) -> int | None:
         """How many requests are under way, if no more are to come."""
-        return self._active if all(flight.is_fed for flight in self._flights) else None
+        return self._active if all(in_flight.is_fed for in_flight in self._drives) else None
 
     def _make_room(self) -> None:
         """While retries wait for a sign of life, other rows may show whether there is one."""
-        for flight in self._flights:
-            flight.make_room()
+        for in_flight in self._drives:
+            in_flight.make_room()
 
     async def _delay(self, seconds: float) -> None:
         self._refuse(current_seat())
@@ -381,12 +381,12 @@ class Scheduler:
     def _stop(self, failure: Failure) -> None:
         """Everything that waits is told; what is in flight runs to its end."""
         self._stopped = failure
-        self._line.dissolve(lambda: run_error(failure))
+        self._queue.dissolve(lambda: run_error(failure))
         suspects, self._suspects = self._suspects, []
         waiting: list[asyncio.Future[Any]] = [
             *(future for _, _, future in self._delayed),
             *(suspect.answered for suspect in suspects),
-            *self._deferral.clear(),
+            *self._retry_budget.clear(),
         ]
         self._delayed.clear()
         for future in waiting:
@@ -397,7 +397,7 @@ class Scheduler:
     def window(self) -> int:
         """How many rows `drive` has pulled and not delivered, at most, as of now."""
         window = max(_LEAST_WINDOW, self._pool.window)
-        return window + min(len(self._deferral), window)
+        return window + min(len(self._retry_budget), window)
 
     def statistics(self) -> EngineStatistics:
         """A snapshot; cheap enough to take several times a second."""
@@ -407,8 +407,8 @@ class Scheduler:
         return EngineStatistics(
             limiter=limiter,
             endpoints=endpoints if len(endpoints) > 1 else {},
-            waiting=len(self._line),
-            delayed=len(self._delayed) + len(self._deferral),
+            waiting=len(self._queue),
+            delayed=len(self._delayed) + len(self._retry_budget),
             succeeded=self._pool.policy.successes,
             retries=dict(self._pool.policy.retries),
             last_failure=self._last_failure,
@@ -420,7 +420,7 @@ class Scheduler:
 
     async def aclose(self) -> None:
         """Close the clients. Nothing may be under way."""
-        self._line.close()
+        self._queue.close()
         for timer in (self._delay_timer, self._settle_timer):
             if timer is not None:
                 timer.cancel()

@@ -1,20 +1,17 @@
-"""While nothing answers: one probe at a time, further and further apart.
+"""Whether the endpoint is there: a breaker while nothing answers, a soft start when it may.
 
-Closed, it counts what was unavailable without an answer in between; open, it lets one attempt
-through when the time has come. Any answer, a refusal included, closes it. Pure: clock readings
-and the jitter are arguments.
-
-Opening the limit gently: at a start, after a gate, when the endpoint is back.
-
-A few attempts go at once, the rest over a quarter of a second, so that a server which refuses,
-fails or denies everyone is met by a few. Pure: clock readings are arguments.
+- `Breaker`: closed, it counts what was unavailable without an answer in between; open, it lets one
+  attempt through at a time, further and further apart. Any answer, a refusal included, closes it.
+- `SoftStart`: at a start, after a gate, when the endpoint is back, a few attempts go at once and
+  the rest over a quarter of a second, so that a server which refuses everyone meets only a few.
+- Pure: clock readings and the jitter are arguments.
 """
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
-__all__ = ["AT_ONCE", "Breaker", "BreakerState", "Opening"]
+__all__ = ["AT_ONCE", "Breaker", "BreakerState", "SoftStart"]
 
 # requests; that go at once when the limit opens.
 AT_ONCE: Final = 8
@@ -22,7 +19,7 @@ AT_ONCE: Final = 8
 _SECONDS: Final = 0.25
 
 
-class Opening:
+class SoftStart:
     """From `at` up to `floor` in flight; after `hold` seconds more and more.
 
     Args:

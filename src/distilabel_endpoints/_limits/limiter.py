@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from distilabel_endpoints._limits.availability import AT_ONCE, Breaker, BreakerState, Opening
+from distilabel_endpoints._limits.availability import AT_ONCE, Breaker, BreakerState, SoftStart
 from distilabel_endpoints._limits.quotas import Quotas
 from distilabel_endpoints._limits.refusals import Cut, Lift, Refusals, Stage
 from distilabel_endpoints._limits.search import Search
@@ -265,7 +265,10 @@ class Limiter:
             or now < self._gate
             or (now < self._even_at and refusals.evenly)
             or (breaker.open and not breaker.admits(now))
-            or (now < self._opening.over_at and in_flight >= self._opening.room(now, search.limit))
+            or (
+                now < self._soft_start.over_at
+                and in_flight >= self._soft_start.room(now, search.limit)
+            )
             or (refusals.gate is not None and not refusals.gate.ready(now))
             or (self._quotas.active and not self._quotas.ready(now, tokens))
         ):
@@ -296,7 +299,7 @@ class Limiter:
             at = max(at, self._even_at)
         if breaker.open:
             at = max(at, breaker.probe_at)
-        at = self._opening.when(at, self._in_flight, self._search.limit)
+        at = self._soft_start.when(at, self._in_flight, self._search.limit)
         if refusals.gate is not None:
             at = max(at, refusals.gate.when(now))
         if self._quotas.active:
@@ -477,7 +480,7 @@ class Limiter:
         self._open_gently(now)
 
     def _open_gently(self, at: float, *, at_once: int = AT_ONCE, hold: float = 0.0) -> None:
-        self._opening = Opening(at, floor=self._in_flight + at_once, hold=hold)
+        self._soft_start = SoftStart(at, floor=self._in_flight + at_once, hold=hold)
 
 
 def _longest_silence(in_flight: int, latency: float) -> float:

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from distilabel_endpoints._limits.refusals import Bucket
+from distilabel_endpoints._limits.refusals import RateBucket
 
 __all__ = ["Quota", "Quotas", "Unit", "read_quotas"]
 
@@ -121,19 +121,19 @@ class Quotas:
     def __init__(
         self, requests_per_minute: float | None, tokens_per_minute: float | None, now: float
     ) -> None:
-        self._own: list[tuple[Unit, Bucket]] = []
+        self._own: list[tuple[Unit, RateBucket]] = []
         if requests_per_minute is not None:
             rate = requests_per_minute / _MINUTE
-            self._own.append(("requests", Bucket(rate, max(1.0, rate), now)))
+            self._own.append(("requests", RateBucket(rate, max(1.0, rate), now)))
         if tokens_per_minute is not None:
             burst = max(1.0, _TOKEN_BURST * tokens_per_minute)
-            self._own.append(("tokens", Bucket(tokens_per_minute / _MINUTE, burst, now)))
-        self._granted: dict[Unit, Bucket] = {}
+            self._own.append(("tokens", RateBucket(tokens_per_minute / _MINUTE, burst, now)))
+        self._granted: dict[Unit, RateBucket] = {}
         self._until: dict[Unit, float] = {}
         self.active = bool(self._own)
         """Whether there is anything to keep to."""
 
-    def _buckets(self, now: float) -> list[tuple[Unit, Bucket]]:
+    def _buckets(self, now: float) -> list[tuple[Unit, RateBucket]]:
         for unit in [unit for unit, until in self._until.items() if now >= until]:
             del self._granted[unit], self._until[unit]
         self.active = bool(self._own or self._granted)
@@ -182,10 +182,10 @@ class Quotas:
             return
         if capacity is None:
             rate = left / quota.reset
-            bucket = Bucket(rate, max(1.0, rate), now, level=min(1.0, left))
+            bucket = RateBucket(rate, max(1.0, rate), now, level=min(1.0, left))
         else:
             rate = (capacity - left) / quota.reset
-            bucket = Bucket(rate, max(1.0, capacity), now, level=left)
+            bucket = RateBucket(rate, max(1.0, capacity), now, level=left)
         self._granted[unit] = bucket
         self._until[unit] = now + min(quota.reset, _BELIEVED)
         self.active = True

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["SAMPLE", "Bucket", "Cut", "Lift", "RateGate", "Refusals", "Stage", "Wall"]
+__all__ = ["SAMPLE", "Cut", "Lift", "RateBucket", "RateGate", "Refusals", "Stage", "Wall"]
 
 # requests; that make a share worth comparing.
 SAMPLE: Final = 20
@@ -52,7 +52,7 @@ _GROWTH_SECONDS: Final = 150.0
 _MOST_GROWTH: Final = 4.0
 
 
-class Bucket:
+class RateBucket:
     """`rate` units a second, at most `capacity` of them saved up."""
 
     __slots__ = ("_at", "_level", "capacity", "rate")
@@ -102,7 +102,7 @@ class RateGate:
 
     def __init__(self, now: float, rate: float) -> None:
         self.base = max(rate, _SLOWEST)
-        self._bucket = Bucket(self.base, 1.0 + _CATCH_UP * self.base, now, level=0.0)
+        self._bucket = RateBucket(self.base, 1.0 + _CATCH_UP * self.base, now, level=0.0)
         self._quiet_since = self._grown_at = now
 
     @property

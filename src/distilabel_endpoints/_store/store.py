@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from distilabel_endpoints.run_state import FailureGroup
 
-__all__ = ["Statistics"]
+__all__ = ["StoreStatistics"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
+class StoreStatistics:
     """What is stored of a run, at one instant."""
 
     ok: int = 0

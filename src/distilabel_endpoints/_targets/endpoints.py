@@ -15,7 +15,7 @@ from typing import Any
 
 from distilabel_endpoints._engine.loop import Lease, Task
 from distilabel_endpoints._engine.pool import Member, Pool
-from distilabel_endpoints._engine.retry import Ledger, RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.retry import PoolHistory, RetryPolicy, RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints._targets.settings import TargetSettings
@@ -160,14 +160,14 @@ def _open_pool(
             policy=RetryPolicy(retries, rng=rng),
         )
     own = replace(limits, requests_per_minute=None, tokens_per_minute=None)
-    ledger, spoken = Ledger(retries.retry_burst), dialects(endpoints)
+    history, spoken = PoolHistory(retries.retry_burst), dialects(endpoints)
 
     def member(endpoint: Target) -> Member:
         return Member(
             name=endpoint.root,
             client=open_client(endpoint),
             limiter=Limiter(own, rng=rng, now=now),
-            policy=RetryPolicy(retries, rng=rng, ledger=ledger),
+            policy=RetryPolicy(retries, rng=rng, history=history),
             dialect=spoken.index(endpoint.dialect),
         )
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from distilabel_endpoints.ray.package import ray_package
-from distilabel_endpoints.ray.shares import LEASE, Ledger, Report, Share
+from distilabel_endpoints.ray.shares import LEASE, Share, Shares, WorkerReport
 from distilabel_endpoints.records import Failure, FailureKind
 
-__all__ = ["Coordinator", "Counts", "Progress", "start_coordinator"]
+__all__ = ["Coordinator", "JobProgress", "WorkerCounts", "start_coordinator"]
 
 _NAME: Final = "distilabel_endpoints"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class WorkerCounts:
     """What one worker has done since it started."""
 
     ok: int = 0
@@ -41,12 +41,12 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class JobProgress:
     """What all workers have done, and what they are doing."""
 
-    counts: tuple[Counts, ...]
+    counts: tuple[WorkerCounts, ...]
     """One for each worker that there was."""
-    live: tuple[Counts, ...]
+    live: tuple[WorkerCounts, ...]
     """Those that report still."""
     stopped: Failure | None
     """What ended the run, if a worker met something that no row can get past."""
@@ -60,26 +60,26 @@ class Coordinator:
             context = ray_package("a coordinator").get_runtime_context()
             reconstructed = bool(context.was_current_actor_reconstructed)
         now = time.monotonic()
-        self._ledger = Ledger(ceiling, grows_at=now + LEASE if reconstructed else now)
-        self._counts: dict[str, Counts] = {}
+        self._shares = Shares(ceiling, grows_at=now + LEASE if reconstructed else now)
+        self._counts: dict[str, WorkerCounts] = {}
         self._seen: dict[str, float] = {}
         self._stopped: Failure | None = None
 
-    def report(self, worker: str, report: Report, counts: Counts) -> Share:
+    def report(self, worker: str, report: WorkerReport, counts: WorkerCounts) -> Share:
         """A worker's report; the answer says what it may do from now on."""
         now = time.monotonic()
         self._counts[worker], self._seen[worker] = counts, now
-        return self._ledger.report(worker, report, now)
+        return self._shares.report(worker, report, now)
 
     def stop(self, failure: Failure) -> None:
         """A worker met what ends the run."""
         self._stopped = self._stopped or replace(failure, text=None)
 
-    def progress(self) -> Progress:
+    def progress(self) -> JobProgress:
         """All that was reported."""
         since = time.monotonic() - LEASE
         live = tuple(self._counts[name] for name, seen in self._seen.items() if seen > since)
-        return Progress(counts=tuple(self._counts.values()), live=live, stopped=self._stopped)
+        return JobProgress(counts=tuple(self._counts.values()), live=live, stopped=self._stopped)
 
 
 def start_coordinator(identity: Mapping[str, Any], ceiling: int | None) -> Any:

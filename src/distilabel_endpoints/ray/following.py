@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from distilabel_endpoints._store.store import Statistics
-from distilabel_endpoints.ray.coordinator import Progress
+from distilabel_endpoints._store.store import StoreStatistics
+from distilabel_endpoints.ray.coordinator import JobProgress
 from distilabel_endpoints.records import FailureKind
 from distilabel_endpoints.run_state import RunSnapshot, TokenCount, Waiting
-from distilabel_endpoints.runs.tally import Meter
+from distilabel_endpoints.runs.tally import Tally
 
 __all__ = ["Following"]
 
@@ -22,31 +22,31 @@ class Following:
     """Folds what workers say into one run's figures."""
 
     def __init__(self) -> None:
-        self.meter = Meter()
-        self._before = Statistics()
-        self._progress = Progress(counts=(), live=(), stopped=None)
+        self.tally = Tally()
+        self._before = StoreStatistics()
+        self._progress = JobProgress(counts=(), live=(), stopped=None)
 
-    def begin(self, total: int, before: Statistics) -> None:
+    def begin(self, total: int, before: StoreStatistics) -> None:
         """The input has `total` rows, and this is what is done of them."""
-        meter = self.meter
+        tally = self.tally
         self._before = before
-        meter.total = meter.rows_read = total
-        meter.ok = meter.resumed = before.ok
-        meter.earlier = TokenCount(
+        tally.total = tally.rows_read = total
+        tally.ok = tally.resumed = before.ok
+        tally.earlier = TokenCount(
             input_tokens=before.input_tokens, output_tokens=before.output_tokens
         )
 
-    def told(self, progress: Progress) -> None:
+    def told(self, progress: JobProgress) -> None:
         """The coordinator's latest word."""
         self._progress = progress
-        meter, counts = self.meter, progress.counts
-        meter.ok = self._before.ok + sum(c.ok for c in counts)
-        meter.failed = sum(c.failed for c in counts)
-        meter.skipped = sum(c.skipped for c in counts)
-        meter.input_tokens = sum(c.input_tokens for c in counts)
-        meter.output_tokens = sum(c.output_tokens for c in counts)
-        meter.answers = sum(c.answers for c in counts)
-        meter.truncated = sum(c.truncated for c in counts)
+        tally, counts = self.tally, progress.counts
+        tally.ok = self._before.ok + sum(c.ok for c in counts)
+        tally.failed = sum(c.failed for c in counts)
+        tally.skipped = sum(c.skipped for c in counts)
+        tally.input_tokens = sum(c.input_tokens for c in counts)
+        tally.output_tokens = sum(c.output_tokens for c in counts)
+        tally.answers = sum(c.answers for c in counts)
+        tally.truncated = sum(c.truncated for c in counts)
 
     def snapshot(self) -> RunSnapshot:
         """The run as it is now."""
@@ -55,7 +55,7 @@ class Following:
         waiting = next((c.waiting_for for c in live), None)
         everyone = waiting is not None and all(c.waiting_for for c in live)
         return replace(
-            self.meter.snapshot(None),
+            self.tally.snapshot(None),
             in_flight=sum(c.in_flight for c in live),
             limit=sum(c.limit for c in live) if live else None,
             limit_reason=", ".join(reasons) or None,

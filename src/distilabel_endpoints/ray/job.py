@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from distilabel_endpoints._store.lock import Lock
-from distilabel_endpoints._store.store import Statistics
+from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.errors import (
     ConfigurationError,
     DistilabelError,
@@ -27,9 +27,9 @@ from distilabel_endpoints.errors import (
     run_error,
 )
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
-from distilabel_endpoints.progress import Progress as Display
+from distilabel_endpoints.progress import Progress
 from distilabel_endpoints.ray.cluster import cluster
-from distilabel_endpoints.ray.coordinator import Progress, start_coordinator
+from distilabel_endpoints.ray.coordinator import JobProgress, start_coordinator
 from distilabel_endpoints.ray.credentials import pack
 from distilabel_endpoints.ray.following import Following
 from distilabel_endpoints.ray.marker import Marker, check_folder, marker_path, refuse_lost_rows
@@ -40,7 +40,7 @@ from distilabel_endpoints.ray.shards import (
 )
 from distilabel_endpoints.ray.source import ROW_ID, RowFile, look_through, read_rows
 from distilabel_endpoints.ray.stage import ACTORS, NUM_CPUS, generate_blocks
-from distilabel_endpoints.ray.worker import Order
+from distilabel_endpoints.ray.worker import JobSpec
 from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.rows import open_rows
 from distilabel_endpoints.run_state import RunEnding, RunPhase, RunSummary, TokenCount
@@ -101,7 +101,7 @@ class RayRun:
     input: str
     output: Path
     options: RunOptions
-    progress: Display
+    progress: Progress
     address: str | None = None
     actors: int = ACTORS
     api_key_env: str | None = None
@@ -141,7 +141,7 @@ class _Execution:
             self._answer()
 
     def _answer(self) -> None:
-        run, meter = self._run, self._following.meter
+        run, tally = self._run, self._following.tally
         run.llm.engine()
         before = None if run.fresh else Marker.read(run.output)
         file = look_through(
@@ -162,16 +162,16 @@ class _Execution:
         marker = self._begin(before, Marker.of(spec, file), file)
         for note in [*file.layout.notes, *planner.remarks()]:
             run.progress.message(note)
-        if meter.ok < file.count:
+        if tally.ok < file.count:
             self._session.has_begun = True
             self._generate(file)
             self._check_written(file)
-            replace(marker, skipped=meter.skipped).write(run.output)
+            replace(marker, skipped=tally.skipped).write(run.output)
 
     def _begin(self, before: Marker | None, marker: Marker, file: RowFile) -> Marker:
         """The run may start: the folder says so, and what failed is taken out."""
         output = self._run.output
-        stored = Statistics()
+        stored = StoreStatistics()
         if before is None:
             remove_shards(output)
         else:
@@ -192,8 +192,10 @@ class _Execution:
         parcel = pack(run.llm, workers=actors, api_key_env=None, headers_env=None)
         with cluster(run.address, cpus=actors * NUM_CPUS + _OTHERS_CPUS) as ray:
             coordinator = start_coordinator(parcel.identity(), run.llm.max_concurrency)
-            order = Order(parcel=parcel, options=run.options, id_column=ROW_ID, keeps_failures=True)
-            ds = generate_blocks(read_rows(file), order, coordinator, actors=actors)
+            spec = JobSpec(
+                parcel=parcel, options=run.options, id_column=ROW_ID, keeps_failures=True
+            )
+            ds = generate_blocks(read_rows(file), spec, coordinator, actors=actors)
             with self._followed(ray, coordinator):
                 try:
                     write_shards(ds, run.output)
@@ -202,7 +204,7 @@ class _Execution:
 
     def _check_written(self, file: RowFile) -> None:
         """What was counted is in the shards, and is what the input holds."""
-        run, skipped = self._run, self._following.meter.skipped
+        run, skipped = self._run, self._following.tally.skipped
         prefix = run.options.column_prefix
         if not file.is_unchanged():
             refuse_lost_rows(file, run.output, prefix=prefix)
@@ -226,8 +228,8 @@ class _Execution:
         said = (str(error).strip() or type(error).__name__).splitlines()[-1]
         return RunError(Failure(kind=FailureKind.LOCAL, code="ray", message=f"Ray: {said}"))
 
-    def _ask(self, ray: Any, coordinator: Any) -> Progress:
-        told: Progress = ray.get(coordinator.progress.remote(), timeout=_LAST_WORD)
+    def _ask(self, ray: Any, coordinator: Any) -> JobProgress:
+        told: JobProgress = ray.get(coordinator.progress.remote(), timeout=_LAST_WORD)
         self._following.told(told)
         return told
 
@@ -242,7 +244,7 @@ class _Execution:
                     self._ask(ray, coordinator)
 
         thread = threading.Thread(target=follow, name="distilabel-endpoints-follow", daemon=True)
-        self._following.meter.sending()
+        self._following.tally.sending()
         thread.start()
         try:
             yield
@@ -258,14 +260,14 @@ class _Execution:
 
     def _summary(self) -> RunSummary:
         """How the run stands now, as the shards have it."""
-        run, meter, session = self._run, self._following.meter, self._session
-        meter.phase = RunPhase.FINISHED
+        run, tally, session = self._run, self._following.tally, self._session
+        tally.phase = RunPhase.FINISHED
         found = read_shards(run.output, prefix=run.options.column_prefix)
         ending, code = session.ending(found.failed)
         pending = None
-        if meter.total is not None:
-            skipped = meter.skipped if ending is RunEnding.FINISHED else 0
-            pending = max(0, meter.total - found.ok - found.failed - skipped)
+        if tally.total is not None:
+            skipped = tally.skipped if ending is RunEnding.FINISHED else 0
+            pending = max(0, tally.total - found.ok - found.failed - skipped)
         helps = session.resuming_helps(pending, found.failures)
         return RunSummary(
             ending=ending,
@@ -273,18 +275,18 @@ class _Execution:
             reason=str(session.error) if session.error else None,
             ok=found.ok,
             failed=found.failed,
-            skipped=meter.skipped,
+            skipped=tally.skipped,
             pending=pending,
-            resumed=meter.resumed,
+            resumed=tally.resumed,
             failures=found.failures,
-            answers=meter.answers,
-            truncated=meter.truncated,
-            elapsed=time.monotonic() - meter.started,
-            tokens=TokenCount(input_tokens=meter.input_tokens, output_tokens=meter.output_tokens),
+            answers=tally.answers,
+            truncated=tally.truncated,
+            elapsed=time.monotonic() - tally.started,
+            tokens=TokenCount(input_tokens=tally.input_tokens, output_tokens=tally.output_tokens),
             run_tokens=TokenCount(
                 input_tokens=found.input_tokens, output_tokens=found.output_tokens
             ),
-            mean=meter.mean(),
+            mean=tally.mean(),
             output=str(run.output) if ending is RunEnding.FINISHED else None,
             resume_command=run.resume_command if helps else None,
         )

@@ -15,18 +15,18 @@ from typing import Any, Final
 
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._engine.scheduler import EngineStatistics
-from distilabel_endpoints.ray.coordinator import Counts
+from distilabel_endpoints.ray.coordinator import WorkerCounts
 from distilabel_endpoints.ray.package import ray_package
-from distilabel_endpoints.ray.shares import SILENCE, Report, Share
+from distilabel_endpoints.ray.shares import SILENCE, Share, WorkerReport
 from distilabel_endpoints.records import Result
 
-__all__ = ["Reporter", "Tally"]
+__all__ = ["Reporter", "WorkerTally"]
 
 _PERIOD: Final = 0.2
 _SAME: Final = 0.05
 
 
-class Tally:
+class WorkerTally:
     """What a worker has done. Written by the engine's thread and the blocks', one at a time."""
 
     def __init__(self) -> None:
@@ -47,10 +47,10 @@ class Tally:
                     self.answers += 1
                     self.truncated += completion.finish_reason == "length"
 
-    def counts(self, engine: EngineStatistics) -> Counts:
+    def counts(self, engine: EngineStatistics) -> WorkerCounts:
         """All of it, and what the engine is doing."""
         with self._lock:
-            return Counts(
+            return WorkerCounts(
                 ok=self.ok,
                 failed=self.failed,
                 skipped=self.skipped,
@@ -89,7 +89,7 @@ class Reporter:
         self._ceiling: int | None = 0 if shares else None
         self._told: dict[str, float] = {}
         self._answered_at = time.monotonic()
-        self.tally = Tally()
+        self.tally = WorkerTally()
 
     def start(self) -> None:
         """Send nothing until there is a share, and go on reporting until the process ends."""
@@ -112,7 +112,7 @@ class Reporter:
         with self._turn:
             asked_at = time.monotonic()
             now, engine = self._lease.run(_look, self._lease)
-            report = Report(
+            report = WorkerReport(
                 holding=max(self._ceiling or 0, engine.limiter.in_flight),
                 demand=engine.limiter.in_flight + engine.waiting + engine.delayed,
                 pauses=self._own_pauses(engine, now),

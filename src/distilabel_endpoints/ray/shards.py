@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from distilabel_endpoints._store.atomic import writing
 from distilabel_endpoints._store.journal.record import decode_failure
-from distilabel_endpoints._store.store import Statistics
+from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.errors import ConfigurationError, DamagedError, StorageError
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.ray.source import FAILURE, ROW_ID, ordinal_of
@@ -82,7 +82,7 @@ def write_shards(
 
 def read_shards(
     output: str | os.PathLike[str], *, prefix: str = "", retry_failed: bool = False
-) -> Statistics:
+) -> StoreStatistics:
     """Count what is done; also while a run goes on.
 
     Args:
@@ -110,7 +110,7 @@ def read_shards(
             failed += bad.num_rows
             for ordinal, failure in _failures(shard, bad, prefix):
                 tally.add(failure, ordinal)
-    return Statistics(
+    return StoreStatistics(
         ok=ok, failed=failed, input_tokens=given, output_tokens=made, failures=tally.groups()
     )
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["LEASE", "SILENCE", "Ledger", "Report", "Share"]
+__all__ = ["LEASE", "SILENCE", "Share", "Shares", "WorkerReport"]
 
 LEASE: Final = 10.0
 """Seconds after which a silent worker's share is given to others."""
@@ -27,7 +27,7 @@ _TURN: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class WorkerReport:
     """What a worker says of itself."""
 
     holding: int
@@ -60,7 +60,7 @@ class _Worker:
         return max(self.granted, self.holding)
 
 
-class Ledger:
+class Shares:
     """The shares of one job.
 
     Args:
@@ -85,7 +85,7 @@ class Ledger:
         """How many there are."""
         return len(self._workers)
 
-    def report(self, name: str, report: Report, now: float) -> Share:
+    def report(self, name: str, report: WorkerReport, now: float) -> Share:
         """Take note of a worker's report, and say what it may do from now on."""
         self._forget(now)
         worker = self._workers.setdefault(name, _Worker())

@@ -15,7 +15,7 @@ from distilabel_endpoints.ray.coordinator import start_coordinator
 from distilabel_endpoints.ray.credentials import pack
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.ray.source import PROBLEM, ROW_ID
-from distilabel_endpoints.ray.worker import GenerateRows, Order
+from distilabel_endpoints.ray.worker import GenerateRows, JobSpec
 from distilabel_endpoints.rows import OutputColumns
 from distilabel_endpoints.rows.formats import Format
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
@@ -115,11 +115,11 @@ def generate_ray(
     actors = min(actors, llm.max_concurrency or actors)
     parcel = pack(llm, workers=actors, api_key_env=api_key_env, headers_env=headers_env)
     _check_columns(ds, llm, options)
-    order = Order(parcel=parcel, options=options, id_column=id_column)
+    spec = JobSpec(parcel=parcel, options=options, id_column=id_column)
     coordinator = start_coordinator(parcel.identity(), llm.max_concurrency)
     return generate_blocks(
         ds,
-        order,
+        spec,
         coordinator,
         actors=actors,
         num_cpus=num_cpus,
@@ -130,7 +130,7 @@ def generate_ray(
 
 def generate_blocks(
     ds: Any,
-    order: Order,
+    spec: JobSpec,
     coordinator: Any,
     *,
     actors: int,
@@ -149,8 +149,8 @@ def generate_blocks(
             size=actors, max_concurrent_calls_per_actor=blocks_in_flight
         ),
         num_cpus=num_cpus,
-        fn_constructor_kwargs={"order": order, "coordinator": coordinator},
-        udf_modifying_row_count=order.options.on_bad_row == "skip",
+        fn_constructor_kwargs={"spec": spec, "coordinator": coordinator},
+        udf_modifying_row_count=spec.options.on_bad_row == "skip",
     )
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from distilabel_endpoints._store.lock import holder_of
 from distilabel_endpoints._store.place import journal_path
-from distilabel_endpoints._store.store import Statistics
+from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.ray.marker import Marker, marker_path
 from distilabel_endpoints.ray.shards import read_shards
@@ -33,7 +33,7 @@ def read_status(output: Path) -> RunStatus:
     holder = holder_of(journal_path(folder))
     if marker is None and holder is None:
         raise _no_run(output)
-    found = Statistics() if marker is None else read_shards(folder, prefix=marker.prefix)
+    found = StoreStatistics() if marker is None else read_shards(folder, prefix=marker.prefix)
     return RunStatus.of(
         output,
         found,

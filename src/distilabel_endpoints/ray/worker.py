@@ -37,11 +37,11 @@ from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import RowPlanner
 from distilabel_endpoints.runs.scan import bad_result, checked
 
-__all__ = ["GenerateRows", "Order"]
+__all__ = ["GenerateRows", "JobSpec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class JobSpec:
     """What every worker of a job does. Holds no secret."""
 
     parcel: Parcel = attribute(repr=False)
@@ -66,12 +66,12 @@ class GenerateRows:
     """The callable class of `map_batches`: blocks in, the same blocks with our columns out.
 
     Args:
-        order: what to do.
+        spec: what to do.
         coordinator: the job's coordinating actor.
     """
 
-    def __init__(self, order: Order, coordinator: Any) -> None:
-        self._order = order
+    def __init__(self, spec: JobSpec, coordinator: Any) -> None:
+        self._spec = spec
         self._coordinator = coordinator
         self._name = uuid.uuid4().hex
         self._opening = threading.Lock()
@@ -96,13 +96,13 @@ class GenerateRows:
     def _open(self, names: tuple[str, ...]) -> _Open:
         with self._opening:
             if self._opened is None:
-                order = self._order
-                llm = order.parcel.unpack()
+                spec = self._spec
+                llm = spec.parcel.unpack()
                 lease = llm.engine()
                 shares = llm.max_concurrency is not None
                 reporter = Reporter(self._coordinator, self._name, lease, shares=shares)
                 given = [name for name in names if name not in (ROW_ID, PROBLEM, FAILURE)]
-                planner = RowPlanner(llm, given, order.options)
+                planner = RowPlanner(llm, given, spec.options)
                 columns = planner.output_columns()
                 columns.refuse_clash(names)
                 reporter.start()
@@ -130,7 +130,7 @@ class GenerateRows:
         scheduler, tally = opened.lease.scheduler, opened.reporter.tally
         plans: list[tuple[int, RowPlan]] = []
         results: list[Result | None] = [None] * block.num_rows
-        options = self._order.options
+        options = self._spec.options
         for place, row in enumerate(self._rows(block)):
 
             def plan(row: Row, place: int = place) -> None:
@@ -158,11 +158,11 @@ class GenerateRows:
     def _rows(self, block: Any) -> Iterator[Row | BadRow]:
         """The rows of a block; their ordinals are those of the input where an id says them."""
         names = block.column_names
-        column = self._order.id_column or (ROW_ID if ROW_ID in names else None)
+        column = self._spec.id_column or (ROW_ID if ROW_ID in names else None)
         ids = block[column].to_pylist() if column is not None else repeat(None)
         problems = block[PROBLEM].to_pylist() if PROBLEM in names else repeat(None)
         given = block.drop_columns([name for name in (ROW_ID, PROBLEM) if name in names])
-        intake = Intake(ReadOptions(max_row_bytes=self._order.options.max_row_bytes))
+        intake = Intake(ReadOptions(max_row_bytes=self._spec.options.max_row_bytes))
         rows = chain.from_iterable(
             arrow_rows(batch, intake, "the input", 1)
             for batch in given.combine_chunks().to_batches()
@@ -183,7 +183,7 @@ class GenerateRows:
         arrays = added_values(opened.columns, values)
         for field, array in zip(added_fields(opened.columns), arrays, strict=True):
             block = block.append_column(field, array)
-        if self._order.keeps_failures:
+        if self._spec.keeps_failures:
             block = block.append_column(FAILURE, _failures(kept))
         return block.drop_columns([PROBLEM]) if PROBLEM in block.column_names else block
 

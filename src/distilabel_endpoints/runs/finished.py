@@ -18,13 +18,13 @@ from distilabel_endpoints.errors import StorageError
 from distilabel_endpoints.rows import FileIdentity, OutputColumns, RowSource
 from distilabel_endpoints.runs.options import RunOptions
 
-__all__ = ["Counts", "Finished", "column_note"]
+__all__ = ["FinalCounts", "Finished", "column_note"]
 
 _NOTE = "finished"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class FinalCounts:
     """What a finished run came to."""
 
     total: int
@@ -46,7 +46,7 @@ class Finished:
     options: RunOptions
     columns: OutputColumns
 
-    def find(self, spec: Mapping[str, Any]) -> Counts | None:
+    def find(self, spec: Mapping[str, Any]) -> FinalCounts | None:
         """What the run came to, if it is over and its output stands."""
         if not self.source.identity or not self.output.exists():
             return None
@@ -59,9 +59,9 @@ class Finished:
             return None
         if note is None or note["mark"] != self._mark():
             return None
-        return Counts(**note["counts"])
+        return FinalCounts(**note["counts"])
 
-    def note(self, counts: Counts) -> tuple[str, Any]:
+    def note(self, counts: FinalCounts) -> tuple[str, Any]:
         """The note to leave once the output is written."""
         return _NOTE, {"mark": self._mark(), "counts": asdict(counts)}
 

@@ -45,7 +45,7 @@ from distilabel_endpoints.run_state import (
     TokenCount,
 )
 from distilabel_endpoints.runs.export import Exported, export
-from distilabel_endpoints.runs.finished import Counts, Finished, column_note
+from distilabel_endpoints.runs.finished import FinalCounts, Finished, column_note
 from distilabel_endpoints.runs.heap import Heap
 from distilabel_endpoints.runs.kept_input import OneTimeInput, drop_kept
 from distilabel_endpoints.runs.options import RunOptions
@@ -54,7 +54,7 @@ from distilabel_endpoints.runs.planning import RowPlanner
 from distilabel_endpoints.runs.scan import Ids, Scan, bad_result, changed_meanwhile, scan
 from distilabel_endpoints.runs.session import Session
 from distilabel_endpoints.runs.stopping import watch_signals
-from distilabel_endpoints.runs.tally import Meter
+from distilabel_endpoints.runs.tally import Tally
 from distilabel_endpoints.runs.written import (
     Written,
     exporting,
@@ -115,7 +115,7 @@ class _Execution:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._source: RowSource
-        self._meter = Meter()
+        self._tally = Tally()
         self._lease: Lease | None = None
         self._exported: Exported | None = None
         self._repaired = 0
@@ -154,7 +154,7 @@ class _Execution:
         spec = {**run.llm.fingerprint(run.options.parameters), **run.options.fingerprint()}
         finished = Finished(run.output, source, run.options, columns)
         if not run.fresh and (counts := finished.find(spec)):
-            self._meter.recall(counts)
+            self._tally.recall(counts)
             return
         with ExitStack() as stack:
             stack.enter_context(watch_signals(self._session.stopping))
@@ -168,7 +168,7 @@ class _Execution:
                     spec,
                     lock=lock,
                     fresh=run.fresh,
-                    on_committed=self._meter.committed,
+                    on_committed=self._tally.committed,
                 )
             )
             self._repaired = journal.repair.damaged
@@ -228,18 +228,18 @@ class _Execution:
             "kept": not isinstance(self._run.source, RowSource),
             "limit": self._run.options.limit,
             "max_row_bytes": self._run.options.max_row_bytes,
-            "total": self._meter.total,
-            "skipped": self._meter.skipped,
-            "duplicate_ids": self._meter.duplicate_ids,
+            "total": self._tally.total,
+            "skipped": self._tally.skipped,
+            "duplicate_ids": self._tally.duplicate_ids,
             "columns": column_note(columns),
         }
 
     def _scan(self, planner: RowPlanner, columns: OutputColumns, reader: Reader | None) -> Scan:
         """The first look, against what is stored; against nothing if the run starts over."""
-        options, meter = self._run.options, self._meter
+        options, tally = self._run.options, self._tally
 
         def tell(rows: int) -> None:
-            meter.rows_read = rows
+            tally.rows_read = rows
 
         about = (reader.note("run") if reader else None) or {}
         before = reader.statistics(options.limit) if reader else None
@@ -255,14 +255,14 @@ class _Execution:
             output=str(self._run.output),
             answered=before.ok if before else 0,
         )
-        meter.total = meter.rows_read = found.total
-        meter.ok = meter.resumed = found.done
-        meter.skipped = found.skipped
-        meter.duplicate_ids = ids.duplicates
+        tally.total = tally.rows_read = found.total
+        tally.ok = tally.resumed = found.done
+        tally.skipped = found.skipped
+        tally.duplicate_ids = ids.duplicates
         if reader and before and options.limit is not None:
             self._report_left_out(reader.statistics().ok - before.ok)
         if before:
-            meter.earlier = TokenCount(
+            tally.earlier = TokenCount(
                 input_tokens=before.input_tokens, output_tokens=before.output_tokens
             )
         return found
@@ -286,7 +286,7 @@ class _Execution:
         journal.write_note("run", self._about(columns))
         for bad in found.bad:
             result = bad_result(bad, run.options.num_generations)
-            self._meter.appended(result)
+            self._tally.appended(result)
             journal.append(result, bad.content_hash)
 
     def _generate(
@@ -320,9 +320,9 @@ class _Execution:
         heap = Heap()
         heap.give_back()  # what the first look took, the ids above all
         self._session.has_begun = True
-        self._meter.sending()
+        self._tally.sending()
         for result in iter_results(lease, sent(), work, self._drain):
-            self._meter.appended(result)
+            self._tally.appended(result)
             journal.append(result, hashes.pop(result.ordinal))
             heap.row()
             if journal.backlog > _MOST_BACKLOG:
@@ -334,12 +334,12 @@ class _Execution:
             raise self._session.error
 
     def _pending(self) -> int:
-        meter = self._meter
-        return (meter.total or 0) - meter.ok - meter.failed - meter.skipped
+        tally = self._tally
+        return (tally.total or 0) - tally.ok - tally.failed - tally.skipped
 
     def _begin_drain(self, grace: float) -> None:
-        self._meter.phase = RunPhase.DRAINING
-        self._meter.drain_until = time.monotonic() + grace
+        self._tally.phase = RunPhase.DRAINING
+        self._tally.drain_until = time.monotonic() + grace
         self._drain.begin(grace)
 
     def _export(self, journal: Journal, columns: OutputColumns) -> None:
@@ -347,7 +347,7 @@ class _Execution:
         with journal.reader() as reader, exporting(run.output):
             if self._is_exported(reader, columns):
                 return
-            self._meter.phase = RunPhase.EXPORTING
+            self._tally.phase = RunPhase.EXPORTING
             written = Written(run.output, reader)
             self._exported = export(
                 self._source,
@@ -358,9 +358,9 @@ class _Execution:
                 before_rename=lambda complete: written.note_in(journal, complete),
             )
             written.clear()
-        if self._exported.ok != self._meter.ok:
+        if self._exported.ok != self._tally.ok:
             raise StorageError(
-                f"{run.output} holds {self._exported.ok:,} good rows of {self._meter.ok:,}. This "
+                f"{run.output} holds {self._exported.ok:,} good rows of {self._tally.ok:,}. This "
                 "is a defect of distilabel-endpoints; please report it."
             )
         journal.write_note("exported", self._export_mark(columns))
@@ -369,15 +369,15 @@ class _Execution:
             run.progress.message(note)
 
     def _note_end(self, journal: Journal, finished: Finished) -> None:
-        meter, exported = self._meter, self._exported
-        if meter.failed or exported is None or not self._source.identity:
+        tally, exported = self._tally, self._exported
+        if tally.failed or exported is None or not self._source.identity:
             return
-        tokens = meter.run_tokens
-        counts = Counts(
-            total=meter.total or 0,
-            ok=meter.ok,
-            skipped=meter.skipped,
-            duplicate_ids=meter.duplicate_ids,
+        tokens = tally.run_tokens
+        counts = FinalCounts(
+            total=tally.total or 0,
+            ok=tally.ok,
+            skipped=tally.skipped,
+            duplicate_ids=tally.duplicate_ids,
             answers=exported.answers,
             truncated=exported.truncated,
             input_tokens=tokens.input_tokens,
@@ -388,7 +388,7 @@ class _Execution:
 
     def _is_exported(self, reader: Reader, columns: OutputColumns) -> bool:
         """Nothing was done since the output was written, and it is still what was written."""
-        if self._meter.output_tokens or self._meter.ok + self._meter.failed > self._meter.resumed:
+        if self._tally.output_tokens or self._tally.ok + self._tally.failed > self._tally.resumed:
             return False
         exported = reader.note("exported")
         return self._run.output.exists() and exported == self._export_mark(columns)
@@ -396,7 +396,7 @@ class _Execution:
     def _export_mark(self, columns: OutputColumns) -> dict[str, Any]:
         found = self._run.output.stat() if self._run.output.exists() else None
         return {
-            "rows": self._meter.total,
+            "rows": self._tally.total,
             "size": found.st_size if found else None,
             "modified_ns": found.st_mtime_ns if found else None,
             "limit": self._run.options.limit,
@@ -408,42 +408,42 @@ class _Execution:
         engine = None
         if lease is not None and lease.alive:
             engine = lease.run(_snapshot, lease)
-        self._run.progress.update(self._meter.snapshot(engine))
+        self._run.progress.update(self._tally.snapshot(engine))
 
     def _summary(self) -> RunSummary:
         """How the run stands now, as the journal has it."""
-        meter = self._meter
-        meter.phase = RunPhase.FINISHED
+        tally = self._tally
+        tally.phase = RunPhase.FINISHED
         session = self._session
-        ending, code = session.ending(meter.failed)
-        pending = None if meter.total is None else self._pending()
+        ending, code = session.ending(tally.failed)
+        pending = None if tally.total is None else self._pending()
         exported, failures = self._exported, self._failures()
         helps = session.resuming_helps(pending, failures)
         return RunSummary(
             ending=ending,
             exit_code=code,
             reason=str(session.error) if session.error else None,
-            ok=meter.ok,
-            failed=meter.failed,
-            skipped=meter.skipped,
+            ok=tally.ok,
+            failed=tally.failed,
+            skipped=tally.skipped,
             pending=pending,
-            resumed=meter.resumed,
+            resumed=tally.resumed,
             failures=failures,
-            answers=exported.answers if exported else meter.answers,
-            truncated=exported.truncated if exported else meter.truncated,
-            elapsed=time.monotonic() - meter.started,
-            tokens=TokenCount(input_tokens=meter.input_tokens, output_tokens=meter.output_tokens),
-            run_tokens=meter.run_tokens,
-            mean=meter.mean(),
+            answers=exported.answers if exported else tally.answers,
+            truncated=exported.truncated if exported else tally.truncated,
+            elapsed=time.monotonic() - tally.started,
+            tokens=TokenCount(input_tokens=tally.input_tokens, output_tokens=tally.output_tokens),
+            run_tokens=tally.run_tokens,
+            mean=tally.mean(),
             damaged_records=self._repaired,
-            duplicate_ids=meter.duplicate_ids,
+            duplicate_ids=tally.duplicate_ids,
             output=str(self._run.output) if exported or ending is RunEnding.FINISHED else None,
             journal=str(self._run.output) + ".journal",
             resume_command=self._run.resume_command if helps else None,
         )
 
     def _failures(self) -> tuple[FailureGroup, ...]:
-        if not self._meter.failed:
+        if not self._tally.failed:
             return ()
         try:
             with Reader(self._run.output) as reader:

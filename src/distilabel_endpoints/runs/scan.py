@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from distilabel_endpoints._store.journal import Replay, Standing
+from distilabel_endpoints._store.journal import Replay, RowStatus
 from distilabel_endpoints.errors import InputChangedError, InputError
 from distilabel_endpoints.records import Failure, FailureKind, Result
 from distilabel_endpoints.rows import BadReason, BadRow, OutputColumns, Row, RowSource
@@ -209,10 +209,10 @@ def _rows(
         if found.total % _SAY_EVERY == 0:
             tell(found.total)
         standing = replay.find(ordinal, content_hash)
-        if standing is Standing.OK:
+        if standing is RowStatus.OK:
             found.done += 1
             return True
-        if standing is Standing.CHANGED:
+        if standing is RowStatus.CHANGED:
             found.changed += 1
             if found.first_changed < 0:
                 found.first_changed = ordinal

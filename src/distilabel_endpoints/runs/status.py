@@ -9,7 +9,7 @@ from typing import Any
 from distilabel_endpoints._store.journal import Reader
 from distilabel_endpoints._store.lock import Holder, holder_of
 from distilabel_endpoints._store.place import journal_path
-from distilabel_endpoints._store.store import Statistics
+from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows import OutputColumns, RowSource, open_rows
 from distilabel_endpoints.run_state import FailureGroup, TokenCount
@@ -42,7 +42,7 @@ class RunStatus:
     def of(
         cls,
         output: Path,
-        found: Statistics,
+        found: StoreStatistics,
         *,
         total: int | None,
         skipped: int,

@@ -20,9 +20,9 @@ from distilabel_endpoints.run_state import (
     Waiting,
     estimate_eta,
 )
-from distilabel_endpoints.runs.finished import Counts
+from distilabel_endpoints.runs.finished import FinalCounts
 
-__all__ = ["Meter"]
+__all__ = ["Tally"]
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class _Appended:
 
 
 @dataclass(slots=True)
-class Meter:
+class Tally:
     """The counts of one process's part in a run."""
 
     started: float = field(default_factory=time.monotonic)
@@ -58,7 +58,7 @@ class Meter:
     _first_sent: float | None = None
     _waiting_since: tuple[str, float] | None = None
 
-    def recall(self, counts: Counts) -> None:
+    def recall(self, counts: FinalCounts) -> None:
         """The run was over before this process began."""
         self.total = self.rows_read = counts.total
         self.ok = self.resumed = counts.ok

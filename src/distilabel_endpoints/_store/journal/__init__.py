@@ -21,8 +21,8 @@ from distilabel_endpoints._store.journal.reader import (
     NOTHING_STORED,
     Reader,
     Replay,
-    Standing,
-    Statistics,
+    RowStatus,
+    StoreStatistics,
 )
 from distilabel_endpoints._store.journal.record import Entry, Record
 from distilabel_endpoints._store.journal.recovery import Repair
@@ -37,6 +37,6 @@ __all__ = [
     "Record",
     "Repair",
     "Replay",
-    "Standing",
-    "Statistics",
+    "RowStatus",
+    "StoreStatistics",
 ]

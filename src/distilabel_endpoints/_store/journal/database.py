@@ -30,7 +30,15 @@ from distilabel_endpoints._store.journal.record import Entry, Record
 from distilabel_endpoints._store.place import beside, create_private, identity, sync
 from distilabel_endpoints.errors import DamagedError, StorageError
 
-__all__ = ["LAST_ORDINAL", "Note", "Store", "Totals", "UnfinishedError", "fill", "rollback_journal"]
+__all__ = [
+    "LAST_ORDINAL",
+    "Database",
+    "Note",
+    "Totals",
+    "UnfinishedError",
+    "fill",
+    "rollback_journal",
+]
 
 LAST_ORDINAL: Final = 2**63 - 1
 
@@ -111,7 +119,7 @@ class UnfinishedError(StorageError):
     """A writer died in a commit, and a connection that may only read cannot undo it."""
 
 
-class Store:
+class Database:
     """One connection to a journal. Used by one thread at a time."""
 
     def __init__(self, path: Path, *, writable: bool) -> None:

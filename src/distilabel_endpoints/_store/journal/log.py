@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from distilabel_endpoints._store.journal.commit import DEFAULT_PACE, Committer, Pace, ignore
-from distilabel_endpoints._store.journal.database import Note, Store
+from distilabel_endpoints._store.journal.database import Database, Note
 from distilabel_endpoints._store.journal.header import Header
 from distilabel_endpoints._store.journal.reader import Reader
 from distilabel_endpoints._store.journal.record import Record, seal
@@ -70,7 +70,7 @@ class Journal:
             self._lock = lock or stack.enter_context(hold(path))
             self.repair: Repair = make_sound(path, opening)
             """What had to be dropped or rebuilt before this run could begin."""
-            self._store = stack.enter_context(closing(Store(path, writable=True)))
+            self._store = stack.enter_context(closing(Database(path, writable=True)))
             self._resources = stack.pop_all()
         self._closed = False
         self._committer = Committer(

@@ -16,21 +16,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from distilabel_endpoints._store.journal.database import LAST_ORDINAL, Store, UnfinishedError
+from distilabel_endpoints._store.journal.database import LAST_ORDINAL, Database, UnfinishedError
 from distilabel_endpoints._store.journal.header import Header, unreadable
 from distilabel_endpoints._store.journal.record import Entry, Record, intact
 from distilabel_endpoints._store.journal.recovery import repair
 from distilabel_endpoints._store.place import journal_path
-from distilabel_endpoints._store.store import Statistics
+from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.errors import DamagedError, LockedError, StorageError
 from distilabel_endpoints.run_state import FailureGroup, FailureTally
 
-__all__ = ["NOTHING_STORED", "Reader", "Replay", "Standing", "Statistics"]
+__all__ = ["NOTHING_STORED", "Reader", "Replay", "RowStatus", "StoreStatistics"]
 
 T = TypeVar("T")
 
 
-class Standing(StrEnum):
+class RowStatus(StrEnum):
     """What a journal knows of an input row."""
 
     ABSENT = "absent"
@@ -50,7 +50,7 @@ class Reader:
 
     def __init__(self, output: Path) -> None:
         self._path = journal_path(output)
-        self._store = Store(self._path, writable=False)
+        self._store = Database(self._path, writable=False)
         self._repaired = False
         self.damaged = 0
         """Records left out of `results` so far because they failed their checksum."""
@@ -80,11 +80,11 @@ class Reader:
         end = LAST_ORDINAL if stop is None else stop
         return self._records(start, end, failed_only=False)
 
-    def statistics(self, stop: int | None = None) -> Statistics:
+    def statistics(self, stop: int | None = None) -> StoreStatistics:
         """Counts and sums over the rows before ordinal `stop`, and the failed ones by reason."""
         end = LAST_ORDINAL if stop is None else stop
         totals = self._sound(lambda store: store.totals(end))
-        return Statistics(
+        return StoreStatistics(
             ok=totals.ok,
             failed=totals.failed,
             attempts=totals.attempts,
@@ -116,7 +116,7 @@ class Reader:
         return self._sound(lambda store: store.entries(start))
 
     def _records(self, start: int, stop: int, *, failed_only: bool) -> Iterator[Record]:
-        def chunk(store: Store) -> list[Record]:
+        def chunk(store: Database) -> list[Record]:
             return store.records(start, stop, failed_only=failed_only)
 
         while found := self._sound(chunk):
@@ -139,7 +139,7 @@ class Reader:
             raise unreadable(self._path)
         return found
 
-    def _sound(self, read: Callable[[Store], T]) -> T:
+    def _sound(self, read: Callable[[Database], T]) -> T:
         """`read` from a file that is whole and still this run's."""
         if not self._store.in_place():
             self._reopen()
@@ -147,11 +147,11 @@ class Reader:
                 raise StorageError(f"{self._path} was begun anew by another run. Start over.")
         return self._recovering(read)
 
-    def _recovering(self, read: Callable[[Store], T]) -> T:
+    def _recovering(self, read: Callable[[Database], T]) -> T:
         try:
             return read(self._store)
         except UnfinishedError:
-            Store(self._path, writable=True).close()
+            Database(self._path, writable=True).close()
         except DamagedError as error:
             if self._repaired:
                 raise
@@ -170,7 +170,7 @@ class Reader:
 
     def _reopen(self) -> None:
         self._store.close()
-        self._store = Store(self._path, writable=False)
+        self._store = Database(self._path, writable=False)
 
 
 class Replay:
@@ -186,19 +186,19 @@ class Replay:
         self._entries: dict[int, Entry] = {}
         self._covered = range(0)
 
-    def find(self, ordinal: int, content_hash: bytes) -> Standing:
+    def find(self, ordinal: int, content_hash: bytes) -> RowStatus:
         """How the row `ordinal`, whose content has `content_hash`, stands."""
         if ordinal > self._last:
-            return Standing.ABSENT
+            return RowStatus.ABSENT
         if ordinal not in self._covered:
             self._load(ordinal)
         entry = self._entries.get(ordinal)
         if entry is None:
-            return Standing.ABSENT
+            return RowStatus.ABSENT
         _, ok, found = entry
         if found != content_hash:
-            return Standing.CHANGED if ok else Standing.ABSENT
-        return Standing.OK if ok else Standing.FAILED
+            return RowStatus.CHANGED if ok else RowStatus.ABSENT
+        return RowStatus.OK if ok else RowStatus.FAILED
 
     def _load(self, ordinal: int) -> None:
         entries = self._read(ordinal)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from distilabel_endpoints._store.journal.database import Note, Store, fill, rollback_journal
+from distilabel_endpoints._store.journal.database import Database, Note, fill, rollback_journal
 from distilabel_endpoints._store.journal.header import (
     Header,
     is_sealed,
@@ -96,7 +96,7 @@ def _check(path: Path, opening: Opening) -> int:
     """How many records had to be dropped from a file that is itself sound."""
     with ExitStack() as stack:
         try:
-            store = stack.enter_context(closing(Store(path, writable=True)))
+            store = stack.enter_context(closing(Database(path, writable=True)))
             store.check()
             headers = store.headers()
             damaged = list(_damaged(store)) if opening.verify else []
@@ -115,7 +115,7 @@ def _check(path: Path, opening: Opening) -> int:
     return len(damaged)
 
 
-def _damaged(store: Store) -> Iterator[int]:
+def _damaged(store: Database) -> Iterator[int]:
     start = 0
     while records := store.records(start):
         yield from (record.ordinal for record in records if not intact(record))
@@ -213,7 +213,7 @@ def _readable(path: Path) -> bool:
     if identity(path) is None:
         return True
     try:
-        with closing(Store(path, writable=True)) as store:
+        with closing(Database(path, writable=True)) as store:
             return any(store.headers())
     except DamagedError:
         return False

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from journals import BY_HAND, SPEC, failed, hash_of, ok, stored, write
 
-from distilabel_endpoints._store.journal import Journal, Reader, Repair, Standing
+from distilabel_endpoints._store.journal import Journal, Reader, Repair, RowStatus
 from distilabel_endpoints._store.journal.header import FORMAT, Header
 from distilabel_endpoints._store.journal.record import Record, seal
 from distilabel_endpoints._store.journal.recovery import _replace
@@ -288,12 +288,12 @@ def test_replay(output: Path) -> None:
     with Reader(output) as reader:
         replay = reader.replay()
         asked = {ordinal: replay.find(ordinal, hash_of(ordinal)) for ordinal in range(5010)}
-        assert asked[0] is Standing.OK
-        assert asked[2] is Standing.FAILED
-        assert {asked[n] for n in range(10, 5000)} == {Standing.OK}
-        assert {asked[n] for n in (1, *range(3, 10), *range(5000, 5010))} == {Standing.ABSENT}
-        assert replay.find(2, b"other") is Standing.ABSENT
-        assert replay.find(4999, b"other") is Standing.CHANGED
+        assert asked[0] is RowStatus.OK
+        assert asked[2] is RowStatus.FAILED
+        assert {asked[n] for n in range(10, 5000)} == {RowStatus.OK}
+        assert {asked[n] for n in (1, *range(3, 10), *range(5000, 5010))} == {RowStatus.ABSENT}
+        assert replay.find(2, b"other") is RowStatus.ABSENT
+        assert replay.find(4999, b"other") is RowStatus.CHANGED
         assert [entry.ordinal for entry in reader.entries(4990)] == [*range(4990, 5000)]
 
 

@@ -26,10 +26,10 @@ from distilabel_endpoints._store.journal import (
     Reader,
     Repair,
     Replay,
-    Standing,
+    RowStatus,
 )
 from distilabel_endpoints._store.journal.commit import Committer
-from distilabel_endpoints._store.journal.database import Store, fill
+from distilabel_endpoints._store.journal.database import Database, fill
 from distilabel_endpoints._store.journal.header import FORMAT, Header, refuse_other_spec
 from distilabel_endpoints._store.journal.record import Record, seal
 from distilabel_endpoints._store.journal.recovery import _replace
@@ -109,7 +109,7 @@ def test_a_header_that_is_not_one_is_written_again(output: Path, path: Path, har
     _execute(path, harm)
     with Journal(output, SPEC) as journal:
         assert journal.repair == Repair()
-    with closing(Store(path, writable=True)) as store:
+    with closing(Database(path, writable=True)) as store:
         first, second = store.headers()
         assert first == second
         assert first is not None
@@ -167,7 +167,7 @@ def test_a_sound_journal_is_opened_without_a_write(output: Path, path: Path) -> 
     assert path.read_bytes() == before
 
 
-STORE_CALLS: dict[str, Callable[[Store], object]] = {
+STORE_CALLS: dict[str, Callable[[Database], object]] = {
     "check": lambda store: store.check(),
     "headers": lambda store: store.headers(),
     "write_header": lambda store: store.write_header(Header.new(SPEC)),
@@ -183,11 +183,11 @@ STORE_CALLS: dict[str, Callable[[Store], object]] = {
 
 @pytest.mark.parametrize("call", STORE_CALLS.values(), ids=STORE_CALLS)
 def test_damage_is_named_whoever_meets_it(
-    output: Path, path: Path, call: Callable[[Store], object]
+    output: Path, path: Path, call: Callable[[Database], object]
 ) -> None:
     """Every access to a file that broke under its connection says which file it was, and how."""
     write(output, [ok(0)])
-    with closing(Store(path, writable=True)) as store:
+    with closing(Database(path, writable=True)) as store:
         store.totals()
         path.write_bytes(bytes(PAGE) + path.read_bytes()[PAGE:])
         with pytest.raises(DamagedError) as caught:
@@ -199,7 +199,7 @@ def test_a_file_that_is_no_journal_is_named(path: Path) -> None:
     """As soon as it is opened to be written."""
     path.write_bytes(b"x" * PAGE)
     with pytest.raises(DamagedError) as caught:
-        Store(path, writable=True)
+        Database(path, writable=True)
     assert str(caught.value) == f"{path} is damaged: file is not a database."
 
 
@@ -209,7 +209,7 @@ def test_how_a_journal_is_not_built_is_told(output: Path, path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(2 * PAGE + 3)
         file.write(b"\x00\x01")
-    with closing(Store(path, writable=True)) as store:
+    with closing(Database(path, writable=True)) as store:
         with pytest.raises(DamagedError, match=rf"^{re.escape(str(path))} is damaged: "):
             store.check()
         store._db.execute("CREATE TABLE mine (x)")
@@ -270,7 +270,7 @@ def test_fresh_after_a_kill_in_a_commit(output: Path, path: Path) -> None:
     write(output, map(ok, range(50)))
     crashed = output.parent / "crashed" / output.name
     crashed.parent.mkdir()
-    with closing(Store(path, writable=True)) as store:
+    with closing(Database(path, writable=True)) as store:
         store._db.execute("PRAGMA cache_size = 1")
         store._db.execute("BEGIN IMMEDIATE")
         store._db.execute("UPDATE results SET payload = zeroblob(2000)")
@@ -304,7 +304,7 @@ def test_a_damaged_file_that_cannot_be_kept(
 def test_a_writer_waits_for_the_disk(output: Path, path: Path) -> None:
     """Each commit is synced, into a rollback journal that stays; a busy file is waited for."""
     write(output, [])
-    with closing(Store(path, writable=True)) as store:
+    with closing(Database(path, writable=True)) as store:
         names = ("synchronous", "journal_mode", "busy_timeout", "trusted_schema", "cell_size_check")
         found = [store._db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
     assert found == [2, b"persist", 30_000, 0, 1]
@@ -313,7 +313,7 @@ def test_a_writer_waits_for_the_disk(output: Path, path: Path) -> None:
 def test_a_full_disk_is_named(output: Path, path: Path) -> None:
     """With what to do, and that nothing committed is lost."""
     write(output, [ok(0)])
-    with closing(Store(path, writable=True)) as store:
+    with closing(Database(path, writable=True)) as store:
         store._db.execute("PRAGMA max_page_count = 9")
         with pytest.raises(StorageError) as caught:
             store.commit(records([ok(1, "x" * 90_000)]))
@@ -402,7 +402,7 @@ def test_a_new_file_that_cannot_be_written_is_named(path: Path) -> None:
 def test_a_replaced_journal_is_named(output: Path, path: Path) -> None:
     """A commit to a file that lost its name says where its results are."""
     write(output, [])
-    with closing(Store(path, writable=True)) as store:
+    with closing(Database(path, writable=True)) as store:
         path.unlink()
         with pytest.raises(StorageError) as caught:
             store.commit(records([ok(0)]))
@@ -411,7 +411,7 @@ def test_a_replaced_journal_is_named(output: Path, path: Path) -> None:
         "What was committed there is in the file that was taken away."
     )
     with pytest.raises(StorageError) as caught:
-        Store(path, writable=True)
+        Database(path, writable=True)
     assert str(caught.value) == f"There is no journal at {path}."
 
 
@@ -663,7 +663,7 @@ def test_a_replay_reads_a_chunk_once() -> None:
 
     replay = Replay(read, 7)
     found = [replay.find(n, hash_of(n)) for n in range(10)]
-    absent, failed_, done = Standing.ABSENT, Standing.FAILED, Standing.OK
+    absent, failed_, done = RowStatus.ABSENT, RowStatus.FAILED, RowStatus.OK
     assert found[:5] == [failed_, absent, failed_, done, absent]
     assert found[5:] == [absent, absent, done, absent, absent]
     assert reads == [0, 3]
@@ -680,7 +680,7 @@ def test_a_replay_of_rows_that_went_away() -> None:
         return []
 
     replay = Replay(read, 5)
-    assert {replay.find(n, hash_of(n)) for n in range(8)} == {Standing.ABSENT}
+    assert {replay.find(n, hash_of(n)) for n in range(8)} == {RowStatus.ABSENT}
     assert reads == [0]
 
 

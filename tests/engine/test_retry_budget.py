@@ -7,7 +7,7 @@ from typing import Any
 
 from scripted_client import run_virtual
 
-from distilabel_endpoints._engine.retry_budget import Deferral
+from distilabel_endpoints._engine.retry_budget import RetryBudget
 
 
 class Waiting:
@@ -16,7 +16,7 @@ class Waiting:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.told = 0
-        self.deferral = Deferral(self.loop, self._tell)
+        self.deferral = RetryBudget(self.loop, self._tell)
         self.gone: list[tuple[int, float]] = []
         self.tasks: dict[int, asyncio.Task[Any]] = {}
 

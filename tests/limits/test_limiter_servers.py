@@ -1,6 +1,6 @@
 """What the limiter achieves on simulated servers, with nothing tuned.
 
-`python tests/engine/limiter_table.py` prints the figures.
+`python tests/limits/limiter_table.py` prints the figures.
 """
 
 from __future__ import annotations

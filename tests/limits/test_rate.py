@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel_endpoints._limits.refusals import SAMPLE, Bucket, RateGate
+from distilabel_endpoints._limits.refusals import SAMPLE, RateBucket, RateGate
 
 
-def spend(bucket: Bucket, need: float, until: float) -> list[float]:
+def spend(bucket: RateBucket, need: float, until: float) -> list[float]:
     """When needs of one size are met, taken as early as possible."""
     now, taken = 0.0, []
     while (now := bucket.when(now, need)) < until:
@@ -23,7 +23,7 @@ def spend(bucket: Bucket, need: float, until: float) -> list[float]:
 
 def test_a_bucket_starts_full_and_then_keeps_its_rate() -> None:
     """The burst at once, then one each `1 / rate` seconds."""
-    taken = spend(Bucket(2.0, 5.0, 0.0), 1.0, until=100.0)
+    taken = spend(RateBucket(2.0, 5.0, 0.0), 1.0, until=100.0)
     assert taken[:5] == [0.0] * 5
     assert len(taken) in (204, 205)
 
@@ -37,7 +37,7 @@ def test_no_window_holds_more_than_its_rate_and_one_burst(
     rate: float, capacity: float, need: float
 ) -> None:
     """Over any stretch of time the units taken stay within rate and capacity, and one need."""
-    taken = spend(Bucket(rate, capacity, 0.0), need, until=50.0 * need / rate)
+    taken = spend(RateBucket(rate, capacity, 0.0), need, until=50.0 * need / rate)
     for first in range(0, len(taken), 7):
         for last in range(first, len(taken), 5):
             units = need * (last - first + 1)
@@ -47,7 +47,7 @@ def test_no_window_holds_more_than_its_rate_and_one_burst(
 
 def test_a_need_larger_than_the_bucket_waits_for_a_full_one_and_leaves_a_debt() -> None:
     """Nothing waits for ever, and the rate holds on average."""
-    bucket = Bucket(1.0, 10.0, 0.0)
+    bucket = RateBucket(1.0, 10.0, 0.0)
     assert bucket.ready(0.0, 100.0)
     bucket.take(100.0)
     assert not bucket.ready(50.0, 1.0)
@@ -57,7 +57,7 @@ def test_a_need_larger_than_the_bucket_waits_for_a_full_one_and_leaves_a_debt() 
 
 def test_giving_back_never_overfills() -> None:
     """A negative need returns units up to the capacity."""
-    bucket = Bucket(1.0, 10.0, 0.0)
+    bucket = RateBucket(1.0, 10.0, 0.0)
     bucket.take(4.0)
     bucket.take(-100.0)
     assert bucket.ready(0.0, 10.0)
@@ -67,7 +67,7 @@ def test_giving_back_never_overfills() -> None:
 
 def test_an_empty_bucket_without_a_rate_is_never_ready() -> None:
     """No rate, no time."""
-    assert Bucket(0.0, 1.0, 0.0, level=0.0).when(5.0, 1.0) == math.inf
+    assert RateBucket(0.0, 1.0, 0.0, level=0.0).when(5.0, 1.0) == math.inf
 
 
 @given(st.floats(0.0, 1e7), st.floats(0.001, 1e6), st.floats(0.0, 1.0))
@@ -75,7 +75,7 @@ def test_when_lies_ahead_whenever_the_bucket_is_not_ready(
     now: float, rate: float, level: float
 ) -> None:
     """A caller that comes back at `when` does not spin, and finds it ready."""
-    bucket = Bucket(rate, 1.0, now, level=level)
+    bucket = RateBucket(rate, 1.0, now, level=level)
     if not bucket.ready(now, 1.0):
         when = bucket.when(now, 1.0)
         assert when > now

@@ -7,11 +7,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel_endpoints._clients.transport import Legible
+from distilabel_endpoints._clients.transport import Utf8Repair
 
 
 def fed(body: bytes, cuts: list[int]) -> tuple[bytes, bool]:
-    legible = Legible()
+    legible = Utf8Repair()
     places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
     pieces = [legible.feed(body[start:end]) for start, end in pairwise(places)]
     return b"".join([*pieces, legible.feed(b"", last=True)]), legible.repaired

@@ -1,6 +1,6 @@
 """Prints how the limiter does on the simulated servers, as docs/limits.md quotes it.
 
-python tests/engine/limiter_table.py
+python tests/limits/limiter_table.py
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import pytest
 from journals import BY_HAND, SPEC, hash_of, ok, stored
 
 from distilabel_endpoints._store.journal import Journal, Record
-from distilabel_endpoints._store.journal.database import Store
+from distilabel_endpoints._store.journal.database import Database
 from distilabel_endpoints._store.journal.record import seal
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import StorageError
@@ -168,7 +168,7 @@ def test_taken_away_in_a_commit(tmp_path: Path) -> None:
         journal_path(output).unlink()
 
     with (
-        closing(Store(journal_path(output), writable=True)) as store,
+        closing(Database(journal_path(output), writable=True)) as store,
         pytest.raises(StorageError, match="deleted or replaced"),
     ):
         store.commit(records())

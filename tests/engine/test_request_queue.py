@@ -9,7 +9,7 @@ from scripted_client import pooled_scheduler_for, run_virtual, served
 
 from distilabel_endpoints._engine.in_flight import LeftError, Seat
 from distilabel_endpoints._engine.pool import Grant, Pool
-from distilabel_endpoints._engine.queue import Line
+from distilabel_endpoints._engine.queue import RequestQueue
 from distilabel_endpoints._limits.limiter import LimiterSettings
 
 
@@ -27,7 +27,7 @@ def test_the_oldest_is_first_whichever_endpoint_failed_it() -> None:
 
     async def main() -> None:
         pool, grants = full_pool()
-        line, order = Line(asyncio.get_running_loop(), pool), list[str]()
+        line, order = RequestQueue(asyncio.get_running_loop(), pool), list[str]()
 
         async def wait(name: str, failed: int | None) -> None:
             shunned = None if failed is None else pool.members[failed]
@@ -61,7 +61,7 @@ def test_a_request_that_shuns_an_endpoint_holds_nobody_up() -> None:
         a, b = pool.members
         while b.limiter.acquire(0.0) is not None:
             pass
-        line, seat = Line(asyncio.get_running_loop(), pool), Seat()
+        line, seat = RequestQueue(asyncio.get_running_loop(), pool), Seat()
         while a.limiter.acquire(0.0) is not None:
             pass
         picky = asyncio.ensure_future(line.acquire(0, seat, a))
@@ -82,7 +82,7 @@ def test_who_is_cancelled_with_a_permit_gives_it_back() -> None:
 
     async def main() -> None:
         pool, grants = full_pool()
-        line = Line(asyncio.get_running_loop(), pool)
+        line = RequestQueue(asyncio.get_running_loop(), pool)
         first = asyncio.ensure_future(line.acquire(0, Seat()))
         second = asyncio.ensure_future(line.acquire(0, Seat()))
         await asyncio.sleep(0)
@@ -101,7 +101,7 @@ def test_those_who_are_to_leave_and_those_of_an_ended_run_are_told() -> None:
 
     async def main() -> None:
         pool, _ = full_pool()
-        line, leaving = Line(asyncio.get_running_loop(), pool), Seat()
+        line, leaving = RequestQueue(asyncio.get_running_loop(), pool), Seat()
         one = asyncio.ensure_future(line.acquire(0, leaving))
         two = asyncio.ensure_future(line.acquire(0, Seat(), pool.members[0]))
         await asyncio.sleep(0)

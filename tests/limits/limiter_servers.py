@@ -60,7 +60,7 @@ class Best:
     last: float
 
 
-# Recomputed by `pytest -m prove tests/engine/test_limiter_servers.py`.
+# Recomputed by `pytest -m prove tests/limits/test_limiter_servers.py`.
 BEST = {
     "A": Best(1024, 27395462, 5275422, 9218951),
     "B": Best(100, 9424174, 1865121, 3154923),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from journals import BY_HAND, SPEC, hash_of, ok, stored, varied, write
 
-from distilabel_endpoints._store.journal import Journal, Pace, Reader, Standing
+from distilabel_endpoints._store.journal import Journal, Pace, Reader, RowStatus
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import DamagedError, StorageError
 
@@ -151,7 +151,7 @@ def test_reader_rebuilds_what_no_run_writes(output: Path) -> None:
     _break(journal_path(output))
     with Reader(output) as reader:
         assert reader.statistics().ok == 100
-        assert reader.replay().find(7, hash_of(7)) is Standing.OK
+        assert reader.replay().find(7, hash_of(7)) is RowStatus.OK
     assert output.with_name("out.jsonl.journal.damaged").exists()
 
 
