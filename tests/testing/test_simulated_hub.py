@@ -238,7 +238,7 @@ def test_control_plane_tells_every_state(state: StateName, simulated_hugging_fac
         flavor="vllm", model="org/open", deployment=deployment, tokens=TOKENS
     )
     seen = get_inference_endpoint("mine", namespace="ada", token=GOOD)
-    assert seen.status == ("pending" if state == "initializing" else state)
+    assert seen.status == state
     assert seen.repository == "org/open"
     assert list(seen.raw["model"]["image"]) == ["vLLM"]
     reachable = ("running", "scaledToZero", "updating", "updateFailed")

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from distilabel_endpoints.testing.servers import SERVERS
     from distilabel_endpoints.testing.settings import (
         Deployment,
+        Hardware,
         HubModel,
         Latency,
         Lengths,
@@ -71,6 +72,7 @@ __all__ = [
     "Flood",
     "Garble",
     "Hang",
+    "Hardware",
     "HubModel",
     "Latency",
     "Lengths",
@@ -106,6 +108,7 @@ _HOMES = {
     "servers": ("SERVERS",),
     "settings": (
         "Deployment",
+        "Hardware",
         "HubModel",
         "Latency",
         "Lengths",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from distilabel_endpoints.testing.faults import Fault
 from distilabel_endpoints.testing.log import EndpointStatistics, RequestRecord
+from distilabel_endpoints.testing.routes.control import SOMEBODY
 from distilabel_endpoints.testing.routes.tables import CONTROL, HUB, ROUTER
 from distilabel_endpoints.testing.settings import Settings, StateName
 from distilabel_endpoints.testing.simulation import Simulation
@@ -122,9 +123,33 @@ class Switchboard:
         """No faults from now on."""
         self._simulation.script.clear()
 
-    def put_state(self, state: StateName) -> None:
-        """Put the deployment into a state: pause it, let it run, scale it to zero."""
-        self._simulation.control.put(state)
+    def put_state(self, state: StateName, by: str = SOMEBODY) -> None:
+        """Put the deployment into a state, by the hand of this user: pause it, let it run."""
+        self._simulation.control.put(state, self._simulation.read_clock(), by)
+
+    def touch_deployment(self, by: str = SOMEBODY) -> None:
+        """Let somebody have changed the deployment; its state stays."""
+        self._simulation.control.fleet.touch(by, self._simulation.read_clock())
+
+    @property
+    def state(self) -> str:
+        """The deployment's state now. Reading it wakes nothing."""
+        return self._simulation.control.fleet.state(self._simulation.read_clock())
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas serve now."""
+        return self._simulation.control.fleet.replicas(self._simulation.read_clock())[0]
+
+    @property
+    def billed_minutes(self) -> int:
+        """Minutes begun by all replicas so far, in `initializing` and while they run."""
+        return self._simulation.control.fleet.minutes(self._simulation.read_clock())
+
+    @property
+    def bill(self) -> float:
+        """USD that the deployment has cost so far."""
+        return self._simulation.control.fleet.bill(self._simulation.read_clock())
 
     def revoke(self, token: str) -> None:
         """Stop accepting a token."""

@@ -129,8 +129,7 @@ class Turn:
 
     def _leave(self) -> None:
         self._service.log.finish()
-        if self._service.slots is not None:
-            self._service.slots.release()
+        self._service.free()
 
 
 class Service:
@@ -142,8 +141,27 @@ class Service:
         self.latency = latency
         self.server = SharedServer(latency) if isinstance(latency, Throughput) else None
         self.slots = None if slots is None else asyncio.Semaphore(slots)
+        self._of_each = slots or 0
+        self._given = self._wanted = self._of_each
         self.rng = Random(f"latency {seed}")
         self.log = log
+
+    def scale(self, replicas: int) -> None:
+        """Have the slots of that many replicas. Those of one that goes are given up when free."""
+        wanted = self._of_each * max(1, replicas)
+        while self.slots is not None and self._given < wanted:
+            self._given += 1
+            self.slots.release()
+        self._wanted = wanted
+
+    def free(self) -> None:
+        """A slot is free again, if it still exists."""
+        if self.slots is None:
+            return
+        if self._given > self._wanted:
+            self._given -= 1
+        else:
+            self.slots.release()
 
     def turn(self, entry: Entry, tokens: int) -> Turn:
         """A slot for a request of that many tokens, in order of arrival."""

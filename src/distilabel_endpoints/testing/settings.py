@@ -22,6 +22,7 @@ __all__ = [
     "STATES",
     "Deployment",
     "FlavorName",
+    "Hardware",
     "HubModel",
     "Latency",
     "Lengths",
@@ -197,6 +198,24 @@ class HubModel:
     status: Literal["live", "staging", "error"] = "live"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What one replica runs on, and what the list of hardware says it costs."""
+
+    vendor: str = "aws"
+    region: str = "us-east-1"
+    accelerator: str = "gpu"
+    instance_type: str = "nvidia-l4"
+    instance_size: str = "x1"
+    price_per_hour: float | None = 0.8
+    """USD per replica; `None`: the list does not have this hardware."""
+
+    @property
+    def id(self) -> str:
+        """Its name in the list."""
+        return f"{self.vendor}-{self.region}-{self.instance_type}-{self.instance_size}"
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """A dedicated Inference Endpoint in front of the data plane."""
@@ -213,6 +232,21 @@ class Deployment:
     """The key under `model.image`; default: what the flavor runs as."""
     repository: str | None = None
     """Default: the endpoint's model."""
+    hardware: Hardware = Hardware()
+    min_replica: int = 1
+    max_replica: int = 1
+    """With more than one, `slots` is what each replica has; they come one by one under load."""
+    replica_seconds: float = 60.0
+    """From the moment one more replica is needed until it serves."""
+    scale_to_zero_minutes: int | None = None
+    """Minutes without a request after which it scales to zero, if `min_replica` is 0."""
+    pause_seconds: float = 0.0
+    """From `pause` or `scale-to-zero` until it is so. It runs, serves and costs until then."""
+    pauses_lost: int = 0
+    """Commands to pause or scale to zero that are accepted and have no effect, the first ones."""
+    tags: tuple[str, ...] = ()
+    credit: float | None = None
+    """USD that the account has left; when they are used up, the endpoint is paused."""
 
 
 class SettingsChanges(TypedDict, total=False):

@@ -69,14 +69,19 @@ class Simulation:
         self._service = Service(settings.slots, settings.latency, seed=settings.seed, log=self.log)
         self._hub = Hub(settings, self.accounts)
         self._routes = data_routes(settings.flavor)
-        self._started: float | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = 0.0
 
     def now(self) -> float:
         """Seconds since the start, on the running loop's clock."""
-        time = asyncio.get_running_loop().time()
-        if self._started is None:
-            self._started = time
-        return time - self._started
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop, self._started = loop, loop.time()
+        return loop.time() - self._started
+
+    def read_clock(self) -> float:
+        """The same from any thread; 0 before the start."""
+        return 0.0 if self._loop is None else self._loop.time() - self._started
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Answer a request."""
@@ -185,7 +190,7 @@ class Simulation:
     def _change(self, exchange: Exchange, action: Action) -> None:
         match action:
             case Pause():
-                self.control.put("paused")
+                self.control.put("paused", exchange.now)
             case Revoke(token):
                 self.accounts.revoke(token or exchange.token or "")
             case SpendCredits():
@@ -229,6 +234,7 @@ class Simulation:
             return await send(request, _refused(exchange, refusal, headers), None)
         made = replace(made, headers=headers) if headers else made
         self._door.admitted += 1
+        self._load(1)
         self.log.count_tokens(made.tokens)
         timeout = self.settings.limits.gateway_timeout
         try:
@@ -240,6 +246,13 @@ class Simulation:
             return await send(request, _GATEWAY, None)
         finally:
             self._door.admitted -= 1
+            self._load(-1)
+
+    def _load(self, change: int) -> None:
+        """A request came or left: replicas follow the load, and slots follow replicas."""
+        now = self.now()
+        self.control.fleet.use(now, change)
+        self._service.scale(self.control.fleet.replicas(now)[0])
 
     async def _serve(
         self,

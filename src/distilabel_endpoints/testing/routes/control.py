@@ -1,62 +1,65 @@
 """The control plane of one dedicated Inference Endpoint, and what its state does to the data plane.
 
-Waking takes time on the clock of the loop: the first tenth `pending`, then `initializing`, then
-`running` or `failed`. Asked while paused, the data plane answers 400; while it wakes, 503, or it
-holds the request for as long as `X-Scale-Up-Timeout` says.
+Shapes are those of huggingface_hub 2.4 and of the answers that its tests hold. Waking takes time on
+the clock of the loop: the first tenth `pending`, then `initializing`, then `running` or `failed`.
+Asked while paused, the data plane answers 400; while it wakes, 503, or it holds the request for as
+long as `X-Scale-Up-Timeout` says. What no source tells is a choice: an account without credit is
+told so with 402 when it resumes, and its endpoint is paused.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import hashlib
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
 
 from distilabel_endpoints.testing.accounts import Accounts
 from distilabel_endpoints.testing.exchange import Exchange
 from distilabel_endpoints.testing.flavors import IMAGES
-from distilabel_endpoints.testing.settings import Deployment, Settings, StateName
+from distilabel_endpoints.testing.fleet import SERVING, WAKING, Fleet
+from distilabel_endpoints.testing.settings import Deployment, Hardware, Settings, StateName
 from distilabel_endpoints.testing.wire import Reply, json_reply
 
-__all__ = ["ControlPlane"]
+__all__ = ["SOMEBODY", "ControlPlane"]
 
 _WITH_URL: frozenset[StateName] = frozenset({"running", "scaledToZero", "updating", "updateFailed"})
-_SERVING: frozenset[StateName] = frozenset({"running", "updating", "updateFailed"})
-_WAKING: frozenset[StateName] = frozenset({"pending", "initializing"})
 _CREATED_AT = "2024-01-01T00:00:00.000Z"
-_PENDING_SHARE = 0.1
+SOMEBODY: Final = "somebody-else"
+_COMPUTE: Final = {
+    "accelerator": "accelerator",
+    "instanceType": "instance_type",
+    "instanceSize": "instance_size",
+}
+_SCALING: Final = {
+    "minReplica": "min_replica",
+    "maxReplica": "max_replica",
+    "scaleToZeroTimeout": "scale_to_zero_minutes",
+}
+_OTHERS: Final = (
+    Hardware(instance_type="nvidia-a100", price_per_hour=2.5),
+    Hardware(accelerator="cpu", instance_type="intel-spr", price_per_hour=0.033),
+    Hardware(vendor="gcp", region="us-east4", instance_type="nvidia-t4", price_per_hour=0.5),
+)
+"""What the list of hardware has beside the deployment's own."""
 
 
 class ControlPlane:
-    """The state of one deployment. Commands may come from any thread."""
+    """One deployment as its routes show it. Switches may be used from any thread."""
 
     def __init__(self, settings: Settings, deployment: Deployment, accounts: Accounts) -> None:
         self._settings = settings
-        self._deployment = deployment
         self._accounts = accounts
-        self._state: StateName = deployment.state
-        self._woken: float | None = 0.0 if deployment.state in _WAKING else None
+        self.fleet = Fleet(deployment)
 
-    def state(self, now: float) -> StateName:
-        """The state at `now` seconds after the start."""
-        if self._woken is None:
-            return self._state
-        share = (now - self._woken) / max(self._deployment.wake_seconds, 1e-9)
-        if share < _PENDING_SHARE:
-            return "pending"
-        if share < 1:
-            return "initializing"
-        return "failed" if self._deployment.wake_fails else "running"
-
-    def put(self, state: StateName) -> None:
+    def put(self, state: StateName, now: float, by: str = SOMEBODY) -> None:
         """Be in this state from now on."""
-        self._woken, self._state = None, state
-
-    def wake(self, now: float) -> None:
-        """Begin to start up."""
-        self._woken = now
+        self.fleet.put(state, now, by)
 
     def open(self, now: float) -> bool:
         """Whether the data plane serves."""
-        return self.state(now) in _SERVING
+        return self.fleet.state(now) in SERVING
 
     async def gate(self, exchange: Exchange) -> Reply | None:
         """What the data plane answers in its present state; `None` lets the request through.
@@ -64,21 +67,23 @@ class ControlPlane:
         Waits, where the request says so, for the endpoint to wake.
         """
         now = exchange.now
-        if self.state(now) == "scaledToZero":
-            self.wake(now)
+        if self.fleet.state(now) == "scaledToZero":
+            self.fleet.wake(now)
         clock = asyncio.get_running_loop()
         started, patience = clock.time(), _patience(exchange)
-        while self.state(now) in _WAKING and self._woken is not None:
-            ready = self._woken + self._deployment.wake_seconds
+        while self.fleet.state(now) in WAKING:
+            ready = self.fleet.ready_at
+            if ready is None:
+                break
             wait = min(ready, exchange.now + patience) - now
             if wait <= 0:
                 break
             await asyncio.sleep(wait)
             now = exchange.now + clock.time() - started
-        return self._closed(self.state(now))
+        return self._closed(self.fleet.state(now))
 
     def _closed(self, state: StateName) -> Reply | None:
-        if state in _SERVING:
+        if state in SERVING:
             return None
         if state == "paused":
             return json_reply(400, {"error": "Bad Request: Invalid state: endpoint is paused"})
@@ -90,62 +95,130 @@ class ControlPlane:
         if account is None:
             return json_reply(401, {"error": "Unauthorized"})
         match exchange.path.strip("/").split("/"):
-            case ["endpoint", namespace, *rest]:
+            case ["endpoint" | "provider" as kind, namespace, *rest]:
                 if namespace not in (account.user, *account.orgs):
                     return json_reply(403, {"error": f"No access to namespace {namespace}"})
-                return self._endpoint(exchange, namespace, rest)
+                if kind == "provider":
+                    return self._hardware(exchange.method, rest)
+                return self._endpoint(exchange, account.user, namespace, rest)
             case _:
                 return json_reply(404, {"error": "Not Found"})
 
-    def _endpoint(self, exchange: Exchange, namespace: str, rest: list[str]) -> Reply:
-        ours = namespace == self._deployment.namespace
+    def _endpoint(self, exchange: Exchange, user: str, namespace: str, rest: list[str]) -> Reply:
+        deployment = self.fleet.deployment
+        ours = namespace == deployment.namespace
         match (exchange.method, rest):
             case ("GET", []):
                 return json_reply(200, {"items": [self._described(exchange)] if ours else []})
-            case (method, [name, *command]) if ours and name == self._deployment.name:
-                return self._command(exchange, method, command)
+            case (method, [name, *command]) if ours and name == deployment.name:
+                return self._command(exchange, user, method, command)
             case (_, [name, *_]):
                 return json_reply(404, {"error": f"Endpoint {name} not found in {namespace}"})
             case _:
                 return json_reply(405, {"error": "Method Not Allowed"})
 
-    def _command(self, exchange: Exchange, method: str, command: list[str]) -> Reply:
-        state = self.state(exchange.now)
+    def _command(self, exchange: Exchange, user: str, method: str, command: list[str]) -> Reply:
+        fleet, now = self.fleet, exchange.now
+        state = fleet.state(now)
         match (method, command):
             case ("GET", []):
-                pass
+                return json_reply(200, self._described(exchange))
             case ("POST", ["resume"]):
-                if state in _SERVING:
+                if state in SERVING:
                     return json_reply(400, {"error": "Bad Request: endpoint is already running"})
-                if state not in _WAKING:
-                    self.wake(exchange.now)
+                if not fleet.has_credit:
+                    return json_reply(402, {"error": "Payment Required: no credit left"})
+                if state not in WAKING:
+                    fleet.wake(now, user)
             case ("POST", ["pause"]):
-                self.put("paused")
+                fleet.stop("paused", now, user)
             case ("POST", ["scale-to-zero"]):
-                self.put("scaledToZero")
+                fleet.stop("scaledToZero", now, user)
+            case ("PUT", []):
+                return self._update(exchange, user)
             case _:
                 return json_reply(405, {"error": "Method Not Allowed"})
-        return json_reply(200, self._described(exchange))
+        return json_reply(200, self._described(exchange, fine=True))
 
-    def _described(self, exchange: Exchange) -> dict[str, Any]:
-        deployment, state = self._deployment, self.state(exchange.now)
+    def _update(self, exchange: Exchange, user: str) -> Reply:
+        """What the body names is changed, the rest stays; what is not modelled has no effect."""
+        body = exchange.body
+        if not isinstance(body, dict):
+            return json_reply(400, {"error": "Bad Request: the body must be a JSON object"})
+        deployment = self.fleet.deployment
+        compute = body.get("compute") or {}
+        scaling = compute.get("scaling") or {}
+        changed = replace(
+            deployment,
+            hardware=replace(deployment.hardware, **_named(compute, _COMPUTE)),
+            tags=tuple(body.get("tags", deployment.tags)),
+            **_named(scaling, _SCALING),
+        )
+        if changed.max_replica < max(1, changed.min_replica):
+            return json_reply(400, {"error": "Bad Request: maxReplica is less than minReplica"})
+        self.fleet.update(changed, exchange.now, user)
+        return json_reply(200, self._described(exchange, fine=True))
+
+    def _hardware(self, method: str, rest: list[str]) -> Reply:
+        if method != "GET" or rest:
+            return json_reply(404, {"error": "Not Found"})
+        own = self.fleet.deployment.hardware
+        known = [own, *(other for other in _OTHERS if other.id != own.id)]
+        vendors: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        for hardware in known:
+            if hardware.price_per_hour is not None:
+                regions = vendors.setdefault(hardware.vendor, {})
+                regions.setdefault(hardware.region, []).append(_compute(hardware))
+        return json_reply(
+            200,
+            {
+                "vendors": [
+                    {
+                        "name": vendor,
+                        "status": "available",
+                        "regions": [
+                            {"name": name, "label": name, "status": "available", "computes": list_}
+                            for name, list_ in regions.items()
+                        ],
+                    }
+                    for vendor, regions in vendors.items()
+                ]
+            },
+        )
+
+    def _described(self, exchange: Exchange, *, fine: bool = False) -> dict[str, Any]:
+        """The endpoint as every answer has it.
+
+        Commands are answered with nanoseconds, later reads with milliseconds of the same moment:
+        so it is in the answers that huggingface_hub's tests hold.
+        """
+        fleet = self.fleet
+        state = fleet.state(exchange.now)
+        ready, target = fleet.replicas(exchange.now)
+        deployment, hardware = fleet.deployment, fleet.deployment.hardware
         status: dict[str, Any] = {
             "createdAt": _CREATED_AT,
-            "createdBy": {"id": "0", "name": deployment.namespace},
-            "updatedAt": _CREATED_AT,
-            "updatedBy": {"id": "0", "name": deployment.namespace},
+            "createdBy": _person(deployment.namespace),
+            "updatedAt": _stamp(fleet.updated_at, fine=fine),
+            "updatedBy": _person(fleet.updated_by),
             "state": state,
-            "message": "",
-            "readyReplica": int(state in _SERVING),
-            "targetReplica": int(state not in ("paused", "scaledToZero")),
+            "message": fleet.message,
+            "readyReplica": ready,
+            "targetReplica": target,
         }
         if state in _WITH_URL:
             status["url"] = exchange.origin
         image = deployment.image or IMAGES[self._settings.flavor]
         return {
             "name": deployment.name,
-            "type": "protected",
+            "type": "authenticated",
+            "accountId": None,
+            "provider": {"vendor": hardware.vendor, "region": hardware.region},
             "healthRoute": "/health",
+            "compute": {
+                **{key: getattr(hardware, field) for key, field in _COMPUTE.items()},
+                "scaling": {key: getattr(deployment, field) for key, field in _SCALING.items()},
+            },
             "model": {
                 "repository": deployment.repository or self._settings.model,
                 "framework": "pytorch",
@@ -153,8 +226,38 @@ class ControlPlane:
                 "task": "text-generation",
                 "image": {image: {"url": "simulated", "port": 80}},
             },
+            "tags": list(deployment.tags),
             "status": status,
         }
+
+
+def _named(body: dict[str, Any], fields: dict[str, str]) -> dict[str, Any]:
+    return {field: body[key] for key, field in fields.items() if key in body}
+
+
+def _compute(hardware: Hardware) -> dict[str, Any]:
+    is_gpu = hardware.accelerator == "gpu"
+    return {
+        "id": hardware.id,
+        **{key: getattr(hardware, field) for key, field in _COMPUTE.items()},
+        "architecture": hardware.instance_type,
+        "numAccelerators": 1,
+        "memoryGb": 30.0,
+        "gpuMemoryGb": 24 if is_gpu else None,
+        "status": "available",
+        "pricePerHour": hardware.price_per_hour,
+        "quota": {"maxAccelerators": 16, "usedAccelerators": 0},
+    }
+
+
+def _person(name: str) -> dict[str, str]:
+    return {"id": hashlib.sha256(name.encode()).hexdigest()[:24], "name": name}
+
+
+def _stamp(moment: datetime, *, fine: bool) -> str:
+    whole = moment.strftime("%Y-%m-%dT%H:%M:%S")
+    thousandths = f"{moment.microsecond // 1000:03d}"
+    return f"{whole}.{thousandths}{'079138' if fine else ''}Z"
 
 
 def _patience(exchange: Exchange) -> float:
