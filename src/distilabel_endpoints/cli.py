@@ -22,16 +22,20 @@ from distilabel_endpoints.errors import (
     RunError,
     StorageError,
 )
-from distilabel_endpoints.flags import (
+from distilabel_endpoints.flag_values import (
     ENVIRONMENT,
     Command,
+    Part,
     check_given_once,
+    check_key,
     check_target,
-    generate_flags,
+    found_settings_file,
+    sorted_values,
 )
+from distilabel_endpoints.flags import generate_flags
 from distilabel_endpoints.unexpected import expected_error, report_unexpected
 
-__all__ = ["EXIT_CODES", "commands", "export", "generate", "main", "serve", "status"]
+__all__ = ["EXIT_CODES", "commands", "config", "export", "generate", "main", "serve", "status"]
 
 EXIT_USAGE: Final = 1
 EXIT_REMOTE: Final = 3
@@ -93,6 +97,18 @@ def _advised(error: click.ClickException) -> click.ClickException:
             "environment variable and name that: --api-key-env NAME.",
             error.ctx,
         )
+    if isinstance(error, click.MissingParameter) and error.param and error.param.name == "input":
+        return click.UsageError(
+            "INPUT is missing: the file that holds the prompts, as in "
+            "`distilabel-endpoints generate --local prompts.jsonl`.",
+            error.ctx,
+        )
+    if isinstance(error, click.UsageError) and "unexpected extra argument" in error.message:
+        return click.UsageError(
+            f"{error.message}. There is one INPUT, or a folder or a quoted pattern of files; "
+            "--local takes a .gguf file, any other name as --local=FILE.",
+            error.ctx,
+        )
     return error
 
 
@@ -100,7 +116,7 @@ def _failed(error: BaseException, output: Path | None) -> int:
     """Show what ended the command; gives back the exit code."""
     known = expected_error(error)
     if known is not None:
-        click.echo(f"Error: {_shown(known)}", err=True)
+        click.echo(f"Error: {_shown(known.explain())}", err=True)
         return _exit_code(known)
     click.echo(f"Error: {_shown(report_unexpected(error, output))}", err=True)
     return EXIT_UNEXPECTED
@@ -154,8 +170,9 @@ def commands() -> None:
     """Turn a dataset of conversations into a dataset of completions.
 
     \b
-    distilabel-endpoints generate prompts.jsonl -o answers.jsonl --local
-    distilabel-endpoints status answers.jsonl
+    distilabel-endpoints generate --local prompts.jsonl      answers it on this machine
+    distilabel-endpoints status prompts.answers.jsonl        how the run stands
+    distilabel-endpoints generate --help                     every flag, and examples
     """
 
 
@@ -163,8 +180,9 @@ def commands() -> None:
     cls=_Guarded,
     params=generate_flags(),
     short_help="Complete every row of INPUT and write them to OUTPUT.",
-    epilog="Also set by --config or a variable, such as "
-    f"{ENVIRONMENT}_GENERATE_MAX_NEW_TOKENS. Exit codes: distilabel-endpoints --help.",
+    epilog="Also set by a file (see --config) or a variable, as in "
+    f"{ENVIRONMENT}_GENERATE_MAX_NEW_TOKENS; `distilabel-endpoints config` shows what is set. "
+    "Exit codes: distilabel-endpoints --help.",
 )
 @click.argument("input", metavar="INPUT", type=click.Path(allow_dash=True))
 @click.pass_context
@@ -172,108 +190,75 @@ def generate(
     context: click.Context,
     /,
     input: str,  # noqa: A002 - click's name for it
-    output: Path,
-    **given: Any,
+    output: Path | None,
+    client: str,
+    param: dict[str, Any],
+    **_: Any,
 ) -> int:
     """Complete every row of INPUT and write them to OUTPUT. Run the same command again to resume.
 
     INPUT is a .jsonl, .json, .csv, .tsv, .txt (also .gz, .zst, .bz2, .xz), .parquet, .arrow or
-    .feather file, a folder or glob of them, a dataset of the Hub (OWNER/NAME or
-    hf://datasets/OWNER/NAME), a saved dataset, or - for JSON lines on standard input. OUTPUT has
-    the input's columns, and generation, model_name, finish_reason, input_tokens, output_tokens,
-    error, error_code, reasoning, failed_generation.
+    .feather file, a folder or glob of them, a dataset of the Hub (OWNER/NAME), a saved dataset, or
+    - for JSON lines on standard input. OUTPUT is .jsonl, .json, .csv, .tsv, .parquet or .arrow: the
+    input's columns, then generation, finish_reason, error and others.
 
     \b
     Examples:
-      distilabel-endpoints generate prompts.jsonl -o answers.jsonl --local
-      distilabel-endpoints generate prompts.csv -o answers.csv --base-url http://localhost:8000
-      distilabel-endpoints generate data/ -o answers.parquet --config run.toml --dry-run
-      distilabel-endpoints generate p.jsonl -o a.jsonl --base-url https://api.example.com/v1 \\
-          --api-key-env EXAMPLE_KEY
+      distilabel-endpoints generate --local prompts.jsonl
+      distilabel-endpoints generate prompts.csv -o out.csv --base-url http://localhost:8000
+      distilabel-endpoints generate data/ -o out.parquet --config run.toml --dry-run
+      distilabel-endpoints generate in.jsonl -o out.jsonl --api-key-env MY_KEY \\
+          --base-url https://api.example.com/v1
     """
     from distilabel_endpoints import commands as work
 
     check_target(context)
-    check_given_once(context, _PARAMETERS)
-    target = {name: given[name] for name in _TARGET_NAMES}
-    target["trusted_hosts"] = list(given["trusted_hosts"]) or None
-    target["use_openai_client"] = given["client"] == "openai"
-    parameters = {
-        parameter: list(given[name]) if name == "stop" else given[name]
-        for name, parameter in _PARAMETERS.items()
-        if given[name] not in {None, ()}
-    }
+    check_given_once(context)
+    check_key(context)
+    values = sorted_values(context)
+    if output is None and values[Part.RUN]["ray"] is not None:
+        raise click.UsageError("--ray needs --output FOLDER.", context)
     settings = work.GenerateSettings(
         input=input,
-        output=output,
-        target=target,
-        local=given["local"],
-        api_key_env=given["api_key_env"],
-        parameters={**parameters, **given["param"]},
-        schema=Path(given["schema"]) if given["schema"] else None,
-        rows={name: given[name] for name in _ROW_NAMES},
-        fresh=given["fresh"],
-        json=given["json"],
-        quiet=given["quiet"],
-        dry_run=given["dry_run"],
-        push_to_hub=given["push_to_hub"],
+        output=output or work.default_output(input),
+        target={**values[Part.TARGET], "use_openai_client": client == "openai"},
+        parameters={k: v for k, v in values[Part.PARAMETERS].items() if v is not None} | param,
+        rows=values[Part.ROWS],
+        settings_file=found_settings_file(context),
         resume_command=_resume_command(),
-        ray=given["ray"],
-        ray_actors=given["ray_actors"],
+        **values[Part.RUN],
     )
     return work.generate(settings)
-
-
-_TARGET_NAMES = (
-    "model_id",
-    "endpoint_name",
-    "endpoint_namespace",
-    "base_url",
-    "provider",
-    "bill_to",
-    "served_model",
-    "tokenizer_id",
-    "max_concurrency",
-    "requests_per_minute",
-    "tokens_per_minute",
-    "timeout",
-    "wait_ready",
-    "max_pause",
-    "wake",
-    "ca_file",
-    "on_length",
-    "stream",
-)
-_PARAMETERS: Final = MappingProxyType(
-    {
-        "max_new_tokens": "max_new_tokens",
-        "temperature": "temperature",
-        "top_p": "top_p",
-        "seed": "seed",
-        "stop": "stop_sequences",
-    }
-)
-"""Generation parameters by the names of their flags."""
-_ROW_NAMES = (
-    "num_generations",
-    "input_column",
-    "system",
-    "template",
-    "limit",
-    "on_bad_row",
-    "column_prefix",
-    "escape_formulas",
-    "format",
-    "drop_last_assistant",
-    "row_settings",
-    "max_row_mb",
-)
 
 
 def _resume_command() -> tuple[str, ...]:
     """The command as it was typed, but for what would start over."""
     typed = [word for word in sys.argv[1:] if word != "--fresh"]
     return ("distilabel-endpoints", *typed)
+
+
+@commands.command(
+    cls=_Guarded,
+    params=generate_flags(),
+    short_help="Show the settings in force, and where each comes from.",
+    context_settings={"auto_envvar_prefix": f"{ENVIRONMENT}_GENERATE"},
+)
+@click.argument("input", metavar="[INPUT]", required=False, type=click.Path(allow_dash=True))
+@click.pass_context
+def config(context: click.Context, /, **_: Any) -> int:
+    """Show what `generate` would use here, and where each value comes from; send nothing.
+
+    Takes the flags of `generate`; with --json, one JSON object. Keys are never shown.
+
+    \b
+    Examples:
+      distilabel-endpoints config
+      distilabel-endpoints config --config run.toml --temperature 0.7
+    """
+    from distilabel_endpoints.in_force import describe_settings
+
+    click.echo(_shown(describe_settings(context)))
+    return 0
 
 
 @commands.command(

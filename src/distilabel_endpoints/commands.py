@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -13,15 +14,16 @@ from typing import Any
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
-from distilabel_endpoints.progress import open_progress, safe_text, showing_notices
-from distilabel_endpoints.rows import RowSource, open_rows
+from distilabel_endpoints.progress import clip, open_progress, safe_text, showing_notices
+from distilabel_endpoints.rows import RowSource, default_output, open_rows
 from distilabel_endpoints.run_state import RunEnding
 from distilabel_endpoints.runs import RunOptions, RunStatus
+from distilabel_endpoints.runs.examples import first_answers
 from distilabel_endpoints.runs.kept_input import OneTimeInput, stream_once
 from distilabel_endpoints.runs.local import Run
 from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
 
-__all__ = ["GenerateSettings", "export", "generate", "show_status"]
+__all__ = ["GenerateSettings", "default_output", "export", "generate", "show_status"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,8 @@ class GenerateSettings:
     ray: str | None = None
     """The address of a Ray cluster that sends; empty for one on this machine."""
     ray_actors: int | None = None
+    settings_file: str | None = None
+    """The settings file that was found in the current folder."""
 
 
 def generate(settings: GenerateSettings) -> int:
@@ -61,6 +65,8 @@ def generate(settings: GenerateSettings) -> int:
         check_repository(settings.push_to_hub)
     source = _source(settings, options)  # what cannot be read is an error before any request
     with showing_notices(open_progress(_mode(settings))) as progress, _llm(settings) as llm:
+        if settings.settings_file is not None:
+            progress.message(f"Settings from {settings.settings_file} in this folder.")
         if settings.dry_run:
             from distilabel_endpoints.runs.preview import preview
 
@@ -78,11 +84,26 @@ def generate(settings: GenerateSettings) -> int:
             resume_command=settings.resume_command,
         )
         summary, _ = run.execute()
+        if _mode(settings) == "auto" and sys.stderr.isatty():
+            sys.stderr.write(_first_answers(settings.output, options))
         if settings.push_to_hub is not None and summary.ending is RunEnding.FINISHED:
             about = about_run(llm, options, summary)
             url = push_output(settings.push_to_hub, settings.output, about)
             sys.stderr.write(f"pushed to {safe_text(url)}\n")
         return summary.exit_code
+
+
+def _first_answers(output: Path, options: RunOptions) -> str:
+    """Three answers, each clipped to a line, for whoever watches."""
+    examples = first_answers(output, options)
+    width = shutil.get_terminal_size().columns - 1
+    lines = ["", "First answers"] if examples else []
+    for example in examples:
+        question = " ".join(safe_text(example.prompt).split())
+        answer = " ".join(safe_text(example.answer).split())
+        lines += [clip(f"  {example.ordinal + 1:>3}  {question}", width)]
+        lines += [clip(f"       > {answer}", width)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _mode(settings: GenerateSettings) -> str:

@@ -28,7 +28,9 @@ Messages say what, where and how to mend it, and never hold a secret or a prompt
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -58,11 +60,23 @@ __all__ = [
     "TargetError",
     "UnavailableError",
     "run_error",
+    "traceback_lines",
 ]
+
+
+_PACKAGE: Final = str(Path(__file__).parent)
 
 
 class DistilabelError(Exception):
     """The base of all our exceptions; `except DistilabelError` catches exactly ours."""
+
+    def explain(self) -> str:
+        """What happened and what to do about it, for a person; of more than a line if need be."""
+        return str(self)
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and Jupyter show instead of a traceback, most of which is our own code."""
+        return traceback_lines(self, self.explain())
 
 
 class InputError(DistilabelError, ValueError):
@@ -144,6 +158,15 @@ class EndpointError(DistilabelError):
 
     def __str__(self) -> str:
         return self.failure.describe()
+
+    def explain(self) -> str:
+        failure = self.failure
+        text = failure.message.removeprefix("refused: ")
+        if failure.status is not None:
+            text = f"The endpoint answered {failure.status}: {text}"
+        elif text != failure.message:
+            text = f"Cannot connect to {text}"
+        return "\n".join([text, *([failure.hint] if failure.hint else [])])
 
 
 class GenerationError(EndpointError):
@@ -229,6 +252,21 @@ _BY_STATUS: Final[Mapping[int, type[RunError]]] = MappingProxyType(
         404: ModelNotFoundError,
     }
 )
+
+
+def traceback_lines(error: BaseException, text: str) -> list[str]:
+    """The caller's line that led to `error`, and the error with its text last: a few lines.
+
+    The whole traceback stays at hand: `traceback.print_exception(sys.last_exc)`.
+    """
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_library(f.filename)]
+    lines = [f"{frames[-1].name}, line {frames[-1].lineno}: {frames[-1].line}"] if frames else []
+    return [*lines, "", *f"{type(error).__name__}: {text}".splitlines()]
+
+
+def _is_library(filename: str) -> bool:
+    """Whether a frame is not the caller's: ours, IPython's, or an installed package's."""
+    return filename.startswith(_PACKAGE) or "site-packages" in filename
 
 
 def _shortened(value: str, most: int = 60) -> str:

@@ -12,6 +12,9 @@ import pytest
 from command import arguments, environment, rows_of, run, write_rows
 
 from distilabel_endpoints.cli import EXIT_CODES, main
+from distilabel_endpoints.flag_values import Flag
+from distilabel_endpoints.flags import generate_flags
+from distilabel_endpoints.rows import default_output
 from distilabel_endpoints.testing import SimulatedEndpoint, Token
 
 Make = Callable[..., SimulatedEndpoint]
@@ -194,6 +197,94 @@ def test_help_fits_two_screens() -> None:
     text = " ".join(shown.split())
     for default in ("[default: 128]", "[default: 600]", "[default: 900]", "[default: 1800]"):
         assert default in text
+
+
+def test_ten_flags_stand_first_and_each_flag_has_a_group() -> None:
+    """What most people need is on the first screen; nothing is listed apart from the groups."""
+    flags = [flag for flag in generate_flags() if isinstance(flag, Flag)]
+    assert len([flag for flag in flags if flag.group == "The most used"]) == 10
+    assert all(flag.group != "Options" for flag in flags)
+    shown = run("generate", "--help", COLUMNS="140").stdout.splitlines()
+    assert len(shown) <= 120
+    assert max(map(len, shown)) <= 100
+
+
+def test_a_settings_file_in_this_folder_is_found_and_reported(
+    simulated_endpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts as if named with --config, is reported, and can be left out."""
+    endpoint = simulated_endpoint(flavor="vllm")
+    monkeypatch.chdir(tmp_path)
+    write_rows(Path("rows.jsonl"), 1)
+    settings = f'base_url = "{endpoint.url}"\nmax_new_tokens = 7\n'
+    Path("distilabel-endpoints.toml").write_text(settings)
+    done = run("generate", "rows.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "Settings from distilabel-endpoints.toml in this folder." in done.stderr
+    assert len(rows_of(Path("rows.answers.jsonl"))) == 1
+    assert endpoint.generations[0].body["max_tokens"] == 7
+    assert "No target is given" in run("generate", "rows.jsonl", "--no-config").stderr
+    Path("distilabel-endpoints.yaml").write_text("seed: 1")
+    assert "are both in this folder" in run("generate", "rows.jsonl").stderr
+
+
+def test_a_found_file_does_not_send_a_key_to_its_target(
+    simulated_endpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of somebody else's data may hold a settings file: a key needs consent."""
+    endpoint = simulated_endpoint()
+    monkeypatch.chdir(tmp_path)
+    write_rows(Path("rows.jsonl"), 1)
+    text = f"base_url: {endpoint.url}\napi_key_env: MY_KEY\n"
+    Path("distilabel-endpoints.yaml").write_text(text)
+    refusal = run("generate", "rows.jsonl", MY_KEY="s3cr3t")
+    assert refusal.returncode == 1
+    assert "without your consent" in refusal.stderr
+    assert not endpoint.generations
+    done = run("generate", "rows.jsonl", "--api-key-env", "MY_KEY", MY_KEY="s3cr3t")
+    assert done.returncode == 0, done.stderr
+
+
+def test_config_shows_values_and_where_they_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flag, variable, file and default, each by name; a key is never shown."""
+    monkeypatch.chdir(tmp_path)
+    Path("run.toml").write_text('base_url = "http://localhost:8000"\nseed = 3\n')
+    words = ("config", "--config", "run.toml", "--temperature", "0.7", "--api-key-env", "MY_KEY")
+    variables = {f"{PREFIX}LIMIT": "5", "MY_KEY": "s3cr3t"}
+    shown = run(*words, **variables).stdout
+    for line in (
+        "base_url http://localhost:8000 base_url in run.toml",
+        "temperature 0.7 --temperature",
+        f"limit 5 {PREFIX}LIMIT",
+        "max_new_tokens 128",
+        "Key: the value of MY_KEY, sent to the target.",
+    ):
+        assert line in " ".join(shown.split())
+    assert "s3cr3t" not in shown
+    assert max(map(len, shown.splitlines())) <= 100
+    found = json.loads(run(*words, "--json", **variables).stdout)
+    assert found["seed"] == {"value": 3, "from": "seed in run.toml"}
+    assert found["timeout"]["from"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [
+        ("prompts.jsonl", "prompts.answers.jsonl"),
+        ("data/prompts.csv.gz", "prompts.answers.csv"),
+        ("notes.txt", "notes.answers.jsonl"),
+        ("OWNER/NAME", "NAME.answers.jsonl"),
+        ("hf://datasets/OWNER/NAME:train[:10]", "dataset.answers.jsonl"),
+        ("data/*.jsonl", "dataset.answers.jsonl"),
+        ("table.feather", "table.answers.jsonl"),
+        ("table.parquet", "table.answers.parquet"),
+    ],
+)
+def test_an_output_without_a_name_is_called_after_the_input(name: str, output: str) -> None:
+    """In this folder, in the input's format if that can be written."""
+    assert default_output(name) == Path(output)
 
 
 def test_exit_codes_are_documented() -> None:

@@ -7,8 +7,8 @@ a write takes.
 """
 
 from distilabel_endpoints.progress.displays import ProgressMode, open_progress
-from distilabel_endpoints.progress.formatting import safe_text
+from distilabel_endpoints.progress.formatting import clip, safe_text
 from distilabel_endpoints.progress.notices import showing_notices
 from distilabel_endpoints.progress.sinks import Progress
 
-__all__ = ["Progress", "ProgressMode", "open_progress", "safe_text", "showing_notices"]
+__all__ = ["Progress", "ProgressMode", "clip", "open_progress", "safe_text", "showing_notices"]

@@ -30,6 +30,10 @@ from distilabel_endpoints.run_state import FailureGroup, RunEnding, RunSummary, 
 __all__ = ["command_lines", "report"]
 
 GROUPS_SHOWN = 6
+_LONGER: Final = (
+    "Raise max_new_tokens, or set on_length to grow:2x, and start over with --fresh "
+    "(fresh=True in Python)."
+)
 _ESCAPES: Final = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t"}
 _INDENT = "  "
 _LABEL = 11
@@ -128,7 +132,7 @@ def _named_facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
     if summary.truncated:
         part = share(summary.truncated, summary.answers)
         number = f"{count(summary.truncated)} of {count(summary.answers)} answers ({part})"
-        yield "Truncated", f"{number} were cut off; raise max_new_tokens"
+        yield "Truncated", f"{number} were cut off. {_LONGER}"
     yield "Tokens", _tokens(summary.tokens, summary.run_tokens)
     if summary.mean.rows > 0:
         speed = f"{rate(summary.mean.output_tokens)} output tokens/s"

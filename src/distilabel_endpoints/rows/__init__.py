@@ -14,7 +14,7 @@ from distilabel_endpoints.rows.model import (
     Row,
     RowSource,
 )
-from distilabel_endpoints.rows.output import check_output, open_writer
+from distilabel_endpoints.rows.output import check_output, default_output, open_writer
 from distilabel_endpoints.rows.prompts import Conversations, ConversationSpec, PreparedRow
 from distilabel_endpoints.rows.sources import open_rows
 from distilabel_endpoints.rows.tables import to_dataset
@@ -33,6 +33,7 @@ __all__ = [
     "Row",
     "RowSource",
     "check_output",
+    "default_output",
     "open_rows",
     "open_writer",
     "to_dataset",

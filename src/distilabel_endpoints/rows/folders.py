@@ -8,6 +8,7 @@ silence: hidden files, those of other formats and a clone's own files (`README.m
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import stat
@@ -86,8 +87,18 @@ def find_files(source: str) -> FoundFiles:
     if not path.exists() and any(character in source for character in _MAGIC):
         return _matching(source)
     if not path.exists():
-        raise ConfigurationError(f"no such file: {path}")
+        raise ConfigurationError(f"no such file: {path}{_nearest(path)}")
     return FoundFiles((_required(path),))
+
+
+def _nearest(path: Path) -> str:
+    """The name beside it that was probably meant, as the end of a sentence."""
+    try:
+        names = [file.name for file in path.parent.iterdir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, 1, 0.7)
+    return f". Did you mean {path.with_name(near[0])}?" if near else ""
 
 
 def would_find(source: str, path: Path) -> bool:

@@ -7,6 +7,7 @@ line; what is not complete is refused with what is missing. Pure: values in, val
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,8 +106,9 @@ def _nothing(
             "each row is one message; put the messages of a conversation into one row: "
             '{"messages": [...]}'
         )
-    likely = next((name for name in _OTHERS if name in names), None)
-    named = f"--input-column {likely}" if likely and column is None else "the input column"
+    near = difflib.get_close_matches(column or "", names, 1, 0.6)
+    likely = next((name for name in (*near, *_OTHERS) if name in names), None)
+    named = f"--input-column {likely}" if likely else "the input column"
     return ConfigurationError(f"no column {tried}; {there}. Name {named}, or give a template")
 
 

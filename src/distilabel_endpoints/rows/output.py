@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from distilabel_endpoints._store.atomic import BeforeRename, check_target, writing
@@ -14,14 +14,16 @@ from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows.arrow import pyarrow
 from distilabel_endpoints.rows.columns import OutputColumns
 from distilabel_endpoints.rows.compression import COMPRESSIONS, compressing
+from distilabel_endpoints.rows.folders import format_of
 from distilabel_endpoints.rows.model import RowSource
 from distilabel_endpoints.rows.tables import TableWriter, learn_layout
 from distilabel_endpoints.rows.writers import CsvWriter, JsonArrayWriter, JsonlWriter, ResultWriter
 
-__all__ = ["check_output", "check_place", "column_names", "open_writer"]
+__all__ = ["check_output", "check_place", "column_names", "default_output", "open_writer"]
 
 _TEXT_FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 _TABLE_FORMATS = (".parquet", ".arrow")
+_WRITTEN = (*_TEXT_FORMATS, *_TABLE_FORMATS)
 _SUPPORTED = f"{', '.join(_TEXT_FORMATS)} (each also {', '.join(COMPRESSIONS)}), .parquet or .arrow"
 
 
@@ -34,6 +36,25 @@ def column_names(source: RowSource) -> tuple[str, ...]:
         if not names.keys() >= row.columns.keys():
             names |= dict.fromkeys(row.columns)
     return tuple(names)
+
+
+def default_output(source: str) -> Path:
+    """Where the answers to `source` go if nobody says: `prompts.answers.jsonl`, in this folder.
+
+    Raises:
+        ConfigurationError: It is standard input, which has no name.
+    """
+    if source == "-":
+        raise ConfigurationError("standard input has no name; say where to write: --output FILE")
+    path = PurePath(source.removeprefix("hf://"))
+    known = format_of(path)
+    if any(sign in path.name for sign in "*?[:@") or not path.name:
+        return Path("dataset.answers.jsonl")
+    if known is None:
+        return Path(f"{path.name}.answers.jsonl")
+    suffix, compression = known
+    stem = path.name[: len(path.name) - len(suffix) - len(compression)]
+    return Path(f"{stem}.answers{suffix if suffix in _WRITTEN else '.jsonl'}")
 
 
 def _format(path: Path) -> tuple[str, str]:

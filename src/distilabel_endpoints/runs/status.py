@@ -141,6 +141,16 @@ def _input(output: Path, source: str | None, about: dict[str, Any]) -> RowSource
 def _reader(output: Path) -> Reader:
     if not journal_path(output).exists():
         raise ConfigurationError(
-            f"there is no run on {output}: {journal_path(output)} does not exist"
+            f"there is no run on {output}: {journal_path(output)} does not exist{_others(output)}"
         )
     return Reader(output)
+
+
+def _others(output: Path) -> str:
+    """The runs in that folder, as the end of a sentence."""
+    suffix = journal_path(output).name.removeprefix(output.name)
+    try:
+        beside = sorted(f.name.removesuffix(suffix) for f in output.parent.glob(f"*{suffix}"))
+    except OSError:
+        return ""
+    return f". Runs in this folder: {', '.join(beside[:5])}" if beside else ""

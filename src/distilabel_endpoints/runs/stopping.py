@@ -14,9 +14,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Final
 
+from distilabel_endpoints.errors import traceback_lines
 from distilabel_endpoints.run_state import RunSummary
 
 __all__ = ["GRACE_SECONDS", "Stopping", "interruption", "watch_signals"]
@@ -88,4 +90,6 @@ def interruption(summary: RunSummary) -> KeyboardInterrupt | SystemExit:
         error = SystemExit(summary.exit_code)
         error.add_note(text)
     vars(error)["summary"] = summary
+    # IPython calls it: the run's own frames say nothing to whoever pressed Ctrl-C.
+    vars(error)["_render_traceback_"] = partial(traceback_lines, error, text)
     return error
