@@ -108,6 +108,8 @@ class Failure:
     """For `CONTENT`: the model's thinking, which was paid for like the text."""
     finish_reason: str | None = None
     """For `CONTENT`: how the answer that was refused ended."""
+    in_answer: bool = field(default=False, compare=False, repr=False)
+    """Whether the error came inside an answer that had begun, which may have to be paid."""
 
     def __post_init__(self) -> None:
         if len(self.message) > MESSAGE_LIMIT:

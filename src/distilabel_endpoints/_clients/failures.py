@@ -416,6 +416,7 @@ def classify(
         failure,
         message=hide(failure.message, secrets),
         parameter=refused_parameter(exchange.body() or b"", request),
+        in_answer=exchange.status is not None and 200 <= exchange.status < 300,
         request_id=failure.request_id and _request_id(exchange.headers, request, secrets),
     )
 

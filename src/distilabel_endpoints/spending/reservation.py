@@ -1,0 +1,110 @@
+"""The most that one attempt may cost, and what it did cost.
+
+Rules
+- No tokenizer makes more tokens than its text has bytes in UTF-8, so the bytes are the bound of a
+  prompt, with room for what chat templates write around messages. The server's count replaces it.
+- A server that refuses an attempt before it generates anything charges nothing for it. Of one that
+  broke off nobody knows: it counts as much as was reserved.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
+from distilabel_endpoints.spending.amounts import Cost, Price
+
+__all__ = ["Bound", "cost_of"]
+
+_TEMPLATE_TOKENS: Final = 64
+"""A template's own system message, and what begins and ends a prompt."""
+_MESSAGE_TOKENS: Final = 16
+"""What stands around one message."""
+_FREE: Final = frozenset(
+    {FailureKind.THROTTLE, FailureKind.ROW, FailureKind.RUN, FailureKind.LOCAL}
+)
+_NEVER_SENT: Final = frozenset({"refused", "dns", "tls", "connect_timeout"})
+_NOT_YET: Final = frozenset({"starting", "paused", "no_capacity"})
+
+
+class Bound:
+    """The most that a request may cost, for one run.
+
+    Args:
+        price: of a token; None if it is not known: dollars are not counted.
+        context: the most tokens a prompt and its answer have together, if that is known.
+    """
+
+    def __init__(self, price: Price | None = None, context: int | None = None) -> None:
+        self.price = price or Price(0, 0)
+        self._context = context
+
+    def tokens(self, request: Request) -> tuple[int, int]:
+        """Tokens in and out, at most."""
+        prompt, answer = prompt_tokens(request), request.max_new_tokens or 0
+        if self._context is not None:
+            prompt = min(prompt, self._context)
+            answer = min(answer, self._context)
+        return prompt, answer * request.n
+
+    def of(self, request: Request) -> Cost:
+        """What it may cost."""
+        return self.price.of(*self.tokens(request))
+
+
+def prompt_tokens(request: Request) -> int:
+    """Of a prompt, at most."""
+    options = request.options
+    tokens = _TEMPLATE_TOKENS + _extra_tokens(options)
+    if request.messages is None:
+        return tokens + _bytes(request.prompt or "")
+    for message in request.messages:
+        tokens += _MESSAGE_TOKENS + sum(map(_value_bytes, message.values()))
+    return tokens
+
+
+def _extra_tokens(options: Mapping[str, Any]) -> int:
+    """Of what templates and servers write into a prompt beside the messages."""
+    body = options.get("extra_body") or {}
+    names = ("tools", "response_format", "documents", "chat_template_kwargs")
+    return sum(_value_bytes(part[n]) for part in (options, body) for n in names if n in part)
+
+
+def _value_bytes(value: object) -> int:
+    if isinstance(value, str):
+        return _bytes(value)
+    return _bytes(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def cost_of(outcome: Answer | Failure, bound: tuple[int, int], price: Price) -> Cost | None:
+    """What an attempt cost that ended so.
+
+    Args:
+        outcome: how it ended.
+        bound: tokens in and out that were reserved for it.
+        price: of a token.
+
+    Returns:
+        None if nobody knows.
+    """
+    if isinstance(outcome, Failure):
+        return Cost() if _is_free(outcome) else None
+    usage = outcome.usage
+    if usage.output_tokens is None:
+        return None
+    input_tokens = bound[0] if usage.input_tokens is None else usage.input_tokens
+    return price.of(input_tokens, usage.output_tokens)
+
+
+def _is_free(failure: Failure) -> bool:
+    """Whether the server refused the attempt before it generated anything."""
+    if failure.in_answer:
+        return False
+    refused = failure.kind in _FREE or failure.code in _NOT_YET
+    return failure.code in _NEVER_SENT or (refused and failure.status is not None)
