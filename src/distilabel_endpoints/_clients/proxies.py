@@ -22,7 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from distilabel_endpoints.errors import ConfigurationError
 
-__all__ = ["bypasses_proxy", "is_loopback", "proxy_for", "system_trust"]
+__all__ = ["bypasses_proxy", "is_loopback", "named_certificates", "proxy_for", "system_trust"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 _PORT: Final = re.compile(r"(?P<host>[^:]+|\[[^\]]*\]):(?P<port>\d{1,5})")
@@ -124,13 +124,7 @@ def system_trust() -> ssl.SSLContext:
     """
     import httpx2  # not above: credentials are checked before any client is loaded
 
-    named = [(name, value) for name in _CERTIFICATES if (value := os.environ.get(name))]
-    for name, value in named:
-        if not any(Path(path).exists() for path in value.split(os.pathsep)):
-            raise ConfigurationError(
-                f"{name} names {value!r}, which does not exist. Correct it, or unset it to use "
-                "the system's certificates."
-            )
+    named = named_certificates()
     try:
         return httpx2.create_ssl_context()
     except (OSError, ssl.SSLError) as error:
@@ -138,3 +132,19 @@ def system_trust() -> ssl.SSLContext:
         raise ConfigurationError(
             f"The certificates of {shown} cannot be read: {error}. Give a file in PEM."
         ) from None
+
+
+def named_certificates() -> list[tuple[str, str]]:
+    """What the environment names in the place of the system's certificates.
+
+    Raises:
+        ConfigurationError: it does not exist.
+    """
+    named = [(name, value) for name in _CERTIFICATES if (value := os.environ.get(name))]
+    for name, value in named:
+        if not any(Path(path).exists() for path in value.split(os.pathsep)):
+            raise ConfigurationError(
+                f"{name} names {value!r}, which does not exist. Correct it, or unset it to use "
+                "the system's certificates."
+            )
+    return named

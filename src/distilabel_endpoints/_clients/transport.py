@@ -36,10 +36,9 @@ from typing import Any, Final, Protocol, Self
 
 import aiohttp
 import httpx2
-from httpx_aiohttp.httpx2 import AiohttpTransport
 from pydantic import SecretStr
 
-from distilabel_endpoints._clients.proxies import proxy_for, system_trust
+from distilabel_endpoints._clients.proxies import named_certificates, proxy_for, system_trust
 from distilabel_endpoints.config import CONNECT_TIMEOUT, KEEPALIVE_SECONDS, MAX_RESPONSE_BYTES
 
 __all__ = [
@@ -76,6 +75,12 @@ class Utf8Repair:
 PLACEHOLDER = "hf_set-when-sent"
 """What the client libraries hold in the place of a token."""
 
+_TIMEOUT: Final = aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
+"""Other timeouts are the engine's: one clock for the attempt, not one per read. `connect` is the
+time to get a connection in all: the name's resolution is in it."""
+
+_CHUNK_BYTES: Final = 16 * 1024
+
 _DRAIN_SECONDS: Final = 1.0
 """How long to wait, after the last event, for the end of the body that sets the connection free."""
 
@@ -83,8 +88,9 @@ _SHORTEST: Final = 8
 _KEY_HEADER: Final = re.compile(r"auth|key|token|cookie", re.IGNORECASE)
 """Names of headers that may hold a key."""
 
-Connector = Callable[[ssl.SSLContext], aiohttp.BaseConnector]
-"""Makes a pool of connections that trusts what the context does, on the loop that will use it."""
+Connector = Callable[[ssl.SSLContext | None], aiohttp.BaseConnector]
+"""Makes a pool of connections that trusts what the context does, on the loop that will use it.
+Without TLS there is no context: the system's certificates take as long to read as a request."""
 
 
 class WireFault(StrEnum):
@@ -189,9 +195,12 @@ def open_session(
         trust: certificates to trust; default: the system's, as httpx2 finds them.
         connector: makes the pool of connections; default: TCP without a limit.
     """
-    context = trust or system_trust()
-    pool = partial(connector or _open_connector, context)
-    transport = _OneOriginTransport(httpx2.URL(url), token, headers, context, pool)
+    proxy = proxy_for(url)
+    named_certificates()
+    if trust is None and any(road.startswith("https:") for road in (url, proxy or "")):
+        trust = system_trust()
+    pool = partial(connector or _open_connector, trust)
+    transport = _OneOriginTransport(httpx2.URL(url), token, headers, proxy, pool)
     timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
     return httpx2.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False)
 
@@ -202,7 +211,7 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
         url: httpx2.URL,
         token: str | None,
         headers: Mapping[str, str],
-        trust: ssl.SSLContext,
+        proxy: str | None,
         pool: Callable[[], aiohttp.BaseConnector],
     ) -> None:
         self._origin = _origin(url)
@@ -217,11 +226,8 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
         session_headers = {"Accept-Encoding": "identity", **headers}
         if token:
             session_headers["Authorization"] = f"Bearer {token}"
-        proxy = proxy_for(str(url))
-        self._inner = AiohttpTransport(
-            verify=trust,
-            client=lambda: _open_aiohttp(session_headers, pool(), proxy),
-        )
+        self._open = partial(_open_aiohttp, session_headers, pool, proxy)
+        self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         exchange = current_exchange.get()
@@ -233,34 +239,52 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
         request.headers = httpx2.Headers(kept)
         if self._query:
             request.url = request.url.copy_with(query=self._query)
-        # Timeouts are the engine's: one clock for the attempt, not one per read.
-        # `pool` is the time to get a connection in all: the name's resolution is in it.
-        request.extensions["timeout"] = {"connect": CONNECT_TIMEOUT, "pool": CONNECT_TIMEOUT}
         try:
-            response = await self._inner.handle_async_request(request)
+            answer = await self._sent(request)
         except Exception as error:  # noqa: BLE001 - a border: whatever aiohttp raises
             raise _note(exchange, error, WireFault.RESET) from None
-        _hide(self._token, response.headers)
-        exchange.status, exchange.headers = response.status_code, response.headers
-        exchange.response = response
-        response.stream = _CappedStream(response, exchange)
-        return response
+        headers = httpx2.Headers(answer.raw_headers)
+        _hide(self._token, headers)
+        exchange.response = httpx2.Response(
+            answer.status,
+            stream=_CappedStream(answer, headers, exchange),
+            headers=headers,
+            request=request,
+            extensions={"reason_phrase": answer.reason.encode()} if answer.reason else {},
+        )
+        exchange.status, exchange.headers = answer.status, exchange.response.headers
+        return exchange.response
+
+    async def _sent(self, request: httpx2.Request) -> aiohttp.ClientResponse:
+        if self._session is None:
+            self._session = self._open()
+        return await self._session.request(
+            request.method,
+            str(request.url),
+            headers=request.headers,
+            data=await request.aread() or None,
+            allow_redirects=False,
+            auto_decompress=False,
+            timeout=_TIMEOUT,
+        )
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        if self._session is not None:
+            await self._session.close()
 
 
 class _CappedStream(httpx2.AsyncByteStream):
     """The body, decoded here and cut off where it outgrows the cap."""
 
-    def __init__(self, response: httpx2.Response, exchange: Exchange) -> None:
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
-        self._stream = response.stream
+    def __init__(
+        self, answer: aiohttp.ClientResponse, headers: httpx2.Headers, exchange: Exchange
+    ) -> None:
+        self._answer = answer
         self._exchange = exchange
-        self._reader = exchange.reader if response.is_success else None
-        self._encoding = response.headers.pop("content-encoding", "identity").strip().lower()
+        self._reader = exchange.reader if httpx2.codes.is_success(answer.status) else None
+        self._encoding = headers.pop("content-encoding", "identity").strip().lower()
         # The length is the encoded one, and aiohttp has checked it already.
-        response.headers.pop("content-length", None)
+        headers.pop("content-length", None)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         reader, legible = self._reader, Utf8Repair()
@@ -282,7 +306,7 @@ class _CappedStream(httpx2.AsyncByteStream):
 
     async def _decoded(self) -> AsyncIterator[bytes]:
         left, decode = MAX_RESPONSE_BYTES, self._decoder()
-        async for chunk in self._stream:
+        async for chunk in self._answer.content.iter_chunked(_CHUNK_BYTES):
             piece = decode(chunk, left + 1) if decode else chunk
             left -= len(piece)
             if left < 0:
@@ -307,7 +331,8 @@ class _CappedStream(httpx2.AsyncByteStream):
         return WireError(f"{fault}: {detail}")
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        self._answer.release()
+        await self._answer.wait_for_close()
 
 
 def _hide(token: SecretStr, headers: httpx2.Headers) -> None:
@@ -370,17 +395,20 @@ def _dns_detail(error: BaseException) -> str:
     return f"{host} does not resolve"
 
 
-def _open_connector(context: ssl.SSLContext) -> aiohttp.BaseConnector:
+def _open_connector(context: ssl.SSLContext | None) -> aiohttp.BaseConnector:
     return aiohttp.TCPConnector(
-        limit=0, ssl=context, keepalive_timeout=KEEPALIVE_SECONDS, socket_factory=_kept_alive
+        limit=0,
+        ssl=context or True,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        socket_factory=_kept_alive,
     )
 
 
 def _open_aiohttp(
-    headers: Mapping[str, str], connector: aiohttp.BaseConnector, proxy: str | None
+    headers: Mapping[str, str], pool: Callable[[], aiohttp.BaseConnector], proxy: str | None
 ) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=connector, headers=headers, proxy=proxy, cookie_jar=aiohttp.DummyCookieJar()
+        connector=pool(), headers=headers, proxy=proxy, cookie_jar=aiohttp.DummyCookieJar()
     )
 
 

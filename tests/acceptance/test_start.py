@@ -1,0 +1,45 @@
+"""What a command loads and whom it talks to, before its first row is sent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from command import arguments, environment, run, write_rows
+
+from distilabel_endpoints.testing import SimulatedEndpoint
+
+UNUSED = {"httpx", "rich", "pygments", "pyarrow", "datasets", "transformers", "ray", "openai"}
+"""Libraries that a run from JSON lines to JSON lines, with no terminal, has no use for."""
+
+
+def test_a_command_loads_only_the_libraries_that_it_uses(tmp_path: Path) -> None:
+    """Each of them would cost every start of the command some of its time."""
+    rows, output = write_rows(tmp_path / "rows.jsonl", 1), tmp_path / "answers.jsonl"
+    with SimulatedEndpoint() as server:
+        words = arguments("generate", rows, "-o", output, "--base-url", server.url)
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", *words[1:]],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=100,
+        )
+    assert done.returncode == 0, done.stderr[-800:]
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "huggingface_hub" in loaded
+    assert not loaded & UNUSED
+
+
+def test_a_run_talks_to_nobody_but_its_endpoint(tmp_path: Path) -> None:
+    """With telemetry left on: the Hub's library would ask the Hub for what goes into a header."""
+    rows, output = write_rows(tmp_path / "rows.jsonl", 2), tmp_path / "answers.jsonl"
+    with SimulatedEndpoint() as server, SimulatedEndpoint() as hub:
+        settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub")}
+        words = ("generate", rows, "-o", output, "--base-url", server.url)
+        done = run(*words, HF_HUB_DISABLE_TELEMETRY="0", **settings)
+        assert done.returncode == 0, done.stderr[-800:]
+        assert server.requests
+        assert not hub.requests
