@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from distilabel_endpoints._store.journal.database import Database
 from distilabel_endpoints.cli import commands, main
 from distilabel_endpoints.errors import ConfigurationError, LockedError
+from distilabel_endpoints.progress.sinks import PlainProgress
+from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 from distilabel_endpoints.unexpected import report_unexpected
 
 SECRET = "s3cr3t prompt"
@@ -91,3 +97,45 @@ def test_a_chain_without_an_end_is_cut() -> None:
     path = Path(report_unexpected(first, None).rpartition(": ")[2].removesuffix("."))
     assert 0 < len(path.read_text()) < 10_000
     path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("room", "method", "name"),
+    [(PlainProgress, "update", "KeyError"), (Database, "commit", "RuntimeError")],
+    ids=["progress", "journal"],
+)
+def test_a_defect_in_another_thread(
+    room: type,
+    method: str,
+    name: str,
+    simulated_endpoint: Callable[..., SimulatedEndpoint],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """One sentence and a report as well, no traceback by Python's hook, and nothing is hidden."""
+    right = getattr(room, method)
+
+    def wrong(*arguments: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            return right(*arguments)
+        raise KeyError(SECRET)
+
+    monkeypatch.setattr(PlainProgress, "interval", 0.001)
+    monkeypatch.setattr(room, method, wrong)
+    rows, output = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    rows.write_text(json.dumps({"prompt": "Hello"}))
+    endpoint = simulated_endpoint(latency=Latency(0.2))
+    words = ["generate", str(rows), "-o", str(output), "--base-url", endpoint.url]
+    monkeypatch.setattr(sys, "argv", ["distilabel-endpoints", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr().err
+    (error,) = (line for line in shown.splitlines() if line.startswith("Error"))
+    assert ended.value.code == 70
+    assert error.startswith(f"Error: Unexpected {name}")
+    report = (tmp_path / "out.jsonl.error.txt").read_text()
+    assert "KeyError: (message left out)" in report
+    assert "in wrong" in report
+    assert "Traceback" not in shown
+    assert SECRET not in shown + report

@@ -268,6 +268,24 @@ def test_status_without_ray(output: Path) -> None:
     ]
 
 
+def test_status_without_pyarrow(output: Path) -> None:
+    """The extra that writes such an output is named."""
+    begin(output)
+    write_shard(output, 0, [None])
+    without = "import sys; sys.modules['pyarrow'] = None; from distilabel_endpoints.cli import main"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"{without}; main()", "status", str(output)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=100,
+    )
+    assert done.returncode == 1
+    assert "The output of a run over Ray needs pyarrow" in done.stderr
+    assert "distilabel-endpoints[ray]" in done.stderr
+
+
 def test_status_for_programs(output: Path) -> None:
     """One JSON object with the keys of a run of one process; what is not kept is null."""
     begin(output)

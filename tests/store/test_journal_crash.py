@@ -196,7 +196,7 @@ def test_locked_by_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_failure_is_announced(tmp_path: Path) -> None:
     """Whoever asked to be told learns of the failure without calling."""
-    errors: list[StorageError] = []
+    errors: list[Exception] = []
     output = tmp_path / "out.jsonl"
     journal = Journal(output, SPEC, on_failed=errors.append, pace=BY_HAND)
     journal_path(output).unlink()

@@ -103,6 +103,7 @@ def test_a_found_token_is_not_shown_to_strangers(url: str, sent: bool) -> None:
     with pytest.warns(UserWarning, match="not sent to") as caught:
         assert token_for_url(url, None, FOUND) is None
     assert "hf_found" not in str(caught[0].message)
+    assert "api_key (--api-key-env NAME)" in str(caught[0].message)
 
 
 @pytest.mark.parametrize(

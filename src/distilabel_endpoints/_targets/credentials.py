@@ -166,7 +166,7 @@ def token_for_url(
         return sendable_token(found, "the token of this environment")
     warnings.warn(
         f"The Hugging Face token of this environment is not sent to {host}, which is not Hugging "
-        "Face's. Pass api_key if that server wants a token.",
+        "Face's. If that server wants a token, pass api_key (--api-key-env NAME).",
         UserWarning,
         stacklevel=2,
     )

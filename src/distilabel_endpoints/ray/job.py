@@ -8,7 +8,6 @@ Rules
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -46,7 +45,7 @@ from distilabel_endpoints.rows import open_rows
 from distilabel_endpoints.run_state import RunEnding, RunPhase, RunSummary, TokenCount
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import RowPlanner
-from distilabel_endpoints.runs.session import Session
+from distilabel_endpoints.runs.session import Session, repeating
 from distilabel_endpoints.runs.stopping import watch_signals
 
 __all__ = ["RayRun", "refuse_unusable"]
@@ -236,24 +235,19 @@ class _Execution:
     @contextmanager
     def _followed(self, ray: Any, coordinator: Any) -> Iterator[None]:
         """Ask the coordinator several times a second, from a thread of its own."""
-        over = threading.Event()
 
-        def follow() -> None:
-            while not over.wait(self._run.progress.interval):
-                with suppress(ray.exceptions.RayError):
-                    self._ask(ray, coordinator)
+        def ask() -> None:
+            with suppress(ray.exceptions.RayError):
+                self._ask(ray, coordinator)
 
-        thread = threading.Thread(target=follow, name="distilabel-endpoints-follow", daemon=True)
         self._following.tally.sending()
-        thread.start()
+        interval, name = self._run.progress.interval, "distilabel-endpoints-follow"
         try:
-            yield
+            with repeating(ask, interval, name, longest=_LAST_WORD):
+                yield
         finally:
-            over.set()
-            thread.join(_LAST_WORD)
             if not self._session.stopping:
-                with suppress(ray.exceptions.RayError):
-                    self._ask(ray, coordinator)
+                ask()
 
     def _show(self) -> None:
         self._run.progress.update(self._following.snapshot())

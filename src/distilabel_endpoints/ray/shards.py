@@ -38,6 +38,10 @@ def checkpoint_of(output: str | os.PathLike[str]) -> Path:
     return path.with_name(path.name + ".checkpoint")
 
 
+def _pyarrow() -> Any:
+    return pyarrow("The output of a run over Ray", extra="ray")
+
+
 def write_shards(
     ds: Any,
     output: str | os.PathLike[str],
@@ -121,7 +125,7 @@ def answered_ids(output: Path, *, prefix: str) -> set[str]:
     for shard in _shards(output):
         table = _columns(shard, prefix)
         if table is not None:
-            kept = table.filter(pyarrow("shards").compute.invert(_is_failed(table, prefix)))
+            kept = table.filter(_pyarrow().compute.invert(_is_failed(table, prefix)))
             ids.update(kept.column(ROW_ID).to_pylist())
     return ids
 
@@ -186,7 +190,7 @@ def _noted(checkpoint: Path, shard: Path) -> Path | None:
 
 def _columns(shard: Path, prefix: str) -> Any:
     """What is counted of a shard; None where the run that begins has just taken it out."""
-    pa = pyarrow("shards")
+    pa = _pyarrow()
     names = [ROW_ID, *(f"{prefix}{name}" for name in _COUNTED)]
     try:
         kept = [FAILURE] if FAILURE in pa.parquet.read_schema(shard).names else []
@@ -204,7 +208,7 @@ def _columns(shard: Path, prefix: str) -> Any:
 
 def _take_out_failed(shard: Path, checkpoint: Path, prefix: str) -> None:
     """Leave the rows that did not fail, in the checkpoint and then in the shard."""
-    pa = pyarrow("shards")
+    pa = _pyarrow()
     pq = pa.parquet
     table = pq.read_table(shard, partitioning=None)
     kept = table.filter(pa.compute.invert(_is_failed(table, prefix)))
@@ -221,4 +225,4 @@ def _take_out_failed(shard: Path, checkpoint: Path, prefix: str) -> None:
 
 def _rewrite(path: Path, table: Any) -> None:
     with writing(path) as file:
-        pyarrow("shards").parquet.write_table(table, file)
+        _pyarrow().parquet.write_table(table, file)

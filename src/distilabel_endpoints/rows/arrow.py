@@ -40,8 +40,12 @@ _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_ROWS = 2048
 
 
-def pyarrow(purpose: str) -> Any:
+def pyarrow(purpose: str, *, extra: str = "datasets") -> Any:
     """The pyarrow package.
+
+    Args:
+        purpose: what needs it, for the message.
+        extra: which of ours brings it.
 
     Raises:
         InstallationError: It is not installed.
@@ -52,7 +56,7 @@ def pyarrow(purpose: str) -> Any:
     except ImportError:
         raise InstallationError(
             f"{purpose} needs pyarrow, which is not installed: "
-            'pip install "distilabel-endpoints[datasets]"'
+            f'pip install "distilabel-endpoints[{extra}]"'
         ) from None
     return pa
 

@@ -25,7 +25,7 @@ from distilabel_endpoints.records import FailureKind
 from distilabel_endpoints.run_state import FailureGroup, RunEnding, RunSummary
 from distilabel_endpoints.runs.stopping import Stopping
 
-__all__ = ["Session"]
+__all__ = ["Session", "repeating"]
 
 
 class Session:
@@ -110,18 +110,41 @@ class Session:
 
     @contextmanager
     def _ticking(self, show: Callable[[], None]) -> Iterator[None]:
-        """Show the run's state several times a second, from a thread of its own."""
-        over = threading.Event()
-
-        def tick() -> None:
-            while not over.wait(self._progress.interval):
-                show()
-
-        thread = threading.Thread(target=tick, name="distilabel-endpoints-progress", daemon=True)
-        thread.start()
+        """Show the run's state several times a second."""
         try:
-            yield
+            with repeating(show, self._progress.interval, "distilabel-endpoints-progress"):
+                yield
         finally:
-            over.set()
-            thread.join()
             show()
+
+
+@contextmanager
+def repeating(
+    call: Callable[[], None], interval: float, name: str, longest: float | None = None
+) -> Iterator[None]:
+    """Call something every `interval` seconds, from a thread of that name.
+
+    Its error ends the calls and is raised at the end of the block: it is a defect of ours, and
+    what the block does may be finished all the same.
+
+    Args:
+        longest: seconds to wait for the last call; default: until it ends.
+    """
+    over, errors = threading.Event(), list[Exception]()
+
+    def go() -> None:
+        try:
+            while not over.wait(interval):
+                call()
+        except Exception as error:  # noqa: BLE001 - a border: raised below
+            errors.append(error)
+
+    thread = threading.Thread(target=go, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(longest)
+    if errors:
+        raise errors[0]

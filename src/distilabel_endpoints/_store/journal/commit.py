@@ -57,7 +57,7 @@ class Committer:
         commit: Commit,
         *,
         on_committed: Callable[[list[int]], None] = ignore,
-        on_failed: Callable[[StorageError], None] = ignore,
+        on_failed: Callable[[Exception], None] = ignore,
         pace: Pace = DEFAULT_PACE,
     ) -> None:
         self._commit = commit
@@ -69,7 +69,7 @@ class Committer:
         self._notes: list[Note] = []
         self._appended = self._settled = self._hurried = 0
         self._closing = False
-        self._error: StorageError | None = None
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -122,24 +122,21 @@ class Committer:
             raise StorageError("The journal is closed.")
 
     @staticmethod
-    def _failure(error: StorageError) -> StorageError:
+    def _failure(error: Exception) -> Exception:
         """A copy to raise: one instance raised by many callers would gather their tracebacks."""
-        copy = type(error)(*error.args)
+        copy: Exception = RuntimeError("The journal's writer ended unexpectedly.")
+        if isinstance(error, StorageError):
+            copy = type(error)(*error.args)
         copy.__cause__ = error
         return copy
 
     def _run(self) -> None:
-        error: StorageError | None = StorageError("The journal's writer ended unexpectedly.")
         try:
             while group := self._next_group():
                 self._commit(*group)
                 self._settle(*group)
-            error = None
-        except StorageError as raised:
-            error = raised
-        finally:
-            if error is not None:
-                self._fail(error)
+        except Exception as error:  # noqa: BLE001 - a border: raised where the writer is used
+            self._fail(error)
 
     def _next_group(self) -> tuple[list[Record], list[Note]] | None:
         """Wait for a group to be due and take it; `None` at the end."""
@@ -161,7 +158,7 @@ class Committer:
             self._settled += len(records) + len(notes)
             self._changed.notify_all()
 
-    def _fail(self, error: StorageError) -> None:
+    def _fail(self, error: Exception) -> None:
         with self._changed:
             self._error = error
             self._records, self._notes = [], []

@@ -17,7 +17,6 @@ from distilabel_endpoints._store.journal.record import Record, seal
 from distilabel_endpoints._store.journal.recovery import Opening, Repair, make_sound
 from distilabel_endpoints._store.lock import Lock, hold
 from distilabel_endpoints._store.place import journal_path
-from distilabel_endpoints.errors import StorageError
 from distilabel_endpoints.records import Result
 
 __all__ = ["Journal"]
@@ -55,7 +54,7 @@ class Journal:
         verify: bool = True,
         accept_damaged_header: bool = False,
         on_committed: Callable[[list[int]], None] = ignore,
-        on_failed: Callable[[StorageError], None] = ignore,
+        on_failed: Callable[[Exception], None] = ignore,
         pace: Pace = DEFAULT_PACE,
     ) -> None:
         self.output = output
