@@ -65,7 +65,7 @@ def test_the_tree_that_is_drawn_is_the_tree_there_is() -> None:
 
 def test_every_class_is_exported_and_says_what_it_is() -> None:
     """No error is hidden, and each has a docstring of its own."""
-    assert {*CLASSES, "run_error"} == set(errors.__all__)
+    assert {*CLASSES, "run_error", "traceback_lines"} == set(errors.__all__)
     assert all(kind.__doc__ for kind in CLASSES.values())
 
 
