@@ -200,6 +200,8 @@ class Result:
     usages: tuple[Usage, ...] = ()
     """One entry per request that was answered; their sum is what the row cost."""
     attempts: int = 0
+    key: Any = field(default=None, repr=False, compare=False)
+    """What the row's plan had as its `key`: it takes the caller back to its row. Not stored."""
 
     @property
     def status(self) -> Literal["ok", "failed"]:

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from distilabel_endpoints._store.journal import Journal, Pace, Reader, Repair, RowStatus
+from distilabel_endpoints._store.journal import Journal, Pace, Reader, Record, Repair, RowStatus
 from distilabel_endpoints.errors import FingerprintError, LockedError
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
@@ -65,8 +65,11 @@ class JournalMachine(RuleBasedStateMachine):
         return Path(self.place.name) / str(self.lives) / "out.jsonl"
 
     def open(self) -> None:
-        self.journal = Journal(self.output, SPEC, on_committed=self.told.extend, pace=BY_HAND)
+        self.journal = Journal(self.output, SPEC, on_committed=self.tell, pace=BY_HAND)
         assert self.journal.repair == Repair()
+
+    def tell(self, records: list[Record]) -> None:
+        self.told += [record.ordinal for record in records]
 
     def settle(self) -> None:
         """What a commit of everything pending does."""

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from journals import SPEC, hash_of, stored, varied
 
-from distilabel_endpoints._store.journal import Journal, Pace, Repair
+from distilabel_endpoints._store.journal import Journal, Pace, Record, Repair
 from distilabel_endpoints.errors import StorageError
 
 STORAGE_FAILED = 4
@@ -34,8 +34,8 @@ BUSY = Pace(group=8, delay=0)
 def work(output: Path, rows: Iterable[int], told: int) -> None:
     """Append `rows`, and write each to `told` once it is committed."""
 
-    def tell(ordinals: list[int]) -> None:
-        os.write(told, b"".join(b"%d\n" % ordinal for ordinal in ordinals))
+    def tell(records: list[Record]) -> None:
+        os.write(told, b"".join(b"%d\n" % record.ordinal for record in records))
 
     with Journal(output, SPEC, on_committed=tell, pace=BUSY) as journal:
         for ordinal in rows:

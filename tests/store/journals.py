@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from distilabel_endpoints._store.journal import Journal, Pace, Reader
+from distilabel_endpoints._store.journal import Journal, Pace, Reader, Record
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
 SPEC = {"model_id": "some/model", "temperature": 0.5}
@@ -55,3 +55,8 @@ def stored(output: Path) -> dict[int, Result]:
     """Every result the journal of `output` hands out, by ordinal."""
     with Reader(output) as reader:
         return {record.ordinal: record.result for record in reader.results()}
+
+
+def into(ordinals: list[int]) -> Callable[[list[Record]], None]:
+    """An `on_committed` that notes which rows it was given."""
+    return lambda records: ordinals.extend(record.ordinal for record in records)

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from journals import BY_HAND, SPEC, failed, hash_of, ok, stored, write
 
-from distilabel_endpoints._store.journal import Journal, Reader, Repair, RowStatus
+from distilabel_endpoints._store.journal import Journal, Reader, Record, Repair, RowStatus
 from distilabel_endpoints._store.journal.header import FORMAT, Header
-from distilabel_endpoints._store.journal.record import Record, seal
+from distilabel_endpoints._store.journal.record import seal
 from distilabel_endpoints._store.journal.recovery import _replace
 from distilabel_endpoints._store.place import check_space, journal_path
 from distilabel_endpoints.errors import DamagedError, FingerprintError, StorageError
@@ -40,9 +40,9 @@ def test_told_after_the_commit(output: Path) -> None:
     """A row is reported once, in order, and what is reported is already on the disk."""
     told: list[int] = []
 
-    def committed(ordinals: list[int]) -> None:
-        assert set(ordinals) <= set(stored(output))
-        told.extend(ordinals)
+    def committed(records: list[Record]) -> None:
+        assert {record.ordinal for record in records} <= set(stored(output))
+        told.extend(record.ordinal for record in records)
 
     with Journal(output, SPEC, on_committed=committed, pace=BY_HAND) as journal:
         for ordinal in (5, 3, 4):
@@ -303,7 +303,7 @@ def test_ranges_of_results(output: Path) -> None:
     write(output, [ok(n, text) for n in range(8)])
     with Reader(output) as reader:
         assert [record.ordinal for record in reader.results(2, 6)] == [2, 3, 4, 5]
-        assert len(reader._store.records(0)) == 3
+        assert len(reader._database.records(0)) == 3
         assert [record.status for record in reader.results(7)] == ["ok"]
 
 
@@ -389,10 +389,3 @@ def test_space_is_checked(output: Path) -> None:
         check_space(output, 10**18)
     with pytest.raises(StorageError, match="No such file"):
         check_space(output / "none" / "out.jsonl", 1)
-
-
-def test_without_verifying(output: Path) -> None:
-    """An opening that trusts the results still checks the file, and says it dropped nothing."""
-    write(output, [ok(0)])
-    with Journal(output, SPEC, verify=False) as journal:
-        assert journal.repair == Repair()

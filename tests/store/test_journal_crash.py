@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from journals import BY_HAND, SPEC, hash_of, ok, stored
+from journals import BY_HAND, SPEC, hash_of, into, ok, stored
 
 from distilabel_endpoints._store.journal import Journal, Record
 from distilabel_endpoints._store.journal.database import Database
@@ -137,7 +137,7 @@ def test_taken_away(tmp_path: Path, what: str) -> None:
     output = tmp_path / "here" / "out.jsonl"
     output.parent.mkdir()
     told: list[int] = []
-    journal = Journal(output, SPEC, on_committed=told.extend, pace=BY_HAND)
+    journal = Journal(output, SPEC, on_committed=into(told), pace=BY_HAND)
     journal.append(ok(0), hash_of(0))
     journal.flush()
     path = journal_path(output)
@@ -183,7 +183,7 @@ def test_locked_by_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             first.append(ok(ordinal), hash_of(ordinal))
     journal = Journal(output, SPEC, pace=BY_HAND)
     with journal.reader() as reader:
-        cursor = reader._store._db.execute("SELECT * FROM results")
+        cursor = reader._database._db.execute("SELECT * FROM results")
         cursor.fetchone()
         journal.append(ok(9), hash_of(9))
         with pytest.raises(StorageError, match="Another program held it"):
@@ -192,15 +192,3 @@ def test_locked_by_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(StorageError, match="SQLITE_BUSY"):
         journal.close()
     assert stored(output) == {n: ok(n) for n in range(9)}
-
-
-def test_failure_is_announced(tmp_path: Path) -> None:
-    """Whoever asked to be told learns of the failure without calling."""
-    errors: list[Exception] = []
-    output = tmp_path / "out.jsonl"
-    journal = Journal(output, SPEC, on_failed=errors.append, pace=BY_HAND)
-    journal_path(output).unlink()
-    journal.append(ok(0), hash_of(0))
-    with pytest.raises(StorageError):
-        journal.close()
-    assert [type(error) for error in errors] == [StorageError]

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import IO
 
 import pytest
-from journals import BY_HAND, SPEC, hash_of, ok, stored
+from journals import BY_HAND, SPEC, hash_of, into, ok, stored
 
 from distilabel_endpoints._store.journal import Journal
 from distilabel_endpoints._store.lock import Holder, hold, holder_of
@@ -142,7 +142,7 @@ def test_removed_lock_stops_the_writer(tmp_path: Path) -> None:
     """A writer whose lock's file was deleted stops at its next commit, and reports nothing."""
     told: list[int] = []
     output = tmp_path / "out.jsonl"
-    journal = Journal(output, SPEC, on_committed=told.extend, pace=BY_HAND)
+    journal = Journal(output, SPEC, on_committed=into(told), pace=BY_HAND)
     _lock_file(journal_path(output)).unlink()
     journal.append(ok(0), hash_of(0))
     with pytest.raises(StorageError, match="was removed"):

@@ -95,7 +95,7 @@ def _killed_in_a_commit(output: Path) -> Path:
     crashed = output.parent / "crashed" / output.name
     crashed.parent.mkdir()
     with Journal(output, SPEC) as journal:
-        db = journal._store._db
+        db = journal._database._db
         db.execute("PRAGMA cache_size = 1")
         db.execute("BEGIN IMMEDIATE")
         db.execute("UPDATE results SET payload = zeroblob(2000)")
@@ -127,7 +127,7 @@ def test_reader_cannot_touch_a_successor(output: Path) -> None:
         for path in crashed.parent.glob("successor.journal*"):
             path.rename(output.parent / path.name.replace("successor", output.name))
         with pytest.raises(StorageError):
-            reader._store.totals()
+            reader._database.totals()
         assert (
             journal_path(output).with_name(f"{output.name}.journal-journal").read_bytes() == before
         )

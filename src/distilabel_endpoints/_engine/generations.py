@@ -15,7 +15,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from distilabel_endpoints._engine.scheduler import Scheduler
 from distilabel_endpoints.records import (
@@ -60,6 +60,8 @@ class RowPlan:
     """Whether an answer that was cut off at its longest is one."""
     longer: Request | None = field(default=None, repr=False)
     """What is asked instead, once, for answers that were cut off; `None`: they stay."""
+    key: Any = field(default=None, repr=False)
+    """The caller's own; it comes back in the result."""
 
 
 @dataclass(slots=True)
@@ -108,6 +110,7 @@ async def answer_row(scheduler: Scheduler, plan: RowPlan) -> Result:
         failures=tuple(row.failures),
         usages=tuple(row.usages),
         attempts=row.attempts,
+        key=plan.key,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Self
 
 from distilabel_endpoints.run_state import FailureGroup
 
-__all__ = ["StoreStatistics"]
+__all__ = ["Closing", "StoreStatistics"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +23,17 @@ class StoreStatistics:
     output_tokens: int = 0
     failures: tuple[FailureGroup, ...] = ()
     """Why rows failed, the most frequent reason first."""
+
+
+class Closing(ABC):
+    """Closed at the end of a `with` block."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and threads."""
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

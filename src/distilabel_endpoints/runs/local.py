@@ -287,7 +287,7 @@ class _Execution:
         for bad in found.bad:
             result = bad_result(bad, run.options.num_generations)
             self._tally.appended(result)
-            journal.append(result, bad.content_hash)
+            journal.append(result, result.key)
 
     def _generate(
         self,
@@ -297,7 +297,6 @@ class _Execution:
         found: Scan,
     ) -> None:
         """Send what is pending, and hand every result to the journal as it comes."""
-        hashes: dict[int, bytes] = {}
         scheduler = lease.scheduler
         scheduler.note_answered(found.done)
 
@@ -311,7 +310,6 @@ class _Execution:
                 ):
                     self._session.error = changed_meanwhile(self._source)
                     return
-                hashes[item.ordinal] = item.content_hash
                 yield planner.plan(item)
 
         def sent() -> Iterator[RowPlan]:
@@ -323,7 +321,7 @@ class _Execution:
         self._tally.sending()
         for result in iter_results(lease, sent(), work, self._drain):
             self._tally.appended(result)
-            journal.append(result, hashes.pop(result.ordinal))
+            journal.append(result, result.key)
             heap.row()
             if journal.backlog > _MOST_BACKLOG:
                 journal.flush()

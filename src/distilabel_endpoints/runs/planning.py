@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from distilabel_endpoints._clients.parameters import check_parameters
@@ -79,7 +80,7 @@ class RowPlanner:
         return self._llm.planner(self._options.num_generations, checked)
 
     def plan(self, row: Row) -> RowPlan:
-        """What `row` asks for.
+        """What `row` asks for; the plan's key is the hash of the row's content.
 
         Raises:
             InputError: its conversation, parameters or structured output cannot be sent.
@@ -89,9 +90,10 @@ class RowPlanner:
         planner = self._shared
         if prepared.parameters:
             planner = self._planner_for(prepared.parameters)
-        if prepared.structured_output is None:
-            return planner(row.ordinal, prepared.messages)
-        return planner(row.ordinal, (prepared.messages, prepared.structured_output))
+        asked: Any = prepared.messages
+        if prepared.structured_output is not None:
+            asked = (prepared.messages, prepared.structured_output)
+        return replace(planner(row.ordinal, asked), key=row.content_hash)
 
     def _planner_for(self, own: Mapping[str, Any]) -> Planner:
         """Rows with the same parameters of their own share what is made of them."""

@@ -270,4 +270,5 @@ def bad_result(bad: BadRow, num_generations: int) -> Result:
         ordinal=bad.ordinal,
         completions=(None,) * num_generations,
         failures=(failure,) * num_generations,
+        key=bad.content_hash,
     )

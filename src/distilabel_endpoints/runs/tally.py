@@ -7,9 +7,11 @@ plain integer, so a reader sees every count a moment late at worst.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from distilabel_endpoints._engine.scheduler import EngineStatistics
+from distilabel_endpoints._store.journal import Record
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.run_state import (
     Rates,
@@ -23,15 +25,6 @@ from distilabel_endpoints.run_state import (
 from distilabel_endpoints.runs.finished import FinalCounts
 
 __all__ = ["Tally"]
-
-
-@dataclass(slots=True)
-class _Appended:
-    """What the journal has been given and has not committed: enough to count it then."""
-
-    ok: bool
-    input_tokens: int
-    output_tokens: int
 
 
 @dataclass(slots=True)
@@ -53,7 +46,6 @@ class Tally:
     answers: int = 0
     truncated: int = 0
     drain_until: float | None = None
-    _appended: dict[int, _Appended] = field(default_factory=dict)
     _window: RateWindow = field(default_factory=RateWindow)
     _first_sent: float | None = None
     _waiting_since: tuple[str, float] | None = None
@@ -79,22 +71,14 @@ class Tally:
             if completion is not None:
                 self.answers += 1
                 self.truncated += completion.finish_reason == "length"
-        self._appended[result.ordinal] = _Appended(
-            result.status == "ok",
-            sum(usage.input_tokens or 0 for usage in result.usages),
-            sum(usage.output_tokens or 0 for usage in result.usages),
-        )
 
-    def committed(self, ordinals: list[int]) -> None:
+    def committed(self, records: Iterable[Record]) -> None:
         """These results are durable: only now are their rows done."""
-        for ordinal in ordinals:
-            given = self._appended.pop(ordinal, None)
-            if given is None:
-                continue
-            self.ok += given.ok
-            self.failed += not given.ok
-            self.input_tokens += given.input_tokens
-            self.output_tokens += given.output_tokens
+        for record in records:
+            self.ok += record.ok
+            self.failed += not record.ok
+            self.input_tokens += record.input_tokens
+            self.output_tokens += record.output_tokens
 
     def mean(self) -> Rates:
         """Rates since the first request of this process."""

@@ -46,9 +46,8 @@ class Committer:
 
     Args:
         commit: makes a group durable or raises `StorageError`.
-        on_committed: told the ordinals of each group, in the order they were appended, from the
+        on_committed: is given the records of each group, in the order they were appended, in the
             writer's thread. Must be quick and must not raise.
-        on_failed: told the error that ended the writer, from its thread.
         pace: when groups are due.
     """
 
@@ -56,13 +55,11 @@ class Committer:
         self,
         commit: Commit,
         *,
-        on_committed: Callable[[list[int]], None] = ignore,
-        on_failed: Callable[[Exception], None] = ignore,
+        on_committed: Callable[[list[Record]], object] = ignore,
         pace: Pace = DEFAULT_PACE,
     ) -> None:
         self._commit = commit
         self._on_committed = on_committed
-        self._on_failed = on_failed
         self._pace = pace
         self._changed = threading.Condition()
         self._records: list[Record] = []
@@ -153,7 +150,7 @@ class Committer:
 
     def _settle(self, records: list[Record], notes: list[Note]) -> None:
         if records:
-            self._on_committed([record.ordinal for record in records])
+            self._on_committed(records)
         with self._changed:
             self._settled += len(records) + len(notes)
             self._changed.notify_all()
@@ -163,4 +160,3 @@ class Committer:
             self._error = error
             self._records, self._notes = [], []
             self._changed.notify_all()
-        self._on_failed(error)

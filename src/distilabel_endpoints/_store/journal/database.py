@@ -153,11 +153,11 @@ class Database:
         """Raise `DamagedError` unless the file a writer opened is built as it should be."""
         with _translated(self.path):
             names = ("page_size", "auto_vacuum", "encoding", "application_id", "journal_mode")
-            found = [self._one(f"PRAGMA {name}") for name in names]
+            built = [self._one(f"PRAGMA {name}") for name in names]
             schema = self._db.execute("SELECT name, sql FROM sqlite_master ORDER BY rowid")
             tables = [(os.fsdecode(name), os.fsdecode(sql)) for name, sql in schema]
             sound = self._one("PRAGMA quick_check(1)")
-        if found != [_PAGE_BYTES, 0, b"UTF-8", _APPLICATION_ID, b"persist"] or tables != [*_SCHEMA]:
+        if built != [_PAGE_BYTES, 0, b"UTF-8", _APPLICATION_ID, b"persist"] or tables != [*_SCHEMA]:
             raise DamagedError(f"{self.path} is not built like a journal.")
         if sound != b"ok":
             raise DamagedError(f"{self.path} is damaged: {os.fsdecode(sound)}.")
@@ -165,9 +165,9 @@ class Database:
     def headers(self) -> list[Header | None]:
         """Both copies of the header, `None` for one that is not what was written."""
         with _translated(self.path):
-            found = [self._db.execute(sql).fetchall() for sql in _READ_HEADERS]
+            copies = [self._db.execute(sql).fetchall() for sql in _READ_HEADERS]
             self._db.execute(_SMALL_CACHE)
-        return [Header.decode(*rows[0]) if len(rows) == 1 else None for rows in found]
+        return [Header.decode(*rows[0]) if len(rows) == 1 else None for rows in copies]
 
     def write_header(self, header: Header) -> None:
         """Put `header` in both its places."""
@@ -202,8 +202,8 @@ class Database:
     def note(self, name: str) -> bytes | None:
         """The document `commit` was given under `name`, if it is still what was written."""
         with _translated(self.path):
-            found = self._db.execute("SELECT value, checksum FROM notes WHERE name = ?", (name,))
-            rows = found.fetchall()
+            cursor = self._db.execute("SELECT value, checksum FROM notes WHERE name = ?", (name,))
+            rows = cursor.fetchall()
         for value, checksum in rows:
             if is_sealed(value, checksum):
                 return value

@@ -6,23 +6,23 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from distilabel_endpoints._store.journal.commit import DEFAULT_PACE, Committer, Pace, ignore
 from distilabel_endpoints._store.journal.database import Database, Note
 from distilabel_endpoints._store.journal.header import Header
 from distilabel_endpoints._store.journal.reader import Reader
 from distilabel_endpoints._store.journal.record import Record, seal
-from distilabel_endpoints._store.journal.recovery import Opening, Repair, make_sound
+from distilabel_endpoints._store.journal.recovery import Repair, make_sound
 from distilabel_endpoints._store.lock import Lock, hold
 from distilabel_endpoints._store.place import journal_path
+from distilabel_endpoints._store.store import Closing
 from distilabel_endpoints.records import Result
 
 __all__ = ["Journal"]
 
 
-class Journal:
+class Journal(Closing):
     """The one writer of the journal beside `output`. Close it, or use it in a `with` block.
 
     Args:
@@ -30,11 +30,8 @@ class Journal:
         spec: the run's fingerprint, field by field, as JSON values. No secret, no prompt.
         lock: the caller's `hold` on this journal; without, it is taken here.
         fresh: begin anew, dropping what is there.
-        verify: check every stored result; without, only the file's structure.
-        accept_damaged_header: go on with a journal that no longer says which run it belongs to.
-        on_committed: told the ordinals that have become durable, from the writer's thread, in
+        on_committed: is given the records that have become durable, in the writer's thread, in
             the order they were appended. Must be quick and must not raise.
-        on_failed: told once, from the writer's thread, that nothing more can be written.
         pace: when commits start.
 
     Raises:
@@ -51,30 +48,19 @@ class Journal:
         *,
         lock: Lock | None = None,
         fresh: bool = False,
-        verify: bool = True,
-        accept_damaged_header: bool = False,
-        on_committed: Callable[[list[int]], None] = ignore,
-        on_failed: Callable[[Exception], None] = ignore,
+        on_committed: Callable[[list[Record]], object] = ignore,
         pace: Pace = DEFAULT_PACE,
     ) -> None:
         self.output = output
         path = journal_path(output)
-        opening = Opening(
-            header=Header.new(spec),
-            fresh=fresh,
-            verify=verify,
-            accept_damaged_header=accept_damaged_header,
-        )
         with ExitStack() as stack:
             self._lock = lock or stack.enter_context(hold(path))
-            self.repair: Repair = make_sound(path, opening)
+            self.repair: Repair = make_sound(path, Header.new(spec), fresh=fresh)
             """What had to be dropped or rebuilt before this run could begin."""
-            self._store = stack.enter_context(closing(Database(path, writable=True)))
+            self._database = stack.enter_context(closing(Database(path, writable=True)))
             self._resources = stack.pop_all()
         self._closed = False
-        self._committer = Committer(
-            self._commit, on_committed=on_committed, on_failed=on_failed, pace=pace
-        )
+        self._committer = Committer(self._commit, on_committed=on_committed, pace=pace)
 
     @property
     def backlog(self) -> int:
@@ -102,7 +88,7 @@ class Journal:
 
     def forget_failed(self, start: int) -> None:
         """Drop the failed results from ordinal `start` on. Call it before the first `append`."""
-        self._store.discard_failed(start)
+        self._database.discard_failed(start)
 
     def flush(self) -> None:
         """Block until all that was appended is committed. Raises like `append`."""
@@ -123,19 +109,8 @@ class Journal:
         self._closed = True
         with self._resources:
             self._committer.close()
-            self._store.tidy()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+            self._database.tidy()
 
     def _commit(self, records: list[Record], notes: list[Note]) -> None:
-        self._store.commit(records, notes)
+        self._database.commit(records, notes)
         self._lock.check()

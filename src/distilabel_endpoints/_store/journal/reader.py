@@ -13,15 +13,14 @@ import json
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from distilabel_endpoints._store.journal.database import LAST_ORDINAL, Database, UnfinishedError
 from distilabel_endpoints._store.journal.header import Header, unreadable
 from distilabel_endpoints._store.journal.record import Entry, Record, intact
 from distilabel_endpoints._store.journal.recovery import repair
 from distilabel_endpoints._store.place import journal_path
-from distilabel_endpoints._store.store import StoreStatistics
+from distilabel_endpoints._store.store import Closing, StoreStatistics
 from distilabel_endpoints.errors import DamagedError, LockedError, StorageError
 from distilabel_endpoints.run_state import FailureGroup, FailureTally
 
@@ -40,7 +39,7 @@ class RowStatus(StrEnum):
     """The row that has an `ok` result under this ordinal was another. A failed one may change."""
 
 
-class Reader:
+class Reader(Closing):
     """Opens the journal beside `output`; never blocks its writer.
 
     Raises:
@@ -50,7 +49,7 @@ class Reader:
 
     def __init__(self, output: Path) -> None:
         self._path = journal_path(output)
-        self._store = Database(self._path, writable=False)
+        self._database = Database(self._path, writable=False)
         self._repaired = False
         self.damaged = 0
         """Records left out of `results` so far because they failed their checksum."""
@@ -63,17 +62,17 @@ class Reader:
 
     def note(self, name: str) -> Any:
         """The JSON value last committed under `name`; `None` if there is none."""
-        found = self._sound(lambda store: store.note(name))
-        return None if found is None else json.loads(found)
+        document = self._sound(lambda database: database.note(name))
+        return None if document is None else json.loads(document)
 
     def entries(self, start: int = 0) -> Iterator[Entry]:
         """Ordinal, status and content hash of every result from `start` on, in order.
 
         Only the structure they are read through is checked, not the checksums.
         """
-        while found := self._entries(start):
-            yield from found
-            start = found[-1].ordinal + 1
+        while entries := self._entries(start):
+            yield from entries
+            start = entries[-1].ordinal + 1
 
     def results(self, start: int = 0, stop: int | None = None) -> Iterator[Record]:
         """Every intact result with `start <= ordinal < stop`, in order."""
@@ -83,7 +82,7 @@ class Reader:
     def statistics(self, stop: int | None = None) -> StoreStatistics:
         """Counts and sums over the rows before ordinal `stop`, and the failed ones by reason."""
         end = LAST_ORDINAL if stop is None else stop
-        totals = self._sound(lambda store: store.totals(end))
+        totals = self._sound(lambda database: database.totals(end))
         return StoreStatistics(
             ok=totals.ok,
             failed=totals.failed,
@@ -95,37 +94,26 @@ class Reader:
 
     def replay(self) -> Replay:
         """What is done, to be asked row by row."""
-        return Replay(self._entries, self._sound(lambda store: store.last()))
+        return Replay(self._entries, self._sound(lambda database: database.last()))
 
     def close(self) -> None:
         """Close the connection."""
-        self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+        self._database.close()
 
     def _entries(self, start: int) -> list[Entry]:
-        return self._sound(lambda store: store.entries(start))
+        return self._sound(lambda database: database.entries(start))
 
     def _records(self, start: int, stop: int, *, failed_only: bool) -> Iterator[Record]:
-        def chunk(store: Database) -> list[Record]:
-            return store.records(start, stop, failed_only=failed_only)
+        def chunk(database: Database) -> list[Record]:
+            return database.records(start, stop, failed_only=failed_only)
 
-        while found := self._sound(chunk):
-            for record in found:
+        while records := self._sound(chunk):
+            for record in records:
                 if intact(record):
                     yield record
                 else:
                     self.damaged += 1
-            start = found[-1].ordinal + 1
+            start = records[-1].ordinal + 1
 
     def _failures(self, stop: int) -> tuple[FailureGroup, ...]:
         tally = FailureTally()
@@ -134,14 +122,14 @@ class Reader:
         return tally.groups()
 
     def _read_header(self) -> Header:
-        found = next(filter(None, self._recovering(lambda store: store.headers())), None)
-        if found is None:
-            raise unreadable(self._path)
-        return found
+        headers = self._recovering(lambda database: database.headers())
+        for header in filter(None, headers):
+            return header
+        raise unreadable(self._path)
 
     def _sound(self, read: Callable[[Database], T]) -> T:
         """`read` from a file that is whole and still this run's."""
-        if not self._store.in_place():
+        if not self._database.in_place():
             self._reopen()
             if self._read_header() != self.header:
                 raise StorageError(f"{self._path} was begun anew by another run. Start over.")
@@ -149,7 +137,7 @@ class Reader:
 
     def _recovering(self, read: Callable[[Database], T]) -> T:
         try:
-            return read(self._store)
+            return read(self._database)
         except UnfinishedError:
             Database(self._path, writable=True).close()
         except DamagedError as error:
@@ -157,20 +145,20 @@ class Reader:
                 raise
             self._repaired = True
             self._rebuild(error)
-        return read(self._store)
+        return read(self._database)
 
-    def _rebuild(self, found: DamagedError) -> None:
+    def _rebuild(self, damage: DamagedError) -> None:
         try:
             repair(self._path)
         except LockedError as error:
             raise DamagedError(
-                f"{found} {error} The next run on this output rebuilds it and keeps what is whole."
-            ) from found
+                f"{damage} {error} The next run on this output rebuilds it and keeps what is whole."
+            ) from damage
         self._reopen()
 
     def _reopen(self) -> None:
-        self._store.close()
-        self._store = Database(self._path, writable=False)
+        self._database.close()
+        self._database = Database(self._path, writable=False)
 
 
 class Replay:
@@ -195,8 +183,8 @@ class Replay:
         entry = self._entries.get(ordinal)
         if entry is None:
             return RowStatus.ABSENT
-        _, ok, found = entry
-        if found != content_hash:
+        _, ok, stored_hash = entry
+        if stored_hash != content_hash:
             return RowStatus.CHANGED if ok else RowStatus.ABSENT
         return RowStatus.OK if ok else RowStatus.FAILED
 

@@ -29,20 +29,7 @@ from distilabel_endpoints._store.lock import hold
 from distilabel_endpoints._store.place import beside, identity, storage_errors, sync
 from distilabel_endpoints.errors import DamagedError
 
-__all__ = ["Opening", "Repair", "make_sound", "repair"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
-    """How a journal is to be opened, and which run it must belong to."""
-
-    header: Header
-    fresh: bool = False
-    """Begin anew, whatever lies there."""
-    verify: bool = True
-    """Check every result's checksum. Without, only the file's structure is checked."""
-    accept_damaged_header: bool = False
-    """Take the results of a journal that no longer says which run it belongs to."""
+__all__ = ["Repair", "make_sound", "repair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +42,28 @@ class Repair:
     """The file itself was broken and has been written anew."""
 
 
-def make_sound(path: Path, opening: Opening) -> Repair:
-    """Leave at `path` a journal whose structure, header and (with `verify`) results are right.
+def make_sound(path: Path, expected: Header, *, fresh: bool = False) -> Repair:
+    """Leave at `path` a journal whose structure, header and results are right.
+
+    Args:
+        path: the journal's.
+        expected: the header of the run it must belong to.
+        fresh: begin anew, whatever lies there.
 
     Raises:
         FingerprintError: it belongs to a run with another spec, and holds rows that are ok.
         DamagedError: it does not say to which.
     """
-    found = identity(path)
-    if found is None or opening.fresh or not path.stat().st_size:
-        _replace(path, opening.header, keep=opening.fresh and not _readable(path))
-        return Repair(rebuilt=found is not None and not opening.fresh)
+    exists = identity(path) is not None
+    if not exists or fresh or not path.stat().st_size:
+        _replace(path, expected, keep=fresh and not _readable(path))
+        return Repair(rebuilt=exists and not fresh)
     _make_private(path)
     try:
-        return Repair(_check(path, opening))
+        return Repair(_check(path, expected))
     except _BrokenError:
-        lost = _rebuild(path, opening)
-        return Repair(lost + _check(path, opening), rebuilt=True)
+        lost = _rebuild(path, expected)
+        return Repair(lost + _check(path, expected), rebuilt=True)
 
 
 def repair(path: Path) -> None:
@@ -85,55 +77,53 @@ def repair(path: Path) -> None:
         header = next(_headers(path), None)
         if header is None:
             raise unreadable(path)
-        _rebuild(path, Opening(header=header))
+        _rebuild(path, header)
 
 
 class _BrokenError(DamagedError):
     """The file must be rebuilt from its pages."""
 
 
-def _check(path: Path, opening: Opening) -> int:
+def _check(path: Path, expected: Header) -> int:
     """How many records had to be dropped from a file that is itself sound."""
     with ExitStack() as stack:
         try:
-            store = stack.enter_context(closing(Database(path, writable=True)))
-            store.check()
-            headers = store.headers()
-            damaged = list(_damaged(store)) if opening.verify else []
+            database = stack.enter_context(closing(Database(path, writable=True)))
+            database.check()
+            headers = database.headers()
+            damaged = list(_damaged(database))
         except DamagedError as error:
             raise _BrokenError(*error.args) from error
         if damaged:
-            store.discard(damaged)
+            database.discard(damaged)
         header = next(filter(None, headers), None)
-        if header and header.spec != opening.header.spec and not store.totals().ok:
+        if header and header.spec != expected.spec and not database.totals().ok:
             # Nothing was answered under the old settings, so nothing is lost with them.
-            store.discard_failed(0)
-            header, headers = opening.header, [None]
-        header = _accepted(path, header, opening)
+            database.discard_failed(0)
+            header, headers = expected, [None]
+        header = _accepted(path, header, expected)
         if None in headers:
-            store.write_header(header)
+            database.write_header(header)
     return len(damaged)
 
 
-def _damaged(store: Database) -> Iterator[int]:
+def _damaged(database: Database) -> Iterator[int]:
     start = 0
-    while records := store.records(start):
+    while records := database.records(start):
         yield from (record.ordinal for record in records if not intact(record))
         start = records[-1].ordinal + 1
 
 
-def _accepted(path: Path, found: Header | None, opening: Opening) -> Header:
-    if found is not None:
-        refuse_other_spec(found, opening.header, path)
-        return found
-    if not opening.accept_damaged_header:
+def _accepted(path: Path, stored: Header | None, expected: Header) -> Header:
+    if stored is None:
         raise unreadable(path)
-    return opening.header
+    refuse_other_spec(stored, expected, path)
+    return stored
 
 
-def _rebuild(path: Path, opening: Opening) -> int:
+def _rebuild(path: Path, expected: Header) -> int:
     """Write what can be read into a new file in place of the old one, which is kept."""
-    header = _accepted(path, next(_headers(path), None), opening)
+    header = _accepted(path, next(_headers(path), None), expected)
     notes = dict(_notes(path))
     lost = 0
 
@@ -213,8 +203,8 @@ def _readable(path: Path) -> bool:
     if identity(path) is None:
         return True
     try:
-        with closing(Database(path, writable=True)) as store:
-            return any(store.headers())
+        with closing(Database(path, writable=True)) as database:
+            return any(database.headers())
     except DamagedError:
         return False
 
