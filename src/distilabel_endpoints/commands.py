@@ -123,6 +123,7 @@ def _generate_ray(settings: GenerateSettings) -> int:
             "--ray-actors": settings.ray is None,
             "--local": settings.local is not None,
             "--dry-run": settings.dry_run,
+            "--error-file": settings.rows.get("error_file") is not None,
             "--push-to-hub": settings.push_to_hub is not None,
             "--on-bad-row stop": settings.rows.get("on_bad_row") == "stop",
             "- as INPUT": settings.input == "-",

@@ -59,6 +59,7 @@ def generate_dataset(
     drop_last_assistant: bool = False,
     row_settings: bool = True,
     max_row_mb: int = MAX_ROW_MB,
+    error_file: str | os.PathLike[str] | None = None,
     fresh: bool = False,
     push_to_hub: str | None = None,
     ray: str | None = None,
@@ -83,11 +84,13 @@ def generate_dataset(
         escape_formulas: for `.csv` and `.tsv`: an apostrophe before cells that a spreadsheet would
             run as formulas. It changes answers that begin with `-`, `+`, `=` or `@`.
         format: in which form the columns hold the conversation: `auto` recognises it; `messages`,
-            `sharegpt`, `alpaca` or `prompt`.
+            `sharegpt`, `alpaca`, `prompt` or `openai-batch`.
         drop_last_assistant: leave out assistant messages at the end of a conversation.
         row_settings: whether columns `system`, `system_prompt`, `parameters`, `generation_kwargs`
             and `structured_output` are settings of their rows; False if they are data.
         max_row_mb: a larger row of the input is recorded as failed; what is in flight is in memory.
+        error_file: for an OpenAI batch file: where its failed lines go. Default: beside the output,
+            `answers.errors.jsonl` for `answers.jsonl`.
         fresh: drop what an earlier run left, instead of going on with it.
         push_to_hub: a dataset repository, `OWNER/NAME`, that gets the finished output and a card.
             It is made private if it is not there. The token is `HF_TOKEN` or the saved one.
@@ -121,6 +124,7 @@ def generate_dataset(
         drop_last_assistant=drop_last_assistant,
         row_settings=row_settings,
         max_row_mb=max_row_mb,
+        error_file=None if error_file is None else os.fspath(error_file),
     )
     shown = progress or open_progress("auto")
     if ray is not None or ray_actors is not None:
@@ -164,6 +168,7 @@ def _refuse_over_ray(
         {
             "ray_actors": ray is None,
             "push_to_hub": push_to_hub is not None,
+            "error_file": options.error_file is not None,
             "on_bad_row='stop'": options.on_bad_row == "stop",
         }
     )

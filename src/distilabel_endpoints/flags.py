@@ -63,6 +63,14 @@ def _on_length(_: click.Context, __: click.Parameter, value: str | None) -> str 
     return value
 
 
+def _reasoning(_: click.Context, __: click.Parameter, value: str | None) -> str | int | None:
+    if value is None or value in {"off", "low", "medium", "high"}:
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is not off, low, medium, high, or a number of tokens.")
+    return int(value)
+
+
 def _one_or_more(
     _: click.Context, __: click.Parameter, values: tuple[str, ...]
 ) -> str | list[str] | None:
@@ -176,12 +184,12 @@ def _prompt_flags() -> list[Flag]:
         ),
         Flag(
             "--format",
-            type=click.Choice(["auto", "messages", "sharegpt", "alpaca", "prompt"]),
+            type=click.Choice(["auto", "messages", "sharegpt", "alpaca", "prompt", "openai-batch"]),
             metavar="FORM",
             default="auto",
             show_default=True,
             part=Part.ROWS,
-            help="Form of the columns: auto, messages, sharegpt, alpaca or prompt.",
+            help="auto, messages, sharegpt, alpaca, prompt or openai-batch.",
         ),
         Flag(
             "--on-bad-row",
@@ -191,6 +199,13 @@ def _prompt_flags() -> list[Flag]:
             show_default=True,
             part=Part.ROWS,
             help="A row that cannot be sent: fail (record it as failed), skip or stop.",
+        ),
+        Flag(
+            "--error-file",
+            type=click.Path(dir_okay=False),
+            metavar="FILE",
+            part=Part.ROWS,
+            help="For failed lines of an OpenAI batch file.",
         ),
         Flag(
             "--drop-last-assistant",
@@ -245,6 +260,13 @@ def _answer_flags() -> list[Flag]:
             type=click.Path(exists=True, path_type=Path),
             part=Part.RUN,
             help="A JSON schema for the answers.",
+        ),
+        Flag(
+            "--reasoning",
+            metavar="LEVEL",
+            callback=_reasoning,
+            part=Part.TARGET,
+            help="Thinking: off, low, medium, high, or at most so many tokens.",
         ),
         Flag(
             "--on-length",

@@ -133,6 +133,8 @@ class Usage:
 
     input_tokens: int | None = None
     output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    """Those of the output that were thinking, where the server counts them apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +188,8 @@ class Request:
     """Whether the tokens' probabilities were asked for."""
     lenient: bool = False
     """Whether an answer that is no UTF-8 is taken, with U+FFFD in its place."""
+    reasoning: Literal["off", "low", "medium", "high"] | int | None = None
+    """How much is to be thought; each server's client knows its words for it."""
     dialects: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     """`options` for those endpoints of a pool whose servers want other ones."""
 

@@ -111,7 +111,7 @@ def test_a_format_can_be_set(form: str, columns: dict[str, Any], messages: Any) 
         (
             ["custom_id", "method", "url", "body"],
             {},
-            "OpenAI batch file, which is not.*jq",
+            "OpenAI batch file, which.*without Ray.*jq",
         ),
         (["role", "content"], {}, "each row is one message"),
         (["question", "answer"], {}, "Name --input-column question, or give a template"),

@@ -6,6 +6,8 @@ Rules
   same answer in pieces. Any other parameter that is refused is the user's to change.
 - What was learned holds as long as the client: a run, and every call of an object that is loaded.
 - A refused request is sent again within its attempt, so no row pays for what was not known yet.
+- How much a model is to think is said in the server's own fields; if it refuses them, in the next
+  best (`reasoning.py`).
 - What an answer shows to be ignored is reported once; nothing is changed for it.
 """
 
@@ -20,7 +22,8 @@ from typing import Any, Final
 
 from distilabel_endpoints._clients.error_text import load, read_words
 from distilabel_endpoints._clients.parameters import BEYOND_OPENAI
-from distilabel_endpoints.records import Answer, Client, Failure, Request
+from distilabel_endpoints._clients.reasoning import fields_of, with_fields
+from distilabel_endpoints.records import Answer, Client, Failure, Request, Server
 
 __all__ = ["AdaptingClient", "refused_parameter"]
 
@@ -71,33 +74,57 @@ class AdaptingClient:
     Args:
         client: owned.
         name: for people: the endpoint's URL.
-        recognised: whether it is known which server that is.
+        server: which one it is, as far as that is known.
     """
 
-    def __init__(self, client: Client, name: str, *, recognised: bool = True) -> None:
+    def __init__(self, client: Client, name: str, *, server: Server = Server.OPENAI) -> None:
         self._client = client
         self._name = name
-        self._recognised = recognised
+        self._server = server
+        self._refused_fields: set[str] = set()
         self._refused: set[str] = set()
         self._ignored: set[str] = set()
 
     async def complete(self, request: Request) -> Answer | Failure:
         """Send one request: once, and once more for each parameter that is found refused."""
-        for _ in range(len(_ADAPTED) + 1):
-            sent = self._adapted(request)
+        for _ in range(len(_ADAPTED) + 2):
+            fields = self._reasoning_fields(request)
+            sent = self._adapted(request, fields)
             outcome = await self._client.complete(sent)
             if isinstance(outcome, Answer):
                 self._notice(request, outcome)
                 break
-            if not self._learns(outcome.parameter, sent):
+            if (name := _refused_field(outcome, fields)) is not None:
+                if not self._says_otherwise(name, request):
+                    return replace(outcome, hint=_NO_REASONING)
+            elif not self._learns(outcome.parameter, sent):
                 break
         return outcome
+
+    def _reasoning_fields(self, request: Request) -> Mapping[str, Any]:
+        """How much is to be thought, in the first words that were not refused; else the best."""
+        if request.reasoning is None or request.prompt is not None:
+            return {}
+        known = fields_of(request.reasoning, self._server)
+        return next((f for f in known if self._refused_fields.isdisjoint(f)), known[0])
+
+    def _says_otherwise(self, name: str, request: Request) -> bool:
+        """Whether there are other words for what was refused."""
+        is_new = name not in self._refused_fields
+        self._refused_fields.add(name)
+        fields = self._reasoning_fields(request)
+        if name in fields:
+            return False
+        if is_new:
+            said = ", ".join(fields)
+            logger.warning("%s does not take %s; %s is sent instead", self._name, name, said)
+        return True
 
     def _notice(self, request: Request, answer: Answer) -> None:
         """Report what the server ignores, or may ignore without anybody seeing it."""
         for name in _ignored(request, answer):
             self._report(name, f"ignores {name}: answers are as without it")
-        if not self._recognised:
+        if self._server is Server.UNKNOWN:
             for name in BEYOND_OPENAI & {*request.options.get("extra_body", ())}:
                 self._report(
                     name, f"was not recognised; answers do not show whether it heeds {name}"
@@ -108,8 +135,10 @@ class AdaptingClient:
             self._ignored.add(name)
             logger.warning("%s %s", self._name, what)
 
-    def _adapted(self, request: Request) -> Request:
+    def _adapted(self, request: Request, fields: Mapping[str, Any]) -> Request:
         refused = self._refused
+        if fields:
+            request = replace(request, options=with_fields(request.options, fields))
         if not refused:
             return request
         if "max_tokens" in refused and "max_tokens" in request.options:
@@ -157,6 +186,18 @@ def _is_json(text: str) -> bool:
     return True
 
 
+def _refused_field(failure: Failure, fields: Mapping[str, Any]) -> str | None:
+    """Which of the fields a refusal is about: an older server may know one, and not its value."""
+    if failure.status not in _BODY_REFUSED:
+        return None
+    return next((f for f in fields if f == failure.parameter or f in failure.message), None)
+
+
+_BODY_REFUSED: Final = frozenset({400, 422, 500, 501})
+_NO_REASONING: Final = (
+    "The server takes no such setting for this model: leave reasoning (--reasoning) out, or use a "
+    "model and a server that have one."
+)
 _ADAPTED: Final[Mapping[str, str]] = {
     "max_tokens": "max_completion_tokens is sent instead",
     "stream_options": "it is left out, so streamed answers come without token counts",

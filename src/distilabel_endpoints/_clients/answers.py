@@ -374,7 +374,7 @@ def usage_in(value: Json) -> Usage | None:
         return None
     read = count(usage.get("prompt_tokens", usage.get("input_tokens")))
     written = count(usage.get("completion_tokens", usage.get("output_tokens")))
-    return Usage(read, written)
+    return Usage(read, written, _thought_tokens(usage))
 
 
 def summed(usages: Iterable[Usage | None]) -> Usage | None:
@@ -384,7 +384,19 @@ def summed(usages: Iterable[Usage | None]) -> Usage | None:
         return None
     read = [usage.input_tokens for usage in every if usage.input_tokens is not None]
     written = [usage.output_tokens for usage in every if usage.output_tokens is not None]
-    return Usage(max(read, default=None), sum(written) if written else None)
+    thought = [usage.reasoning_tokens for usage in every if usage.reasoning_tokens is not None]
+    return Usage(
+        max(read, default=None),
+        sum(written) if written else None,
+        sum(thought) if thought else None,
+    )
+
+
+def _thought_tokens(usage: Json) -> int | None:
+    """The tokens of thinking: in OpenAI's details, or beside the others as SGLang has them."""
+    details = usage.get("completion_tokens_details")
+    inner = details.get("reasoning_tokens") if isinstance(details, dict) else None
+    return count(usage.get("reasoning_tokens") if inner is None else inner)
 
 
 def _header_count(headers: Mapping[str, str], name: str) -> int | None:

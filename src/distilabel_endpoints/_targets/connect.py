@@ -189,7 +189,7 @@ def open_client(target: Target) -> Client:
     client: Client = AdaptingClient(
         _open_library(target),
         target.root,
-        recognised=target.server is not Server.UNKNOWN,
+        server=target.server,
     )
     if not target.settings.wake:
         return client

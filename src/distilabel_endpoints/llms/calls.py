@@ -17,6 +17,7 @@ from distilabel_endpoints._clients.parameters import (
     compile_parameters,
     take_template_variables,
 )
+from distilabel_endpoints._clients.reasoning import Reasoning, fields_of, template_variables
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.chat_templates import ChatRenderer
 from distilabel_endpoints.conversations import checked_text, validate_messages
@@ -35,6 +36,7 @@ __all__ = ["LONG_ANSWER", "Call", "growth", "plan_in_dialects"]
 LONG_ANSWER: Final = 2048
 """With `stream="auto"`, answers that may be longer than this many tokens are read as a stream:
 gateways close a connection on which nothing comes for about a minute."""
+_SENDS_PROMPTS: Final = frozenset({Route.HUB_TEXT, Route.OPENAI_TEXT})
 _GROW: Final = re.compile(r"grow:(\d{1,4}(?:\.\d{1,4})?)x")
 
 
@@ -78,6 +80,8 @@ class Call:
     renderer: ChatRenderer | None = field(repr=False)
     on_length: str = "keep"
     """As `growth` takes it."""
+    reasoning: Reasoning | None = None
+    """How much is to be thought."""
     _longer: Call | None = field(init=False, repr=False, default=None)
     _compiled: Compiled = field(init=False, repr=False)
     _options: dict[Grammar | None, Mapping[str, Any]] = field(init=False, repr=False)
@@ -89,6 +93,7 @@ class Call:
     def __post_init__(self) -> None:
         sent = dict(self.parameters)
         self._variables = take_template_variables(sent) if self.renderer else {}
+        self._check_reasoning(sent)
         self._compiled = compile_parameters(sent, self.route, self.server)
         self._options = {None: self._compiled.options}
         given = self.structured_output
@@ -100,6 +105,22 @@ class Call:
             most = math.ceil(factor * self._compiled.max_new_tokens)
             parameters = {**self.parameters, "max_new_tokens": most}
             self._longer = replace(self, parameters=parameters, on_length="keep")
+
+    def _check_reasoning(self, sent: Mapping[str, Any]) -> None:
+        """How much is to be thought can be said, and no parameter says it too."""
+        if self.reasoning is None:
+            return
+        if self.route in _SENDS_PROMPTS:
+            said = template_variables(self.reasoning)
+            beside = self._variables
+            self._variables = {**said, **self._variables}
+        else:
+            said = fields_of(self.reasoning, self.server)[0]
+            beside = sent.get("extra_body") or {}
+        if twice := sorted(said.keys() & beside.keys() - {"chat_template_kwargs"}):
+            raise ParameterError(
+                f"reasoning is said as '{twice[0]}', which is given beside it too. Keep one."
+            )
 
     def plan(self, index: int, given: Input) -> RowPlan:
         """What input number `index` asks for.
@@ -125,6 +146,7 @@ class Call:
             stream=self._streams(),
             max_new_tokens=self._compiled.max_new_tokens,
             logprobs=bool(self.parameters.get("logprobs")),
+            reasoning=self.reasoning,
         )
         return RowPlan(
             request=request,
@@ -147,7 +169,7 @@ class Call:
 
     def _content(self, content: Any) -> tuple[Conversation | None, str | None]:
         """What the route takes: messages, or the prompt that they or a text make."""
-        sends_prompt = self.route in {Route.HUB_TEXT, Route.OPENAI_TEXT}
+        sends_prompt = self.route in _SENDS_PROMPTS
         if isinstance(content, str):
             if not sends_prompt:
                 raise ConversationError(

@@ -46,6 +46,7 @@ from distilabel_endpoints.config import ATTEMPT_TIMEOUT, MAX_PAUSE, WAIT_READY
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.grammar import parse_grammar
 from distilabel_endpoints.llms.base import AsyncLLM, Planner
+from distilabel_endpoints.llms.bodies import BodyPlanner
 from distilabel_endpoints.llms.calls import Call, growth, plan_in_dialects
 
 __all__ = ["InferenceEndpointsLLM"]
@@ -58,6 +59,7 @@ _READ_BY_EACH_CALL = {
     "generation_kwargs",
     "model_display_name",
     "on_length",
+    "reasoning",
     "stream",
     "structured_output",
     "structured_output_retries",
@@ -71,6 +73,7 @@ def _usable_policy(given: str) -> str:
 
 
 PositiveInt = Annotated[int, Field(ge=1)]
+TokenCount = Annotated[int, Field(ge=1, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 OnLength = Annotated[str, AfterValidator(_usable_policy)]
 
@@ -143,6 +146,8 @@ class InferenceEndpointsLLM(AsyncLLM):
     on_length: OnLength = "keep"
     """An answer cut off at `max_new_tokens`: `keep` it; `fail` the row and keep the text there; or
     `grow:2x`: ask once more with twice as many (any factor over 1), and keep what comes."""
+    reasoning: Literal["off", "low", "medium", "high"] | TokenCount | None = None
+    """How much a model that thinks is to think: `off`, an effort, or at most so many tokens."""
     trusted_hosts: list[str] = Field(default_factory=list)
     """For `base_url`: hosts in a private network that a key may go to over plain http."""
     headers: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
@@ -342,10 +347,44 @@ class InferenceEndpointsLLM(AsyncLLM):
                     structured_output_retries=self.structured_output_retries,
                     stream=self.stream,
                     on_length=self.on_length,
+                    reasoning=self.reasoning,
                     renderer=self._renderer,
                 )
                 for route, server in dialects(self._endpoints)
             ]
+        )
+
+    def body_planner(self, *, completes: bool) -> BodyPlanner:
+        """What plans requests whose bodies are sent as they are.
+
+        Args:
+            completes: whether they are for the completions API.
+
+        Raises:
+            ConfigurationError: an attribute would change them, or the client has no such API.
+        """
+        self.engine()
+        for field in ("tokenizer_id", "structured_output", "generation_kwargs", "reasoning"):
+            if getattr(self, field):
+                raise ConfigurationError(
+                    f"bodies are sent as they are, so {field} has no place beside them. Leave it "
+                    "out, or put it into the bodies."
+                )
+        if growth(self.on_length):
+            raise ConfigurationError(
+                "bodies are sent as they are, so on_length is 'keep' or 'fail'. Leave it out."
+            )
+        if completes and not self.use_openai_client:
+            raise ConfigurationError(
+                "/v1/completions is the OpenAI client's: set use_openai_client=True "
+                "(--client openai)."
+            )
+        return BodyPlanner(
+            model=self._endpoints[0].model,
+            is_chosen=bool(self.model_id or self.endpoint_name or self.served_model),
+            stream=self.stream,
+            takes_cut_off=self.on_length != "fail",
+            dialects=len(dialects(self._endpoints)),
         )
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -358,6 +397,7 @@ class InferenceEndpointsLLM(AsyncLLM):
         named = self.model_id or self.endpoint_name
         return {
             **({"on_length": self.on_length} if growth(self.on_length) else {}),
+            **({"reasoning": self.reasoning} if self.reasoning is not None else {}),
             **identity_of(self._endpoints, by_url=not named),
             "tokenizer_id": self.tokenizer_id if self.sends_prompts else None,
             "structured_output": self.structured_output

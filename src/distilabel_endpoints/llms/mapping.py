@@ -94,6 +94,7 @@ class MapFunction:
             prefix=self.column_prefix,
             tool_calls=bool(asked.get("tools")),
             logprobs=bool(asked.get("logprobs")),
+            reasoning_tokens=getattr(self.llm, "reasoning", None) is not None,
         )
 
     def _results(self, batch: Batch, ordinals: Sequence[int]) -> dict[int, Result]:

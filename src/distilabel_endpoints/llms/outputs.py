@@ -20,6 +20,8 @@ class Statistics(TypedDict):
 
     input_tokens: list[int | None]
     output_tokens: list[int | None]
+    reasoning_tokens: NotRequired[list[int | None]]
+    """Those of the output that were thinking, where a server counts them apart."""
 
 
 class Output(TypedDict):
@@ -46,12 +48,15 @@ class Output(TypedDict):
 
 def output_of(result: Result) -> Output:
     """The public form of a row's result."""
+    statistics = Statistics(
+        input_tokens=[usage.input_tokens for usage in result.usages],
+        output_tokens=[usage.output_tokens for usage in result.usages],
+    )
+    if any(usage.reasoning_tokens is not None for usage in result.usages):
+        statistics["reasoning_tokens"] = [usage.reasoning_tokens for usage in result.usages]
     output = Output(
         generations=[c.text if c else None for c in result.completions],
-        statistics=Statistics(
-            input_tokens=[usage.input_tokens for usage in result.usages],
-            output_tokens=[usage.output_tokens for usage in result.usages],
-        ),
+        statistics=statistics,
         finish_reasons=[e.finish_reason if e else None for e in result.endings],
         errors=[GenerationError(failure) if failure else None for failure in result.failures],
     )

@@ -200,5 +200,6 @@ def _check_columns(ds: Any, llm: InferenceEndpointsLLM, options: RunOptions) -> 
         prefix=options.column_prefix,
         tool_calls=bool(asked.get("tools")),
         logprobs=bool(asked.get("logprobs")),
+        reasoning_tokens=llm.reasoning is not None,
     ).refuse_clash(schema.names)
     options.conversations.bind(names)

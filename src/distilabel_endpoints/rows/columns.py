@@ -6,6 +6,7 @@
 | `model_name` | text | text |
 | `finish_reason`, `reasoning`, `tool_calls`, `logprobs` | one or null | list, one entry each |
 | `input_tokens`, `output_tokens` | what the row cost, or null | the same, summed |
+| `reasoning_tokens` | with `reasoning`: those of the output that were thinking | the same, summed |
 | `error`, `error_code` | text or null | null, or a list with text where a generation failed |
 | `failed_generation` | text or null | the same: the text of an answer that was refused |
 
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.records import Completion, Failure, Result, Usage
@@ -62,10 +63,17 @@ class OutputColumns:
     prefix: str = ""
     tool_calls: bool = False
     logprobs: bool = False
+    reasoning_tokens: bool = False
     escape_formulas: bool = False
     """CSV: put an apostrophe before each cell that a spreadsheet would run as a formula."""
+    layout: Literal["columns", "openai-batch"] = "columns"
+    """The input's columns and ours, or the lines of a batch file's output, which has no columns."""
+    error_file: str | None = None
+    """For a batch file: where its failed lines go."""
 
     def __iter__(self) -> Iterator[OutputColumn]:
+        if self.layout == "openai-batch":
+            return
         many = self.num_generations > 1
         count = ColumnKind.COUNT
         name = self._name
@@ -74,6 +82,8 @@ class OutputColumns:
         yield OutputColumn(name=name("finish_reason"), many=many)
         yield OutputColumn(name=name("input_tokens"), kind=count)
         yield OutputColumn(name=name("output_tokens"), kind=count)
+        if self.reasoning_tokens:
+            yield OutputColumn(name=name("reasoning_tokens"), kind=count)
         for optional in ("error", "error_code", "reasoning", "failed_generation"):
             yield OutputColumn(name=name(optional), many=many, optional=True)
         for nested, wanted in (("tool_calls", self.tool_calls), ("logprobs", self.logprobs)):
@@ -110,7 +120,7 @@ class OutputColumns:
             pick([completion and completion.text for completion in completions]),
             self.model_name,
             pick([ending and ending.finish_reason for ending in result.endings]),
-            *_cost(result.usages),
+            *self._cost(result.usages),
             self._reported(_errors(result)),
             self._reported([failure and failure_code(failure) for failure in result.failures]),
             pick([ending and ending.reasoning for ending in result.endings]),
@@ -121,6 +131,15 @@ class OutputColumns:
         if self.logprobs:
             values.append(pick([completion and completion.logprobs for completion in completions]))
         return dict(zip(self.names, values, strict=True))
+
+    def _cost(self, usages: tuple[Usage, ...]) -> list[int | None]:
+        counts = [
+            _total(usage.input_tokens for usage in usages),
+            _total(usage.output_tokens for usage in usages),
+        ]
+        if self.reasoning_tokens:
+            counts.append(_total(usage.reasoning_tokens for usage in usages))
+        return counts
 
     def _first(self, entries: list[Any]) -> Any:
         return entries[0] if entries else None
@@ -157,10 +176,10 @@ def _tool_calls(completion: Completion | None) -> list[Any] | None:
     return [dict(call) for call in completion.tool_calls]
 
 
-def _cost(usages: tuple[Usage, ...]) -> tuple[int | None, int | None]:
-    spent = [usage.input_tokens for usage in usages if usage.input_tokens is not None]
-    made = [usage.output_tokens for usage in usages if usage.output_tokens is not None]
-    return sum(spent) if spent else None, sum(made) if made else None
+def _total(counts: Iterable[int | None]) -> int | None:
+    """The sum of what was counted; None if nothing was."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def cell_text(column: OutputColumn, value: Any) -> Any:

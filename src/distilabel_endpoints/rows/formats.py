@@ -18,7 +18,7 @@ from distilabel_endpoints.rows.json_text import quoted
 
 __all__ = ["FORMATS", "Format", "Reading", "choose_reading", "json_of", "listed", "plain"]
 
-Format = Literal["auto", "messages", "sharegpt", "alpaca", "prompt"]
+Format = Literal["auto", "messages", "sharegpt", "alpaca", "prompt", "openai-batch"]
 FORMATS: Final = get_args(Format)
 
 _LISTS: Final = ("messages", "conversations", "conversation")
@@ -30,6 +30,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "sharegpt": ("conversations", "conversation", "messages"),
     "alpaca": ("instruction",),
     "prompt": ("prompt", "instruction"),
+    "openai-batch": (),
 }
 _OTHERS: Final = ("question", "query", "problem", "input", "text", "user", "content")
 _SPEAKERS: Final = {
@@ -65,8 +66,8 @@ def choose_reading(form: Format, column: str | None, names: Sequence[str]) -> Re
     Raises:
         ConfigurationError: none of them can be the input, or the format is not one we read.
     """
-    if column is None and form == "auto":
-        _refuse_batch(names)
+    if form == "openai-batch" or (column is None and form == "auto"):
+        _refuse_batch(form, names)
     wanted = _COLUMNS[form] if column is None else (column,)
     found = next((name for name in wanted if name in names), None if names else wanted[0])
     if found is None:
@@ -86,11 +87,12 @@ def choose_reading(form: Format, column: str | None, names: Sequence[str]) -> Re
     return Reading(lambda columns: _conversation(columns, found, as_list), description)
 
 
-def _refuse_batch(names: Sequence[str]) -> None:
-    if {"body", "custom_id"} <= set(names) or {"body", "method", "url"} <= set(names):
+def _refuse_batch(form: Format, names: Sequence[str]) -> None:
+    by_columns = {"body", "custom_id"} <= set(names) or {"body", "method", "url"} <= set(names)
+    if form == "openai-batch" or by_columns:
         raise ConfigurationError(
-            "these are lines of an OpenAI batch file, which is not read yet. Make rows of them: "
-            "jq -c '.body + {id: .custom_id}' BATCH.jsonl > rows.jsonl"
+            "these are lines of an OpenAI batch file, which `generate` and generate_dataset read "
+            "without Ray. For rows of their own: jq -c '.body + {id: .custom_id}' BATCH.jsonl"
         )
 
 

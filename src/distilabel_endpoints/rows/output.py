@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from distilabel_endpoints._store.atomic import BeforeRename, check_target, writing
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows.arrow import pyarrow
+from distilabel_endpoints.rows.batch_writer import BatchWriter, check_batch_output
 from distilabel_endpoints.rows.columns import OutputColumns
 from distilabel_endpoints.rows.compression import COMPRESSIONS, compressing
 from distilabel_endpoints.rows.folders import format_of
@@ -96,9 +97,18 @@ def check_output(path: str | os.PathLike[str], columns: OutputColumns, source: R
             f"{target} would be a part of the input {source.describe()} when the run is resumed; "
             "choose an output outside of it"
         )
+    if columns.error_file is not None:
+        _check_batch(suffix, target, Path(columns.error_file), source)
     columns.refuse_clash(source.columns)
     if suffix in _TABLE_FORMATS or compression == ".zst":
         pyarrow(f"{suffix}{compression} output")
+
+
+def _check_batch(suffix: str, output: Path, errors: Path, source: RowSource) -> None:
+    check_batch_output(suffix, output, errors)
+    check_target(errors)
+    if source.would_read(errors) or any(str(errors) == file.path for file in source.identity):
+        raise ConfigurationError(f"{errors} is a part of the input; give another --error-file")
 
 
 @contextmanager
@@ -129,23 +139,32 @@ def open_writer(
     check_output(path, columns, source)
     target = Path(path)
     suffix, compression = _format(target)
-    make: Callable[[Any], ResultWriter]
-    if suffix in _TABLE_FORMATS:
-        layout = learn_layout(source)
-        make = partial(TableWriter, suffix=suffix, layout=layout, columns=columns)
-    elif suffix in {".csv", ".tsv"}:
-        names, delimiter = column_names(source), "\t" if suffix == ".tsv" else ","
-        make = partial(CsvWriter, names=names, columns=columns, delimiter=delimiter)
-    else:
-        make = partial(JsonArrayWriter if suffix == ".json" else JsonlWriter, columns=columns)
-    with writing(target, before_rename=before_rename) as file, _deflated(file, compression) as out:
-        writer = make(out)
+    with ExitStack() as stack:
+        make = _maker(suffix, columns, source, stack)
+        file = stack.enter_context(writing(target, before_rename=before_rename))
+        writer = make(stack.enter_context(_deflated(file, compression)))
         try:
             yield writer
             writer.close()
         except BaseException:
             writer.discard()
             raise
+
+
+def _maker(
+    suffix: str, columns: OutputColumns, source: RowSource, stack: ExitStack
+) -> Callable[[Any], ResultWriter]:
+    """What makes the writer of a file, once it is open."""
+    if columns.error_file is not None:
+        errors = stack.enter_context(writing(Path(columns.error_file)))
+        return partial(BatchWriter, errors=errors, columns=columns)
+    if suffix in _TABLE_FORMATS:
+        layout = learn_layout(source)
+        return partial(TableWriter, suffix=suffix, layout=layout, columns=columns)
+    if suffix in {".csv", ".tsv"}:
+        names, delimiter = column_names(source), "\t" if suffix == ".tsv" else ","
+        return partial(CsvWriter, names=names, columns=columns, delimiter=delimiter)
+    return partial(JsonArrayWriter if suffix == ".json" else JsonlWriter, columns=columns)
 
 
 @contextmanager

@@ -83,5 +83,8 @@ def column_note(columns: OutputColumns) -> dict[str, Any]:
         "prefix": columns.prefix,
         "tool_calls": columns.tool_calls,
         "logprobs": columns.logprobs,
+        "reasoning_tokens": columns.reasoning_tokens,
         "escape_formulas": columns.escape_formulas,
+        "layout": columns.layout,
+        "error_file": columns.error_file,
     }

@@ -44,13 +44,14 @@ from distilabel_endpoints.run_state import (
     RunSummary,
     TokenCount,
 )
+from distilabel_endpoints.runs.batch import planning
 from distilabel_endpoints.runs.export import Exported, export
 from distilabel_endpoints.runs.finished import FinalCounts, Finished, column_note
 from distilabel_endpoints.runs.heap import Heap
 from distilabel_endpoints.runs.kept_input import OneTimeInput, drop_kept
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.ordering import arranged
-from distilabel_endpoints.runs.planning import RowPlanner
+from distilabel_endpoints.runs.planning import Planning
 from distilabel_endpoints.runs.scan import Ids, Scan, bad_result, changed_meanwhile, scan
 from distilabel_endpoints.runs.session import Session
 from distilabel_endpoints.runs.stopping import watch_signals
@@ -61,6 +62,7 @@ from distilabel_endpoints.runs.written import (
     foreign,
     is_beginning,
     refuse_foreign,
+    refuse_foreign_errors,
 )
 
 __all__ = ["Run"]
@@ -141,11 +143,11 @@ class _Execution:
 
     def _answer(self, lock: Lock) -> None:
         run, source = self._run, self._source
-        columns_given = source.columns  # an input that is not there is reported first
+        _ = source.columns  # an input that is not there is reported first
         for note in source.notes:
             run.progress.message(note)
         lease = self._lease = run.llm.engine()
-        planner = RowPlanner(run.llm, columns_given, run.options, first=source.first)
+        planner = planning(run.llm, source, run.output, run.options)
         columns = planner.output_columns()
         check_output(run.output, columns, source)
         check_space(run.output, (source.count_hint or 0) * _BYTES_A_ROW)
@@ -174,7 +176,7 @@ class _Execution:
             self._repaired = journal.repair.damaged
             if found is None:
                 with journal.reader() as reader:
-                    self._check_output(journal, reader)
+                    self._check_output(journal, reader, columns)
                     found = self._scan(planner, columns, reader)
             for remark in planner.remarks():
                 run.progress.message(remark)
@@ -194,8 +196,9 @@ class _Execution:
                 f"{output}. Check the input, or remove {output} yourself."
             )
 
-    def _check_output(self, journal: Journal, reader: Reader) -> None:
+    def _check_output(self, journal: Journal, reader: Reader, columns: OutputColumns) -> None:
         """Refuse a file that is not this run's; write one anew that broke off."""
+        refuse_foreign_errors(columns.error_file, reader.note("run"))
         written = Written(self._run.output, reader)
         if written.stands:
             return
@@ -234,7 +237,7 @@ class _Execution:
             "columns": column_note(columns),
         }
 
-    def _scan(self, planner: RowPlanner, columns: OutputColumns, reader: Reader | None) -> Scan:
+    def _scan(self, planner: Planning, columns: OutputColumns, reader: Reader | None) -> Scan:
         """The first look, against what is stored; against nothing if the run starts over."""
         options, tally = self._run.options, self._tally
 
@@ -293,7 +296,7 @@ class _Execution:
         self,
         journal: Journal,
         lease: Lease,
-        planner: RowPlanner,
+        planner: Planning,
         found: Scan,
     ) -> None:
         """Send what is pending, and hand every result to the journal as it comes."""

@@ -49,6 +49,8 @@ class RunOptions:
     """Whether columns with such names hold a row's own system message and parameters."""
     max_row_mb: int = MAX_ROW_MB
     """A larger row of the input is recorded as failed."""
+    error_file: str | None = None
+    """For an OpenAI batch file: where its failed lines go; default: beside the output."""
 
     def __post_init__(self) -> None:
         _check_count("num_generations", self.num_generations)

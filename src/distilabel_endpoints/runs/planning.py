@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from distilabel_endpoints._clients.parameters import check_parameters
 from distilabel_endpoints._engine.generations import RowPlan
@@ -16,10 +16,26 @@ from distilabel_endpoints.rows import Conversations, OutputColumns, Row
 from distilabel_endpoints.rows.prompts import STRUCTURED_OUTPUT
 from distilabel_endpoints.runs.options import RunOptions
 
-__all__ = ["RowPlanner"]
+__all__ = ["Planning", "RowPlanner"]
 
 _MOST_PLANNERS: Final = 256
 _ANY: Final[Conversation] = [{"role": "user", "content": ""}]
+
+
+class Planning(Protocol):
+    """What the rows of an input ask for."""
+
+    def plan(self, row: Row) -> RowPlan:
+        """What `row` asks for; raises `InputError` if it cannot be sent."""
+        ...
+
+    def remarks(self) -> list[str]:
+        """What the user should know of the rows that were planned so far."""
+        ...
+
+    def output_columns(self) -> OutputColumns:
+        """What the run writes."""
+        ...
 
 
 class RowPlanner:
@@ -108,12 +124,14 @@ class RowPlanner:
     def output_columns(self) -> OutputColumns:
         """The columns that this run adds."""
         given = self._options.parameters
-        asked = self._llm.fingerprint(given).get("parameters") or given
+        spec = self._llm.fingerprint(given)
+        asked = spec.get("parameters") or given
         return OutputColumns(
             model_name=self._llm.model_name,
             num_generations=self._options.num_generations,
             prefix=self._options.column_prefix,
             tool_calls=bool(asked.get("tools")),
             logprobs=bool(asked.get("logprobs")),
+            reasoning_tokens=spec.get("reasoning") is not None,
             escape_formulas=self._options.escape_formulas,
         )

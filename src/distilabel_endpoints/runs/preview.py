@@ -12,9 +12,10 @@ from typing import Any, Final
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.rows import BadRow, OutputColumns, Row, RowSource, check_output
+from distilabel_endpoints.runs.batch import planning
 from distilabel_endpoints.runs.kept_input import OneTimeInput
 from distilabel_endpoints.runs.options import RunOptions
-from distilabel_endpoints.runs.planning import RowPlanner
+from distilabel_endpoints.runs.planning import Planning
 from distilabel_endpoints.runs.scan import checked
 from distilabel_endpoints.runs.written import refuse_foreign
 
@@ -44,7 +45,7 @@ def preview(
         with TemporaryDirectory(prefix="distilabel-endpoints-") as folder:
             rows = source.take(Path(folder) / "rows")
             return preview(llm, rows, output, options, fresh=fresh)
-    planner = RowPlanner(llm, source.columns, options, first=source.first)
+    planner = planning(llm, source, output, options)
     columns = planner.output_columns()
     check_output(output, columns, source)
     if not fresh:
@@ -76,7 +77,7 @@ class _Look:
 
 
 def _look_through(
-    source: RowSource, planner: RowPlanner, columns: OutputColumns, options: RunOptions
+    source: RowSource, planner: Planning, columns: OutputColumns, options: RunOptions
 ) -> _Look:
     look = _Look()
 

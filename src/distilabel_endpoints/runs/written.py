@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from distilabel_endpoints._store.atomic import writing
 from distilabel_endpoints._store.journal import Journal, Reader
@@ -23,7 +23,14 @@ from distilabel_endpoints._store.lock import hold
 from distilabel_endpoints._store.place import beside, journal_path
 from distilabel_endpoints.errors import LockedError, OutputExistsError
 
-__all__ = ["Written", "exporting", "foreign", "is_beginning", "refuse_foreign"]
+__all__ = [
+    "Written",
+    "exporting",
+    "foreign",
+    "is_beginning",
+    "refuse_foreign",
+    "refuse_foreign_errors",
+]
 
 Mark = list[int]
 """Size in bytes and time of the last change in nanoseconds."""
@@ -109,6 +116,26 @@ def refuse_foreign(output: Path) -> None:
         return
     if not journal_path(output).exists():
         raise foreign(output)
+
+
+def refuse_foreign_errors(error_file: str | None, about: Mapping[str, Any] | None) -> None:
+    """What `refuse_foreign` is for the output, for the file of a batch's failed lines.
+
+    Args:
+        error_file: where they go, if anywhere.
+        about: what the journal notes of the run, once it has begun.
+
+    Raises:
+        OutputExistsError: this run did not write it.
+    """
+    if error_file is None or (about and about["columns"].get("error_file") == error_file):
+        return
+    path = Path(error_file)
+    if path.exists() and path.stat().st_size:
+        raise OutputExistsError(
+            f"{path} is already there, and this run did not write it, so it is not replaced. Move "
+            "it away, or give another --error-file (error_file in Python)."
+        )
 
 
 def foreign(output: Path) -> OutputExistsError:

@@ -57,10 +57,15 @@ def encode(result: Result) -> bytes:
         "ordinal": result.ordinal,
         "completions": [_sparse(entry, _COMPLETION) for entry in result.completions],
         "failures": [_sparse(entry, _FAILURE) for entry in result.failures],
-        "usages": [(usage.input_tokens, usage.output_tokens) for usage in result.usages],
+        "usages": [_tokens(usage) for usage in result.usages],
         "attempts": result.attempts,
     }
     return _ENCODER.encode(document).encode("utf-8", "surrogatepass")
+
+
+def _tokens(usage: Usage) -> tuple[int | None, ...]:
+    counted = (usage.input_tokens, usage.output_tokens)
+    return counted if usage.reasoning_tokens is None else (*counted, usage.reasoning_tokens)
 
 
 def decode(payload: bytes) -> Result:

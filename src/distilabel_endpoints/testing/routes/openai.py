@@ -17,6 +17,7 @@ from distilabel_endpoints.testing.routes.checks import (
     check_types,
 )
 from distilabel_endpoints.testing.routes.streams import chat_events, completion_events
+from distilabel_endpoints.testing.routes.thinking import check_thinking, counted, thought
 from distilabel_endpoints.testing.texts.grammars import (
     Constraint,
     JsonSchema,
@@ -66,16 +67,19 @@ def chat(exchange: Exchange) -> Generated:
     called = None if messages[-1]["role"] == "tool" else _called(body)
     texts = _texts(exchange, order, JsonSchema(called[1]) if called else order.constraint)
     reasoning = _reasoning(exchange)
+    thoughts = [reasoning and thought(exchange.flavor, body, i) for i in range(len(texts))]
     choices = [
         {
             "index": index,
-            "message": _message(text, called[0] if called else None, reasoning, index),
+            "message": _message(text, called[0] if called else None, reasoning, thoughts[index]),
             "logprobs": _chat_logprobs(body, text),
             "finish_reason": _finish(text, tool=called is not None),
         }
         for index, text in enumerate(texts)
     ]
     payload = _payload(exchange, order, "chat.completion", choices, texts)
+    if reasoning:
+        _count_thinking(payload, sum(count_tokens(each) for each in thoughts if each), exchange)
     events = chat_events(payload, texts, body) if body.get("stream") else None
     return _generated(payload, order, texts, events, exchange)
 
@@ -124,6 +128,7 @@ def _object(exchange: Exchange) -> Mapping[str, Any]:
     check_taken(exchange, exchange.body)
     check_types(exchange, exchange.body, OPENAI_TYPES)
     check_tools(exchange, exchange.body.get("tools"))
+    check_thinking(exchange, exchange.body)
     return exchange.body
 
 
@@ -197,10 +202,19 @@ def _called(body: Mapping[str, Any]) -> tuple[str, Any] | None:
     return str(chosen.get("name")), chosen.get("parameters") or {"type": "object"}
 
 
-def _message(text: Text, tool: str | None, reasoning: str | None, index: int) -> dict[str, Any]:
+def _count_thinking(payload: dict[str, Any], tokens: int, exchange: Exchange) -> None:
+    usage = payload["usage"]
+    usage["completion_tokens"] += tokens
+    usage["total_tokens"] += tokens
+    usage |= counted(exchange.flavor, tokens)
+
+
+def _message(
+    text: Text, tool: str | None, reasoning: str | None, thoughts: str | None
+) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": text.text}
-    if reasoning is not None:
-        message[reasoning] = f"Thinking about answer {index}."
+    if reasoning is not None and thoughts is not None:
+        message[reasoning] = thoughts
     if tool is not None:
         call = {
             "id": f"call_{text.seed:016x}",

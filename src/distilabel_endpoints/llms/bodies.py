@@ -1,0 +1,70 @@
+"""Request bodies that are sent as they are: what an OpenAI batch file holds.
+
+Nothing is renamed, added or left out but what says how an answer is read: `model` is the target's,
+and `n`, `seed` and the stream belong to the engine, which fetches generations one by one where a
+server gives only one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from distilabel_endpoints._engine.generations import RowPlan
+from distilabel_endpoints.grammar.as_written import as_written
+from distilabel_endpoints.llms.calls import LONG_ANSWER
+from distilabel_endpoints.records import Request
+
+__all__ = ["BodyPlanner"]
+
+_READ: Final = frozenset(
+    {"model", "messages", "prompt", "n", "seed", "stream", "stream_options", "max_tokens"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyPlanner:
+    """Makes plans of bodies that were checked.
+
+    Args:
+        model: the name that is sent; None where the server said none.
+        is_chosen: whether the user named the model beside the bodies.
+        stream: as the LLM has it.
+        takes_cut_off: whether an answer that was cut off is one.
+        dialects: how many the endpoints have; a body is the same in each.
+    """
+
+    model: str | None
+    is_chosen: bool
+    stream: bool | Literal["auto"]
+    takes_cut_off: bool
+    dialects: int
+
+    def plan(self, ordinal: int, body: Mapping[str, Any]) -> RowPlan:
+        """What a body asks for."""
+        rest = {name: value for name, value in body.items() if name not in _READ}
+        if isinstance(rest.get("response_format"), Mapping):
+            rest["response_format"] = as_written(rest["response_format"])
+        # Beside the rest, as a server may want it under another name.
+        limit = body.get("max_tokens")
+        options = {"extra_body": rest} | ({} if limit is None else {"max_tokens": limit})
+        longest = limit if limit is not None else rest.get("max_completion_tokens")
+        request = Request(
+            ordinal=ordinal,
+            messages=body.get("messages"),
+            prompt=body.get("prompt"),
+            options=options,
+            seed=body.get("seed"),
+            stream=self._streams(longest),
+            max_new_tokens=longest if type(longest) is int else None,
+            logprobs=body.get("logprobs") not in {None, False},
+            dialects=(options,) * (self.dialects - 1),
+        )
+        return RowPlan(request=request, wanted=body.get("n") or 1, takes_cut_off=self.takes_cut_off)
+
+    def _streams(self, longest: Any) -> bool:
+        """An answer without a bound may be long, too."""
+        if self.stream == "auto":
+            return type(longest) is not int or longest > LONG_ANSWER
+        return self.stream
