@@ -35,7 +35,18 @@ from distilabel_endpoints.flag_values import (
 from distilabel_endpoints.flags import generate_flags
 from distilabel_endpoints.unexpected import expected_error, report_unexpected
 
-__all__ = ["EXIT_CODES", "commands", "config", "export", "generate", "main", "serve", "status"]
+__all__ = [
+    "EXIT_CODES",
+    "commands",
+    "config",
+    "export",
+    "generate",
+    "main",
+    "report",
+    "serve",
+    "status",
+    "view",
+]
 
 EXIT_USAGE: Final = 1
 EXIT_REMOTE: Final = 3
@@ -288,6 +299,50 @@ def export(output: Path, source: str | None) -> int:
 
     rows = export_finished(output, source)
     click.echo(f"{rows} rows written to {_shown(output)}", err=True)
+    return 0
+
+
+@commands.command(cls=_Guarded, short_help="Write a page that shows a run, or two side by side.")
+@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("other", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "page",
+    type=click.Path(path_type=Path),
+    help="The page. Default: OUTPUT.report.html, or OTHER.comparison.html.",
+)
+def report(output: Path, other: Path | None, page: Path | None) -> int:
+    """Write one HTML file that shows the run that writes OUTPUT; also while it is running.
+
+    With OTHER the figures and rows of both runs stand side by side. The file holds prompts and
+    answers; it loads nothing and runs nothing.
+    """
+    from distilabel_endpoints.report import write_comparison, write_report
+
+    written = write_report(output, page) if other is None else write_comparison(output, other, page)
+    click.echo(_shown(written))
+    return 0
+
+
+@commands.command(cls=_Guarded, short_help="Page through the rows of a run in the terminal.")
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option(
+    "--only",
+    default="all",
+    show_default=True,
+    help="all, ok, failed, or a flaw: empty, truncated, loops, off_schema, filtered.",
+)
+@click.option("--row", default=1, show_default=True, type=click.IntRange(1), help="Begin here.")
+def view(output: Path, only: str, row: int) -> int:
+    """Page through the rows of the run that writes OUTPUT: prompt, answer, failure.
+
+    Commands, each ended by Enter: n next (also Enter alone), p previous, g N row N, f NAME filter,
+    /TEXT search in answers and failures, q quit.
+    """
+    from distilabel_endpoints.report.viewer import view as page_through
+
+    page_through(output, only=only, start=row)
     return 0
 
 

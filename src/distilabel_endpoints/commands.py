@@ -49,6 +49,8 @@ class GenerateSettings:
     push_to_hub: str | None
     """The dataset repository that gets the output."""
     resume_command: tuple[str, ...]
+    report: bool = False
+    """Whether the run's page is written when it ends."""
     ray: str | None = None
     """The address of a Ray cluster that sends; empty for one on this machine."""
     ray_actors: int | None = None
@@ -86,6 +88,7 @@ def generate(settings: GenerateSettings) -> int:
         summary, _ = run.execute()
         if _mode(settings) == "auto" and sys.stderr.isatty():
             sys.stderr.write(_first_answers(settings.output, options))
+        _report(settings)
         if settings.push_to_hub is not None and summary.ending is RunEnding.FINISHED:
             about = about_run(llm, options, summary)
             url = push_output(settings.push_to_hub, settings.output, about)
@@ -144,7 +147,17 @@ def _generate_ray(settings: GenerateSettings) -> int:
             fresh=settings.fresh,
             resume_command=settings.resume_command,
         )
-        return run.execute()[0].exit_code
+        summary, _ = run.execute()
+        _report(settings)
+        return summary.exit_code
+
+
+def _report(settings: GenerateSettings) -> None:
+    """Write the page of a run that has ended, if it was asked for."""
+    if settings.report:
+        from distilabel_endpoints.report import write_report
+
+        sys.stderr.write(f"report: {safe_text(str(write_report(settings.output)))}\n")
 
 
 def _row_options(given: Mapping[str, Any]) -> dict[str, Any]:

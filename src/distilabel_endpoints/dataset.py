@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError, DistilabelError
-from distilabel_endpoints.html_text import table
 from distilabel_endpoints.llms.base import AsyncLLM, GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
-from distilabel_endpoints.progress.notebook import report_html
-from distilabel_endpoints.rows import RowSource, open_rows, to_dataset, to_pandas
+from distilabel_endpoints.rows import RowSource, open_rows, to_dataset
 from distilabel_endpoints.rows.formats import Format
 from distilabel_endpoints.run_state import RunEnding, RunSummary
-from distilabel_endpoints.runs.examples import first_answers
 from distilabel_endpoints.runs.kept_input import OneTimeInput, rows_once
 from distilabel_endpoints.runs.local import Run
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
@@ -39,23 +36,10 @@ class FinishedRun:
     output: Path
     dataset_url: str | None = None
     """Where it was pushed to on the Hub."""
-    options: RunOptions = field(default_factory=RunOptions, repr=False, compare=False)
 
     def to_dataset(self) -> Any:
         """The output as a `datasets.Dataset`, memory-mapped (extra `datasets`)."""
         return to_dataset(self.output)
-
-    def to_pandas(self) -> Any:
-        """The output as a DataFrame, whatever its format; it needs pandas, and is in memory."""
-        return to_pandas(self.output)
-
-    def _repr_html_(self) -> str:
-        answers = table(
-            "First answers",
-            ("row", "prompt", "answer"),
-            [(e.ordinal + 1, e.prompt, e.answer) for e in first_answers(self.output, self.options)],
-        )
-        return report_html(self.summary) + answers
 
 
 def generate_dataset(
@@ -78,6 +62,7 @@ def generate_dataset(
     error_file: str | os.PathLike[str] | None = None,
     fresh: bool = False,
     push_to_hub: str | None = None,
+    report: bool = False,
     ray: str | None = None,
     ray_actors: int | None = None,
     progress: Progress | None = None,
@@ -110,6 +95,7 @@ def generate_dataset(
         fresh: drop what an earlier run left, instead of going on with it.
         push_to_hub: a dataset repository, `OWNER/NAME`, that gets the finished output and a card.
             It is made private if it is not there. The token is `HF_TOKEN` or the saved one.
+        report: write `OUTPUT.report.html`, too, whatever ends the run.
         ray: the address of a Ray cluster that sends (`auto`, `HOST:6379`, `ray://...`), or `local`
             for one on this machine that ends with the run. `input` is then a path that all nodes
             see, and `output` a folder of Parquet files (extra `ray`).
@@ -147,7 +133,7 @@ def generate_dataset(
         _refuse_over_ray(llm, input, options, ray=ray, push_to_hub=push_to_hub)
         over_ray = _over_ray(llm, input, path, options, shown, fresh=fresh, ray=ray)
         over_ray.actors = ray_actors or over_ray.actors
-        return FinishedRun(_finished(*over_ray.execute()), path, options=options)
+        return FinishedRun(_finished(*_reported(over_ray.execute(), path, report=report)), path)
     if push_to_hub is not None:
         check_repository(push_to_hub)
     run = Run(
@@ -159,11 +145,23 @@ def generate_dataset(
         fresh=fresh,
         describe=str(input) if isinstance(input, str | os.PathLike) else "",
     )
-    summary = _finished(*run.execute())
+    summary = _finished(*_reported(run.execute(), path, report=report))
     if push_to_hub is None:
-        return FinishedRun(summary, path, options=options)
+        return FinishedRun(summary, path)
     url = push_output(push_to_hub, path, about_run(llm, options, summary))
-    return FinishedRun(summary, path, url, options)
+    return FinishedRun(summary, path, url)
+
+
+_Ended = tuple[RunSummary, DistilabelError | None]
+
+
+def _reported(ended: _Ended, path: Path, *, report: bool) -> _Ended:
+    """The same, after the run's page is written if it was asked for."""
+    if report:
+        from distilabel_endpoints.report import write_report
+
+        write_report(path)
+    return ended
 
 
 def _finished(summary: RunSummary, error: DistilabelError | None) -> RunSummary:

@@ -450,6 +450,7 @@ def _run_flags() -> list[Flag]:
         ),
         Flag("--json", is_flag=True, part=Part.RUN, help="Progress as JSON lines on stdout."),
         Flag("--quiet", is_flag=True, part=Part.RUN, help="Show only errors and failures."),
+        Flag("--report", is_flag=True, part=Part.RUN, help="Write OUTPUT.report.html at the end."),
         Flag(
             "--push-to-hub",
             metavar="REPO",

@@ -160,6 +160,10 @@ class Answer:
     model: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The rate-limit headers of the response, lower case."""
+    provider: str | None = None
+    """Who served it behind the router, if the response says so."""
+    first_token: float | None = None
+    """Seconds until a stream first said something; `None` if nothing was streamed."""
     broken_off: str | None = None
     """Why the server did not write it to its end; there are no completions then."""
 

@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Final
 
 from distilabel_endpoints.records import Failure, FailureKind
+from distilabel_endpoints.served import Served, ServedBy
 
 __all__ = [
     "FailureGroup",
@@ -126,6 +127,8 @@ class RunSnapshot:
     """Attempts of this process that were repeated, by what went wrong."""
     eta: float | None = None
     """Seconds until the last row ends at the present rate; `None` where nobody can tell."""
+    served: Mapping[ServedBy, Served] = field(default_factory=dict)
+    """What each endpoint, and each provider behind it, has answered this process."""
     waiting: Waiting | None = None
     drain_left: float | None = None
     """While draining: seconds until what is in flight is cancelled; `None` for never."""

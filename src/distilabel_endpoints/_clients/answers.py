@@ -42,6 +42,10 @@ __all__ = [
     "without_stop_text",
 ]
 
+_PROVIDER: Final = "x-inference-provider"
+"""Where Hugging Face's router names the provider that it chose."""
+_PROVIDER_LENGTH: Final = 64
+
 Json = dict[str, Any]
 Form = Literal["chat", "text", "generated"]
 """Which API answers: chat completions, completions, or TGI's own."""
@@ -108,11 +112,22 @@ def replaced(answer: Answer) -> Answer:
     return replace(answer, completions=tuple(marked))
 
 
-def with_headers(answer: Answer, headers: Mapping[str, str]) -> Answer:
-    """`answer` with what the response's headers say of rate limits."""
+def with_headers(
+    answer: Answer, headers: Mapping[str, str], *, first_token: float | None = None
+) -> Answer:
+    """`answer` with what the response's headers say of rate limits and of who served it.
+
+    Args:
+        answer: what was read.
+        headers: of the response.
+        first_token: seconds until a stream first said something.
+    """
     lower = {name.lower(): value for name, value in headers.items()}
     limits = {name: value for name, value in lower.items() if "ratelimit" in name}
-    return replace(answer, headers=limits) if limits else answer
+    provider = lower.get(_PROVIDER, "")[:_PROVIDER_LENGTH]
+    if not limits and not provider and first_token is None:
+        return answer
+    return replace(answer, headers=limits, provider=provider or None, first_token=first_token)
 
 
 def without_stop_text(answer: Answer, request: Request) -> Answer:

@@ -68,7 +68,9 @@ async def attempt(
             return classify(exchange, request, error, answer)
     if exchange.repaired:
         answer = replaced(answer)
-    return with_headers(without_stop_text(answer, request), exchange.headers)
+    return with_headers(
+        without_stop_text(answer, request), exchange.headers, first_token=exchange.first_token
+    )
 
 
 def _read(exchange: Exchange, stream: Stream | None, request: Request, form: Form) -> Answer | None:
@@ -118,6 +120,8 @@ async def _token_clock(exchange: Exchange, first_token: float) -> AsyncIterator[
         moment = now()
         if fault is WireFault.TOKEN_TIMEOUT and moment - renewed < _RENEWED_EVERY:
             return
+        if exchange.first_token is None:
+            exchange.first_token = moment - renewed
         fault, seconds, renewed = WireFault.TOKEN_TIMEOUT, TOKEN_TIMEOUT, moment
         limit.reschedule(moment + TOKEN_TIMEOUT)
 

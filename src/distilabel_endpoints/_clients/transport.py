@@ -152,6 +152,8 @@ class Exchange:
     """Whether a token was sent, or a header that may hold a key."""
     reader: Reader | None = None
     """Takes the events of the answer, where a stream was asked for."""
+    first_token: float | None = None
+    """Seconds until a stream first said something."""
     _outer: Token[Exchange] = field(init=False, repr=False)
 
     def body(self) -> bytes | None:

@@ -18,7 +18,7 @@ import asyncio
 import heapq
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from textwrap import shorten
 from typing import Any, TypeVar
 
@@ -44,8 +44,8 @@ from distilabel_endpoints._engine.retry import (
 from distilabel_endpoints._engine.retry_budget import RetryBudget
 from distilabel_endpoints._limits.limiter import LimiterStatistics
 from distilabel_endpoints.errors import RunError, run_error
-from distilabel_endpoints.html_text import figures
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
+from distilabel_endpoints.served import Served, ServedBy
 
 __all__ = ["EngineStatistics", "Scheduler", "each"]
 
@@ -60,6 +60,8 @@ _ROWS_TO_COME = 2.0
 _NOTICED = 3.0
 # Of a server's words, in characters.
 _WORDS = 120
+# Endpoints and providers that are counted apart: a server could name a new one each time.
+_MOST_SERVED = 64
 _AWAY = {
     "starting": "the endpoint is starting",
     "paused": "the endpoint is paused",
@@ -103,20 +105,8 @@ class EngineStatistics:
     """Seconds until that is over, where it is known."""
     last_failure: Failure | None
     """The newest failure that made a request wait."""
-
-    def _repr_html_(self) -> str:
-        retries = sum(self.retries.values())
-        return figures(
-            "Engine",
-            {
-                "in flight": f"{self.limiter.in_flight} of {self.limiter.limit}",
-                "waiting": f"{self.waiting} for a permit, {self.delayed} for a retry",
-                "answered": f"{self.succeeded:,}",
-                "retries": f"{retries:,}" if retries else None,
-                "waits for": self.waiting_for,
-                "last failure": self.last_failure and self.last_failure.describe(),
-            },
-        )
+    served: Mapping[ServedBy, Served] = field(default_factory=dict)
+    """What each endpoint, and each provider behind it, has answered."""
 
 
 class Scheduler:
@@ -141,6 +131,7 @@ class Scheduler:
         self._suspects: list[_Suspect] = []
         self._settle_timer: asyncio.TimerHandle | None = None
         self._retry_budget = RetryBudget(self.loop, self._make_room)
+        self._served: dict[ServedBy, Served] = {}
         self._drives: set[InFlight] = set()
         self._sequence = 0
         self._active = 0
@@ -305,8 +296,18 @@ class Scheduler:
     ) -> Answer | Failure:
         outcome = self._pool.record(grant, outcome, now, elapsed)
         if isinstance(outcome, Answer):
+            self._count(grant.member, outcome, elapsed)
             self._clear_suspects(grant.member, grant.permit.dispatched_at)
         return outcome
+
+    def _count(self, member: Member, answer: Answer, elapsed: float) -> None:
+        key = (member.name, answer.provider or "")
+        served = self._served.get(key)
+        if served is None:
+            if len(self._served) >= _MOST_SERVED:
+                key = (member.name, "others")
+            served = self._served.setdefault(key, Served())
+        served.add(answer, elapsed)
 
     def _refuse(self, seat: Seat) -> None:
         """Nothing more is begun for a run that has ended, or a row that is to leave."""
@@ -431,6 +432,7 @@ class Scheduler:
                 limiter, self._last_failure, pause, failing=self._pool.policy.is_failing
             ),
             pause_left=pause if pause > _NOTICED else None,
+            served={key: served.copy() for key, served in self._served.items()},
         )
 
     async def aclose(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.ray.shares import LEASE, Share, Shares, WorkerReport
 from distilabel_endpoints.records import Failure, FailureKind
+from distilabel_endpoints.served import Served, ServedBy
 
 __all__ = ["Coordinator", "JobProgress", "WorkerCounts", "start_coordinator"]
 
@@ -38,6 +39,7 @@ class WorkerCounts:
     limit: int = 0
     reason: str = ""
     waiting_for: str | None = None
+    served: Mapping[ServedBy, Served] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from distilabel_endpoints.ray.coordinator import JobProgress
 from distilabel_endpoints.records import FailureKind
 from distilabel_endpoints.run_state import RunSnapshot, TokenCount, Waiting
 from distilabel_endpoints.runs.tally import Tally
+from distilabel_endpoints.served import merged
 
 __all__ = ["Following"]
 
@@ -60,6 +61,7 @@ class Following:
             limit=sum(c.limit for c in live) if live else None,
             limit_reason=", ".join(reasons) or None,
             retries=self._retries(),
+            served=merged(*(c.served for c in self._progress.counts)),
             waiting=Waiting(waiting) if everyone and waiting else None,
         )
 

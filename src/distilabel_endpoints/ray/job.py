@@ -45,6 +45,7 @@ from distilabel_endpoints.rows import open_rows
 from distilabel_endpoints.run_state import RunEnding, RunPhase, RunSummary, TokenCount
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import RowPlanner
+from distilabel_endpoints.runs.recorder import Recorder
 from distilabel_endpoints.runs.session import Session, repeating
 from distilabel_endpoints.runs.stopping import watch_signals
 
@@ -129,6 +130,7 @@ class _Execution:
     def __init__(self, run: RayRun) -> None:
         self._run = run
         self._following = Following()
+        self._recorder = Recorder(run.output)
         self._session = Session(run.output, run.progress, _interrupt)
 
     def run(self) -> tuple[RunSummary, DistilabelError | None]:
@@ -137,7 +139,10 @@ class _Execution:
 
     def _work(self, _: Lock) -> None:
         with watch_signals(self._session.stopping):
-            self._answer()
+            try:
+                self._answer()
+            finally:
+                self._recorder.close(self._following.snapshot())
 
     def _answer(self) -> None:
         run, tally = self._run, self._following.tally
@@ -250,7 +255,9 @@ class _Execution:
                 ask()
 
     def _show(self) -> None:
-        self._run.progress.update(self._following.snapshot())
+        snapshot = self._following.snapshot()
+        self._run.progress.update(snapshot)
+        self._recorder.observe(snapshot)
 
     def _summary(self) -> RunSummary:
         """How the run stands now, as the shards have it."""

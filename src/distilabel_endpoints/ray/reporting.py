@@ -63,6 +63,7 @@ class WorkerTally:
                 limit=engine.limiter.limit,
                 reason=engine.limiter.reason,
                 waiting_for=engine.waiting_for,
+                served=engine.served,
             )
 
 

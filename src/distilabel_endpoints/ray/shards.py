@@ -26,7 +26,14 @@ from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.rows.arrow import pyarrow
 from distilabel_endpoints.run_state import FailureTally
 
-__all__ = ["answered_ids", "checkpoint_of", "read_shards", "remove_shards", "write_shards"]
+__all__ = [
+    "answered_ids",
+    "checkpoint_of",
+    "committed_shards",
+    "read_shards",
+    "remove_shards",
+    "write_shards",
+]
 
 _CPUS: Final = 0.25
 _UNSUPPORTED: Final = "You've enabled checkpointing, but the logical plan"
@@ -100,7 +107,7 @@ def read_shards(
     """
     ok = failed = given = made = 0
     tally = FailureTally()
-    for shard in _shards(Path(output)):
+    for shard in committed_shards(Path(output)):
         table = _columns(shard, prefix)
         if table is None:
             continue
@@ -122,7 +129,7 @@ def read_shards(
 def answered_ids(output: Path, *, prefix: str) -> set[str]:
     """The `row_id` of every row in the shards that did not fail."""
     ids: set[str] = set()
-    for shard in _shards(output):
+    for shard in committed_shards(output):
         table = _columns(shard, prefix)
         if table is not None:
             kept = table.filter(_pyarrow().compute.invert(_is_failed(table, prefix)))
@@ -165,12 +172,12 @@ _COUNTED: Final = ("error", "error_code", "input_tokens", "output_tokens")
 
 def remove_shards(output: str | os.PathLike[str]) -> None:
     """Remove shards and checkpoint; what else is in the folder stays."""
-    for shard in _shards(Path(output), all_written=True):
+    for shard in committed_shards(Path(output), all_written=True):
         shard.unlink()
     shutil.rmtree(checkpoint_of(output), ignore_errors=True)
 
 
-def _shards(output: Path, *, all_written: bool = False) -> Iterator[Path]:
+def committed_shards(output: Path, *, all_written: bool = False) -> Iterator[Path]:
     """The shards that count: those whose checkpoint is committed."""
     checkpoint = checkpoint_of(output)
     for shard in sorted(output.glob("*.parquet")):

@@ -52,6 +52,7 @@ from distilabel_endpoints.runs.kept_input import OneTimeInput, drop_kept
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.ordering import arranged
 from distilabel_endpoints.runs.planning import Planning
+from distilabel_endpoints.runs.recorder import Recorder
 from distilabel_endpoints.runs.scan import Ids, Scan, bad_result, changed_meanwhile, scan
 from distilabel_endpoints.runs.session import Session
 from distilabel_endpoints.runs.stopping import watch_signals
@@ -122,6 +123,7 @@ class _Execution:
         self._exported: Exported | None = None
         self._repaired = 0
         self._drain = Drain()
+        self._recorder = Recorder(run.output)
         self._session = Session(run.output, run.progress, self._begin_drain)
 
     def run(self) -> tuple[RunSummary, DistilabelError | None]:
@@ -160,6 +162,7 @@ class _Execution:
             return
         with ExitStack() as stack:
             stack.enter_context(watch_signals(self._session.stopping))
+            stack.callback(self._close_history)
             # Started over, what there was is dropped only when the new run may begin.
             found = self._scan(planner, columns, None) if run.fresh else None
             if found and not found.total:
@@ -322,6 +325,7 @@ class _Execution:
         heap.give_back()  # what the first look took, the ids above all
         self._session.has_begun = True
         self._tally.sending()
+        self._recorder.observe(self._tally.snapshot(self._engine_now()))
         for result in iter_results(lease, sent(), work, self._drain):
             self._tally.appended(result)
             journal.append(result, result.key)
@@ -405,11 +409,16 @@ class _Execution:
         }
 
     def _show(self) -> None:
+        snapshot = self._tally.snapshot(self._engine_now())
+        self._run.progress.update(snapshot)
+        self._recorder.observe(snapshot)
+
+    def _engine_now(self) -> EngineStatistics | None:
         lease = self._lease
-        engine = None
-        if lease is not None and lease.alive:
-            engine = lease.run(_snapshot, lease)
-        self._run.progress.update(self._tally.snapshot(engine))
+        return lease.run(_snapshot, lease) if lease is not None and lease.alive else None
+
+    def _close_history(self) -> None:
+        self._recorder.close(self._tally.snapshot(self._engine_now()))
 
     def _summary(self) -> RunSummary:
         """How the run stands now, as the journal has it."""

@@ -17,7 +17,7 @@ from distilabel_endpoints.runs.export import Exported, export
 from distilabel_endpoints.runs.kept_input import open_kept
 from distilabel_endpoints.runs.written import Written, exporting, foreign, is_beginning
 
-__all__ = ["RunStatus", "export_run", "read_status"]
+__all__ = ["RunStatus", "export_run", "open_input", "open_reader", "read_status"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def read_status(output: Path) -> RunStatus:
         ConfigurationError: there is no journal beside `output`.
         StorageError: it cannot be read.
     """
-    with _reader(output) as reader:
+    with open_reader(output) as reader:
         about = reader.note("run") or {}
         found = reader.statistics(about.get("limit"))
     return RunStatus.of(
@@ -102,7 +102,7 @@ def export_run(output: Path, source: str | None = None) -> Exported:
         OutputExistsError: a file stands there that this run did not write.
         StorageError: a disk failed.
     """
-    with _reader(output) as reader, exporting(output, patience=0):
+    with open_reader(output) as reader, exporting(output, patience=0):
         about: dict[str, Any] = reader.note("run") or {}
         if "columns" not in about:
             raise ConfigurationError(f"{journal_path(output)} has no results to write yet.")
@@ -114,12 +114,12 @@ def export_run(output: Path, source: str | None = None) -> Exported:
             written.note_beside(complete)
 
         columns = OutputColumns(**about["columns"])
-        rows = _input(output, source, about)
+        rows = open_input(output, source, about)
         limit = about["limit"]
         return export(rows, reader, output, columns, limit=limit, before_rename=accept)
 
 
-def _input(output: Path, source: str | None, about: dict[str, Any]) -> RowSource:
+def open_input(output: Path, source: str | None, about: dict[str, Any]) -> RowSource:
     """Where the rows are: as the user says, as they were kept, or where they were."""
     if source is None and about["kept"]:
         kept = open_kept(output, max_row_bytes=about["max_row_bytes"])
@@ -138,7 +138,13 @@ def _input(output: Path, source: str | None, about: dict[str, Any]) -> RowSource
     return open_rows(place, max_row_bytes=about["max_row_bytes"])
 
 
-def _reader(output: Path) -> Reader:
+def open_reader(output: Path) -> Reader:
+    """The journal of the run that writes `output`, to be closed by the caller.
+
+    Raises:
+        ConfigurationError: there is none.
+        StorageError: it cannot be read.
+    """
     if not journal_path(output).exists():
         raise ConfigurationError(
             f"there is no run on {output}: {journal_path(output)} does not exist{_others(output)}"

@@ -113,6 +113,7 @@ class Tally:
             recent=recent,
             mean=self.mean(),
             retries=engine.retries if engine else {},
+            served=engine.served if engine else {},
             eta=estimate_eta(pending, recent, waiting=waiting is not None),
             waiting=waiting,
             drain_left=None if self.drain_until is None else max(0.0, self.drain_until - now),
