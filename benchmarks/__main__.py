@@ -30,6 +30,7 @@ NAMES = (
     "ray_actors",
     "reliability",
     "limiter_constants",
+    "forecast",
     "limit_picture",
 )
 

@@ -23,6 +23,7 @@ PAGES = {
     "ray_actors": "scale.md",
     "reliability": "reliability.md",
     "limiter_constants": "limits.md",
+    "forecast": "costs.md",
 }
 """Pages of measurements that are not on `performance.md`."""
 QUICK = bool(os.environ.get("BENCH_QUICK"))

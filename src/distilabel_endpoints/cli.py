@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from distilabel_endpoints.config import PILOT_ROWS
 from distilabel_endpoints.errors import (
     DistilabelError,
     InputError,
@@ -35,10 +37,14 @@ from distilabel_endpoints.flag_values import (
 from distilabel_endpoints.flags import generate_flags
 from distilabel_endpoints.unexpected import expected_error, report_unexpected
 
+if TYPE_CHECKING:
+    from distilabel_endpoints.commands import GenerateSettings
+
 __all__ = [
     "EXIT_CODES",
     "commands",
     "config",
+    "estimate",
     "export",
     "generate",
     "main",
@@ -61,6 +67,8 @@ EXIT_CODES: Final = MappingProxyType(
         3: "the endpoint stopped the run",
         4: "this machine's storage stopped the run",
         5: "another process writes this output",
+        6: "the budget is spent",
+        8: "a pilot is done and waits for --yes",
         70: "a defect of distilabel-endpoints",
         129: "the terminal was closed (SIGHUP)",
         130: "interrupted (Ctrl-C)",
@@ -223,15 +231,32 @@ def generate(
     """
     from distilabel_endpoints import commands as work
 
+    return work.generate(_generate_settings(context, input, output, client, param))
+
+
+def _generate_settings(
+    context: click.Context,
+    input_: str,
+    output: Path | None,
+    client: str,
+    param: dict[str, Any],
+) -> GenerateSettings:
+    """What the flags, the variables and the settings file say, checked.
+
+    Raises:
+        click.UsageError: they do not fit together.
+    """
+    from distilabel_endpoints import commands as work
+
     check_target(context)
     check_given_once(context)
     check_key(context)
     values = sorted_values(context)
     if output is None and values[Part.RUN]["ray"] is not None:
         raise click.UsageError("--ray needs --output FOLDER.", context)
-    settings = work.GenerateSettings(
-        input=input,
-        output=output or work.default_output(input),
+    return work.GenerateSettings(
+        input=input_,
+        output=output or work.default_output(input_),
         target={**values[Part.TARGET], "use_openai_client": client == "openai"},
         parameters={k: v for k, v in values[Part.PARAMETERS].items() if v is not None} | param,
         rows=values[Part.ROWS],
@@ -239,13 +264,45 @@ def generate(
         resume_command=_resume_command(),
         **values[Part.RUN],
     )
-    return work.generate(settings)
 
 
 def _resume_command() -> tuple[str, ...]:
-    """The command as it was typed, but for what would start over."""
+    """The command as it was typed, without what would start over; `generate` for an estimate."""
     typed = [word for word in sys.argv[1:] if word != "--fresh"]
-    return ("distilabel-endpoints", *typed)
+    return ("distilabel-endpoints", *("generate" if w == "estimate" else w for w in typed))
+
+
+@commands.command(
+    cls=_Guarded,
+    params=generate_flags(),
+    short_help="Answer a few random rows of INPUT, and forecast tokens, dollars and hours.",
+    context_settings={"auto_envvar_prefix": f"{ENVIRONMENT}_GENERATE"},
+)
+@click.argument("input", metavar="INPUT", type=click.Path(allow_dash=True))
+@click.pass_context
+def estimate(
+    context: click.Context,
+    /,
+    input: str,  # noqa: A002 - click's name for it
+    output: Path | None,
+    client: str,
+    param: dict[str, Any],
+    **_: Any,
+) -> int:
+    """Answer some random rows of INPUT (--pilot, 200) and forecast what all of them will need.
+
+    Takes the flags of `generate`, which answers the other rows: the rows answered here are its own
+    and are not sent again.
+
+    \b
+    Example:
+      distilabel-endpoints estimate in.jsonl -o out.jsonl --model-id org/model --provider together
+    """
+    from distilabel_endpoints import commands as work
+
+    settings = _generate_settings(context, input, output, client, param)
+    pilot = settings.pilot or PILOT_ROWS
+    return work.generate(replace(settings, pilot=pilot, yes=False, is_estimate=True))
 
 
 @commands.command(

@@ -6,21 +6,23 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.progress import clip, open_progress, safe_text, showing_notices
+from distilabel_endpoints.progress.report import spent_text
 from distilabel_endpoints.rows import RowSource, default_output, open_rows
 from distilabel_endpoints.run_state import RunEnding
 from distilabel_endpoints.runs import RunOptions, RunStatus
 from distilabel_endpoints.runs.examples import first_answers
 from distilabel_endpoints.runs.kept_input import OneTimeInput, stream_once
 from distilabel_endpoints.runs.local import Run
+from distilabel_endpoints.runs.paying import SpendingOptions
 from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
 
 __all__ = ["GenerateSettings", "default_output", "export", "generate", "show_status"]
@@ -54,6 +56,13 @@ class GenerateSettings:
     ray: str | None = None
     """The address of a Ray cluster that sends; empty for one on this machine."""
     ray_actors: int | None = None
+    budget: Sequence[str] = ()
+    pilot: int | None = None
+    yes: bool = False
+    price_in: str | None = None
+    price_out: str | None = None
+    is_estimate: bool = False
+    """Whether nothing follows the pilot."""
     settings_file: str | None = None
     """The settings file that was found in the current folder."""
 
@@ -63,6 +72,7 @@ def generate(settings: GenerateSettings) -> int:
     if settings.ray is not None or settings.ray_actors is not None:
         return _generate_ray(settings)
     options = RunOptions(parameters=settings.parameters, **_row_options(settings.rows))
+    spending = _spending_options(settings)
     if settings.push_to_hub is not None:
         check_repository(settings.push_to_hub)
     source = _source(settings, options)  # what cannot be read is an error before any request
@@ -84,6 +94,7 @@ def generate(settings: GenerateSettings) -> int:
             fresh=settings.fresh,
             describe=settings.input,
             resume_command=settings.resume_command,
+            spending=spending,
         )
         summary, _ = run.execute()
         if _mode(settings) == "auto" and sys.stderr.isatty():
@@ -93,7 +104,32 @@ def generate(settings: GenerateSettings) -> int:
             about = about_run(llm, options, summary)
             url = push_output(settings.push_to_hub, settings.output, about)
             sys.stderr.write(f"pushed to {safe_text(url)}\n")
+    if summary.ending is not RunEnding.PILOT:
         return summary.exit_code
+    if settings.is_estimate:
+        return 0
+    if not _says_yes(settings):
+        return summary.exit_code
+    return generate(replace(settings, pilot=None, fresh=False))
+
+
+def _spending_options(settings: GenerateSettings) -> SpendingOptions:
+    return SpendingOptions.of(
+        budget=settings.budget,
+        price_in=settings.price_in,
+        price_out=settings.price_out,
+        pilot=settings.pilot,
+        yes=settings.yes,
+    )
+
+
+def _says_yes(settings: GenerateSettings) -> bool:
+    """Whether somebody at a terminal wants the other rows to be answered."""
+    if _mode(settings) != "auto" or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    sys.stderr.write("Answer the other rows? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _first_answers(output: Path, options: RunOptions) -> str:
@@ -128,6 +164,8 @@ def _generate_ray(settings: GenerateSettings) -> int:
             "--dry-run": settings.dry_run,
             "--error-file": settings.rows.get("error_file") is not None,
             "--push-to-hub": settings.push_to_hub is not None,
+            "--pilot": settings.pilot is not None,
+            "--budget": bool(settings.budget),
             "--on-bad-row stop": settings.rows.get("on_bad_row") == "stop",
             "- as INPUT": settings.input == "-",
         }
@@ -246,6 +284,8 @@ def show_status(output: Path, *, as_json: bool) -> str:
         f"{found.output}: {found.ok:,} ok, {found.failed:,} failed{skipped} of {total} rows",
         f"tokens: {found.tokens.input_tokens:,} in, {found.tokens.output_tokens:,} out",
     ]
+    if found.spent is not None:
+        lines.append(f"spent: {spent_text(found.spent)}")
     if found.attempts is not None:
         lines.append(f"attempts: {found.attempts:,}")
     lines.append(f"running: {found.running or 'no'}")

@@ -19,6 +19,7 @@ __all__ = [
     "MAX_PAUSE",
     "MAX_RESPONSE_BYTES",
     "MAX_ROW_MB",
+    "PILOT_ROWS",
     "TOKEN_TIMEOUT",
     "WAIT_READY",
     "read_settings",
@@ -52,6 +53,9 @@ KEEPALIVE_SECONDS: Final = 15.0
 
 MAX_ROW_MB: Final = 64
 """Largest row of the input that is read, in MiB of its JSON or CSV text."""
+
+PILOT_ROWS: Final = 200
+"""Random rows from which a run is forecast, unless another number is given."""
 
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 """Bytes of one decoded response at most."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from distilabel_endpoints.config import MAX_ROW_MB
-from distilabel_endpoints.errors import ConfigurationError, DistilabelError
+from distilabel_endpoints.errors import BudgetError, ConfigurationError, DistilabelError
 from distilabel_endpoints.llms.base import AsyncLLM, GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
 from distilabel_endpoints.rows import RowSource, open_rows, to_dataset
@@ -19,6 +19,7 @@ from distilabel_endpoints.run_state import RunEnding, RunSummary
 from distilabel_endpoints.runs.kept_input import OneTimeInput, rows_once
 from distilabel_endpoints.runs.local import Run
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
+from distilabel_endpoints.runs.paying import SpendingOptions
 from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
 from distilabel_endpoints.runs.stopping import interruption
 
@@ -61,6 +62,11 @@ def generate_dataset(
     max_row_mb: int = MAX_ROW_MB,
     error_file: str | os.PathLike[str] | None = None,
     fresh: bool = False,
+    budget: str | Sequence[str] | None = None,
+    pilot: int | None = None,
+    yes: bool = False,
+    price_in: float | str | None = None,
+    price_out: float | str | None = None,
     push_to_hub: str | None = None,
     report: bool = False,
     ray: str | None = None,
@@ -93,6 +99,13 @@ def generate_dataset(
         error_file: for an OpenAI batch file: where its failed lines go. Default: beside the output,
             `answers.errors.jsonl` for `answers.jsonl`.
         fresh: drop what an earlier run left, instead of going on with it.
+        budget: what the run may spend, all its calls together: `"$20"`, `"3Mtok"`, `"2h"`, or
+            several of these; see docs/costs.md.
+        pilot: answer so many random rows first, and forecast the run from them: the summary's
+            `forecast`. The other rows are answered by the same call with `yes=True`.
+        yes: answer the other rows right after the pilot.
+        price_in: dollars per million input tokens, if nobody else names a price.
+        price_out: the same for output tokens.
         push_to_hub: a dataset repository, `OWNER/NAME`, that gets the finished output and a card.
             It is made private if it is not there. The token is `HF_TOKEN` or the saved one.
         report: write `OUTPUT.report.html`, too, whatever ends the run.
@@ -107,6 +120,8 @@ def generate_dataset(
         InputError: something given is wrong, or an earlier run had other settings.
         RunError: the endpoint stopped the run, or the Hub the push; the same call resumes it.
         StorageError: the disk did; the same.
+        BudgetError: the budget is spent; its `summary` says on what, and the same call with a
+            larger one resumes.
         KeyboardInterrupt: Ctrl-C. What was in flight has finished (after a second one it has not);
             the exception's `summary` says how the run stands, and the same call resumes it.
         SystemExit: the same, after SIGTERM or SIGHUP.
@@ -128,9 +143,12 @@ def generate_dataset(
         max_row_mb=max_row_mb,
         error_file=None if error_file is None else os.fspath(error_file),
     )
+    spending = SpendingOptions.of(
+        budget=budget, price_in=price_in, price_out=price_out, pilot=pilot, yes=yes
+    )
     shown = progress or open_progress("auto")
     if ray is not None or ray_actors is not None:
-        _refuse_over_ray(llm, input, options, ray=ray, push_to_hub=push_to_hub)
+        _refuse_over_ray(llm, input, options, spending, ray=ray, push_to_hub=push_to_hub)
         over_ray = _over_ray(llm, input, path, options, shown, fresh=fresh, ray=ray)
         over_ray.actors = ray_actors or over_ray.actors
         return FinishedRun(_finished(*_reported(over_ray.execute(), path, report=report)), path)
@@ -144,9 +162,10 @@ def generate_dataset(
         progress=shown,
         fresh=fresh,
         describe=str(input) if isinstance(input, str | os.PathLike) else "",
+        spending=spending,
     )
     summary = _finished(*_reported(run.execute(), path, report=report))
-    if push_to_hub is None:
+    if push_to_hub is None or summary.ending is not RunEnding.FINISHED:
         return FinishedRun(summary, path)
     url = push_output(push_to_hub, path, about_run(llm, options, summary))
     return FinishedRun(summary, path, url)
@@ -169,11 +188,19 @@ def _finished(summary: RunSummary, error: DistilabelError | None) -> RunSummary:
         raise error
     if summary.ending is RunEnding.INTERRUPTED:
         raise interruption(summary)
+    if summary.ending is RunEnding.BUDGET:
+        raise BudgetError(summary.reason or "", summary)
     return summary
 
 
 def _refuse_over_ray(
-    llm: AsyncLLM, given: Any, options: RunOptions, *, ray: str | None, push_to_hub: str | None
+    llm: AsyncLLM,
+    given: Any,
+    options: RunOptions,
+    spending: SpendingOptions,
+    *,
+    ray: str | None,
+    push_to_hub: str | None,
 ) -> None:
     from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
     from distilabel_endpoints.ray.job import refuse_unusable
@@ -183,6 +210,8 @@ def _refuse_over_ray(
             "ray_actors": ray is None,
             "push_to_hub": push_to_hub is not None,
             "error_file": options.error_file is not None,
+            "budget": bool(spending.budget),
+            "pilot": spending.pilot is not None,
             "on_bad_row='stop'": options.on_bad_row == "stop",
         }
     )

@@ -19,6 +19,7 @@
     │       ├── ModelNotFoundError       404: no such model, endpoint or path
     │       ├── TargetError              the URL is not what it should be: TLS, redirect, web page
     │       └── UnavailableError         nothing answered for as long as we were told to wait
+    ├── BudgetError                      the budget is spent; a larger one resumes the run
     └── StorageError (OSError)           this machine's disk: full, gone, failing
         ├── LockedError                  another process writes the same output
         └── DamagedError                 what is stored cannot be read, or trusted to be this run's
@@ -39,6 +40,7 @@ from distilabel_endpoints.records import Failure, FailureKind
 __all__ = [
     "AccessError",
     "AuthenticationError",
+    "BudgetError",
     "ConfigurationError",
     "ConversationError",
     "CreditError",
@@ -85,6 +87,18 @@ class InputError(DistilabelError, ValueError):
 
 class ConfigurationError(InputError):
     """An attribute, flag or configuration key is wrong, alone or beside another."""
+
+
+class BudgetError(DistilabelError):
+    """The budget of a run does not pay for another attempt, and rows are left.
+
+    `summary` is the `RunSummary` of what was done and spent. The same call with a larger budget
+    resumes.
+    """
+
+    def __init__(self, message: str, summary: Any = None) -> None:
+        super().__init__(message)
+        self.summary = summary
 
 
 _OTHER_SETTINGS: Final = (

@@ -30,6 +30,7 @@ from distilabel_endpoints.flag_values import (
     forgo_settings_file,
     read_settings_file,
 )
+from distilabel_endpoints.spending.forecast import LEAST_ROWS
 
 __all__ = ["generate_flags"]
 
@@ -423,6 +424,28 @@ def _limit_flags() -> list[Flag]:
     ]
 
 
+def _spending_flags() -> list[Flag]:
+    return [
+        Flag(
+            "--budget",
+            multiple=True,
+            metavar="AMOUNT",
+            part=Part.RUN,
+            help="Never spend more: '$20', 3Mtok or 2h. Repeatable.",
+        ),
+        Flag(
+            "--pilot",
+            type=click.IntRange(LEAST_ROWS),
+            metavar="N",
+            part=Part.RUN,
+            help="Answer N random rows, forecast the rest, ask.",
+        ),
+        Flag("--yes", is_flag=True, part=Part.RUN, help="Do not ask after the pilot."),
+        Flag("--price-in", metavar="DOLLARS", part=Part.RUN, help="Per million input tokens."),
+        Flag("--price-out", metavar="DOLLARS", part=Part.RUN, help="Per million output tokens."),
+    ]
+
+
 def _run_flags() -> list[Flag]:
     return [
         Flag(
@@ -448,6 +471,7 @@ def _run_flags() -> list[Flag]:
             metavar="FILE",
             help="Settings. Default: distilabel-endpoints.toml.",
         ),
+        *_spending_flags(),
         Flag("--json", is_flag=True, part=Part.RUN, help="Progress as JSON lines on stdout."),
         Flag("--quiet", is_flag=True, part=Part.RUN, help="Show only errors and failures."),
         Flag("--report", is_flag=True, part=Part.RUN, help="Write OUTPUT.report.html at the end."),

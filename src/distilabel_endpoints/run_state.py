@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.served import Served, ServedBy
@@ -29,6 +29,7 @@ __all__ = [
     "RunPhase",
     "RunSnapshot",
     "RunSummary",
+    "Spent",
     "TokenCount",
     "Waiting",
     "estimate_eta",
@@ -62,6 +63,28 @@ class RunEnding(StrEnum):
     """This machine's disk: a `StorageError`."""
     INPUT = "input"
     """The input was changed while the run was reading it: an `InputChangedError`."""
+    BUDGET = "budget"
+    """The budget does not pay for another attempt."""
+    PILOT = "pilot"
+    """The random rows are done that the forecast is made from, and nobody said to go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a run has spent, earlier processes and failed attempts included."""
+
+    tokens: int = 0
+    """Input and output together, at most."""
+    unknown_tokens: int = 0
+    """Of these, what nobody counted: attempts that broke off cost what was reserved for them."""
+    dollars: float | None = None
+    """At most; `None` if the price is not known."""
+    unknown_dollars: float | None = None
+    """Of these, the same."""
+    seconds: float = 0.0
+    """While a process worked on the run."""
+    budget: str | None = None
+    """What it may spend, for people; `None`: as it likes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +152,8 @@ class RunSnapshot:
     """Seconds until the last row ends at the present rate; `None` where nobody can tell."""
     served: Mapping[ServedBy, Served] = field(default_factory=dict)
     """What each endpoint, and each provider behind it, has answered this process."""
+    spent: Spent | None = None
+    """`None` before it is known."""
     waiting: Waiting | None = None
     drain_left: float | None = None
     """While draining: seconds until what is in flight is cancelled; `None` for never."""
@@ -170,8 +195,8 @@ class RunSummary:
 
     ending: RunEnding
     exit_code: int
-    """0 all ok, 1 the input changed, 2 failed rows, 3 the endpoint stopped us, 4 storage, 130 or
-    143 a signal."""
+    """0 all ok, 1 the input changed, 2 failed rows, 3 the endpoint stopped us, 4 storage, 6 the
+    budget, 8 a pilot that waits for a yes, 130 or 143 a signal."""
     reason: str | None = None
     """Where something stopped the run: what, and how to mend it."""
     ok: int = 0
@@ -193,6 +218,11 @@ class RunSummary:
     """What this process's rows cost."""
     run_tokens: TokenCount = TokenCount()
     """What all rows that ended cost."""
+    spent: Spent | None = None
+    """What the run has spent; `None` if it sent nothing, or if it is not kept."""
+    forecast: Mapping[str, Any] | None = None
+    """What the whole run will need, by its pilot: the fields of `Forecast`, each an interval with
+    `low`, `mid` and `high`; `None` without one."""
     mean: Rates = Rates()
     """Since this process sent its first request."""
     damaged_records: int = 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request, Usage
-from distilabel_endpoints.spending.account import Account, Reservation, read_spent
+from distilabel_endpoints.spending.account import Account, Reservation, read_earlier
 from distilabel_endpoints.spending.amounts import Cost, Price
 from distilabel_endpoints.spending.budget import Budget, parse_budget
 from distilabel_endpoints.spending.ledger import Ledger
@@ -177,20 +179,33 @@ def test_a_killed_process_loses_little_more_than_what_was_in_flight() -> None:
     exposure = world.account.ledger.exposure.tokens
     reserved = world.account.ledger.reserved.tokens
     assert len(world.flying) >= 60
-    lost = read_spent(world.durable).cost.tokens - exposure
+    lost = read_earlier(world.durable).cost.tokens - exposure
     assert 0 <= lost <= max(reserved, 100 * 340)
 
 
 def test_budgets_are_written_as_people_write_them() -> None:
     """Dollars, tokens and times, each once; a list limits several things."""
-    assert parse_budget("$20") == Budget(picodollars=20 * 10**12)
-    assert parse_budget("0.5 USD") == Budget(picodollars=5 * 10**11)
-    assert parse_budget("3Mtok") == Budget(tokens=3_000_000)
-    assert parse_budget("250k tokens") == Budget(tokens=250_000)
-    assert parse_budget("2h") == Budget(seconds=7200.0)
-    assert parse_budget("1h30m") == Budget(seconds=5400.0)
+    assert parse_budget("$20").picodollars == 20 * 10**12
+    assert parse_budget("0.5 USD").picodollars == 5 * 10**11
+    assert parse_budget("3Mtok").tokens == 3_000_000
+    assert parse_budget("250k tokens").tokens == 250_000
+    assert parse_budget("2h").seconds == 7200.0
+    assert parse_budget("1h30m").seconds == 5400.0
     both = parse_budget(["$1.25", "90m"])
-    assert both == Budget(picodollars=1_250_000_000_000, seconds=5400.0)
+    assert (both.picodollars, both.seconds, both.tokens) == (1_250_000_000_000, 5400.0, None)
+    assert both.text == "$1.25 and 90m"
     assert parse_budget(None) == Budget()
     assert not Budget()
-    assert both.describe() == "$1.25 and 1.5 h"
+
+
+@pytest.mark.parametrize("text", ["20", "", "$", "$0", "tok", "0h", "-$3", "3 apples", 20, [""]])
+def test_what_is_not_a_budget_is_refused(text: Any) -> None:
+    """With the way to write one; `20` is what a shell makes of "$20"."""
+    with pytest.raises(ConfigurationError, match="single quotes"):
+        parse_budget(text)
+
+
+def test_two_budgets_for_one_thing_are_refused() -> None:
+    """Which of them holds is not guessed."""
+    with pytest.raises(ConfigurationError, match="limit the same"):
+        parse_budget(["$20", "$30"])

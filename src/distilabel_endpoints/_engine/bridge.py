@@ -25,6 +25,7 @@ from typing import Any, Generic, TypeVar
 from distilabel_endpoints._engine.in_flight import Drain
 from distilabel_endpoints._engine.loop import Lease, Task
 from distilabel_endpoints._engine.scheduler import each
+from distilabel_endpoints.spending.account import Account
 
 __all__ = ["aiter_results", "iter_results"]
 
@@ -83,6 +84,7 @@ class _Crossing(Generic[T, R]):
         work: Callable[[T], Awaitable[R]],
         put: Callable[[R | _Signal], object],
         drain: Drain | None = None,
+        account: Account | None = None,
     ) -> None:
         self._lease = lease
         self._feed: _Feed[T] = _Feed(lease.loop, lambda: put(_Signal.WANTED))
@@ -95,6 +97,7 @@ class _Crossing(Generic[T, R]):
             work,
             put,
             drain,
+            account,
             on_over=lambda: put(_Signal.OVER),
         )
         """Not begun: whoever drives the traffic begins it where it can give it up."""
@@ -133,14 +136,16 @@ def iter_results(
     rows: Iterable[T],
     work: Callable[[T], Awaitable[R]],
     drain: Drain | None = None,
+    account: Account | None = None,
 ) -> Iterator[R]:
     """Do `work` for every row; results as they finish, with bounded memory.
 
-    After `drain.begin` the iterable of rows should end too.
+    After `drain.begin` the iterable of rows should end too. `account` pays for the attempts; see
+    `Scheduler.drive`.
     """
     box: queue.SimpleQueue[Any] = queue.SimpleQueue()
     source = iter(rows)
-    crossing: _Crossing[T, R] = _Crossing(lease, work, box.put, drain)
+    crossing: _Crossing[T, R] = _Crossing(lease, work, box.put, drain, account)
     task = crossing.task
     try:
         task.start()

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from distilabel_endpoints.errors import RunError
+from distilabel_endpoints.spending.account import Account
 
 __all__ = ["Drain", "InFlight", "LeftError", "Seat", "current_seat", "take_seat"]
 
@@ -25,6 +26,15 @@ class Seat:
     task: asyncio.Task[None] | None = None
     in_flight: int = 0
     leaving: bool = False
+    account: Account | None = None
+    """What pays for its attempts, if they are counted."""
+    began: float | None = None
+    """When its first attempt got a permit."""
+
+
+# Of what is left of a budget's time, so much is for what is in flight at its end, in seconds.
+_LONGEST_GRACE = 60.0
+_GRACE_SHARE = 0.05
 
 
 class LeftError(Exception):
@@ -49,13 +59,19 @@ class InFlight:
     """One `drive`: the rows that were pulled and are not done."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, dismiss: Callable[[AbstractSet[Seat]], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dismiss: Callable[[AbstractSet[Seat]], None],
+        account: Account | None = None,
     ) -> None:
         self._loop = loop
         self._dismiss = dismiss
         self._seats: set[Seat] = set()
         self._room: asyncio.Future[None] | None = None
         self._draining = False
+        self._account = account
+        self._deadline: asyncio.TimerHandle | None = None
+        self._pump: Callable[[], None] | None = None
         self.stopped: RunError | None = None
         self.is_fed = False
         """Whether the last of its rows has been begun."""
@@ -63,13 +79,14 @@ class InFlight:
     @property
     def over(self) -> bool:
         """No further row is to be begun."""
-        return self._draining or self.stopped is not None
+        is_poor = self._account is not None and self._account.is_exhausted
+        return self._draining or is_poor or self.stopped is not None
 
     async def enter(self, most: Callable[[], int]) -> Seat:
         while len(self._seats) >= most() and not self.over:
             self._room = self._loop.create_future()
             await self._room
-        seat = Seat()
+        seat = Seat(account=self._account)
         self._seats.add(seat)
         return seat
 
@@ -77,7 +94,34 @@ class InFlight:
         self._seats.discard(seat)
         # Its task has a context that has the seat: a circle, and everything the row touched in it.
         seat.task = None
+        if seat.account is not None and seat.began is not None:
+            seat.account.row_ended()
         self.make_room()
+        if self._pump is not None:
+            self._pump()  # what it has left may be enough for another row
+
+    def watch_account(self, pump: Callable[[], None]) -> None:
+        """Serve the queue when there is money again, and drain when time is nearly over."""
+        if self._account is None:
+            return
+        self._pump = pump
+        self._account.on_clear(pump)
+        left = self._account.seconds_left
+        if left is not None and left <= 0:
+            self._time_is_over(0.0)
+        elif left is not None:
+            grace = min(_LONGEST_GRACE, left * _GRACE_SHARE)
+            self._deadline = self._loop.call_later(left - grace, self._time_is_over, grace)
+
+    def _time_is_over(self, grace: float) -> None:
+        assert self._account is not None
+        self._account.is_exhausted = True
+        self.drain(grace)
+
+    def close(self) -> None:
+        """All rows have left."""
+        if self._deadline is not None:
+            self._deadline.cancel()
 
     def make_room(self) -> None:
         """Look again whether another row may enter."""

@@ -4,6 +4,8 @@ Rules
 - Those that an endpoint has failed wait apart from the others, so that they hold up nobody for
   whom that endpoint is good enough.
 - A permit that is granted and not used, because its request was cancelled, goes back at once.
+- A permit and the money of one attempt are had together or not at all, so that neither is held
+  while the other is waited for. Who waits for money holds up nobody of another run.
 - One timer, for when time alone will help. One instance belongs to one event loop.
 """
 
@@ -14,10 +16,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from distilabel_endpoints._engine.in_flight import LeftError, Seat
 from distilabel_endpoints._engine.pool import Grant, Member, Pool
+from distilabel_endpoints.spending.account import Account, Reservation
 
 __all__ = ["TICK", "RequestQueue"]
 
@@ -32,7 +35,17 @@ class _Waiter:
     number: int
     tokens: int
     seat: Seat
+    money: Reservation | None
     future: asyncio.Future[Grant]
+
+
+class _Lane(NamedTuple):
+    """Requests that are served in the order they came."""
+
+    shunned: Member | None
+    account: Account | None
+    has_begun: bool
+    """Whether their rows have sent something: these may use the last of the money."""
 
 
 class RequestQueue:
@@ -42,7 +55,7 @@ class RequestQueue:
         self._loop = loop
         self._now = loop.time
         self._pool = pool
-        self._lanes: dict[Member | None, deque[_Waiter]] = {None: deque()}
+        self._lanes: dict[_Lane, deque[_Waiter]] = {}
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
@@ -51,26 +64,35 @@ class RequestQueue:
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
 
-    async def acquire(self, tokens: int, seat: Seat, shunned: Member | None = None) -> Grant:
+    async def acquire(
+        self,
+        tokens: int,
+        seat: Seat,
+        shunned: Member | None = None,
+        money: Reservation | None = None,
+    ) -> Grant:
         """A permit, as soon as there is one and nobody older wants it.
 
         Args:
             tokens: the request's estimated cost.
             seat: of its row.
             shunned: the endpoint that failed it last.
+            money: what the attempt reserves of its row's account, if that has one.
 
         Raises:
-            LeftError: the row is to leave.
+            LeftError: the row is to leave, or there will never be enough money for it.
             RunError: the run has ended meanwhile.
         """
+        self._number += 1
+        future: asyncio.Future[Grant] = self._loop.create_future()
+        waiter = _Waiter(self._number, tokens, seat, money, future)
+        has_begun = seat.account is not None and seat.began is not None
+        lane = _Lane(shunned, seat.account, has_begun)
         if not any(self._lanes.values()):
-            grant = self._pool.acquire(self._now(), tokens, shunned)
+            grant = self._granted(lane, waiter, self._now())
             if grant is not None:
                 return grant
-        future: asyncio.Future[Grant] = self._loop.create_future()
-        self._number += 1
-        lane = self._lanes.setdefault(shunned, deque())
-        lane.append(_Waiter(self._number, tokens, seat, future))
+        self._lanes.setdefault(lane, deque()).append(waiter)
         self.pump()
         try:
             return await future
@@ -78,6 +100,8 @@ class RequestQueue:
             if future.done() and not future.cancelled() and future.exception() is None:
                 # Granted and cancelled in the same step: the permit goes back unused.
                 self._pool.cancel(future.result(), self._now())
+                if seat.account is not None and money is not None:
+                    seat.account.release(money)
                 self.pump()
             raise
 
@@ -89,32 +113,50 @@ class RequestQueue:
             heads = self._heads()
         self._arm(now, heads)
 
-    def _serve(self, heads: list[tuple[Member | None, _Waiter]], now: float) -> bool:
+    def _serve(self, heads: list[tuple[_Lane, _Waiter]], now: float) -> bool:
         """One permit for the oldest who can have one, if anybody can."""
-        for shunned, waiter in heads:
-            grant = self._pool.acquire(now, waiter.tokens, shunned)
+        for lane, waiter in heads:
+            grant = self._granted(lane, waiter, now)
             if grant is not None:
-                self._lanes[shunned].popleft()
+                self._lanes[lane].popleft()
                 waiter.future.set_result(grant)
                 return True
         return False
 
-    def _heads(self) -> list[tuple[Member | None, _Waiter]]:
+    def _granted(self, lane: _Lane, waiter: _Waiter, now: float) -> Grant | None:
+        """A permit, and the money that its attempt reserves."""
+        account, seat = lane.account, waiter.seat
+        if not _can_pay(lane, waiter):
+            return None
+        grant = self._pool.acquire(now, waiter.tokens, lane.shunned)
+        if grant is None:
+            return None
+        if account is not None and waiter.money is not None:
+            account.reserve(waiter.money)
+            if seat.began is None:
+                account.row_began()
+        seat.began = now if seat.began is None else seat.began
+        return grant
+
+    def _heads(self) -> list[tuple[_Lane, _Waiter]]:
         """The first of each lane, oldest first."""
         heads = []
-        for shunned, lane in self._lanes.items():
-            while lane and lane[0].future.done():
-                lane.popleft()
-            if lane:
-                heads.append((shunned, lane[0]))
+        for lane, waiters in list(self._lanes.items()):
+            while waiters and not _is_waiting(lane, waiters[0]):
+                waiters.popleft()
+            if waiters:
+                heads.append((lane, waiters[0]))
+            elif lane.account is not None:
+                del self._lanes[lane]  # runs come and go
         if len(heads) > 1:
             heads.sort(key=lambda head: head[1].number)
         return heads
 
-    def _arm(self, now: float, heads: list[tuple[Member | None, _Waiter]]) -> None:
+    def _arm(self, now: float, heads: list[tuple[_Lane, _Waiter]]) -> None:
         when = None
+        heads = [head for head in heads if _can_pay(*head)]  # time brings no money
         if heads:
-            shunned = [shunned for shunned, _ in heads]
+            shunned = [lane.shunned for lane, _ in heads]
             when = self._pool.next_time(now, heads[0][1].tokens, shunned)
         timer = self._timer
         if timer is not None and (when is None or abs(self._wakes_at - when) > TICK):
@@ -152,8 +194,7 @@ class RequestQueue:
     def dissolve(self, error: Callable[[], Exception]) -> None:
         """Nobody gets a permit any more; each is told with an error of its own."""
         waiters = list(self._waiters())
-        for lane in self._lanes.values():
-            lane.clear()
+        self._lanes.clear()
         for waiter in waiters:
             if not waiter.future.done():
                 waiter.future.set_exception(error())
@@ -166,3 +207,20 @@ class RequestQueue:
         """Wake up no more."""
         if self._timer is not None:
             self._timer.cancel()
+
+
+def _can_pay(lane: _Lane, waiter: _Waiter) -> bool:
+    if lane.account is None or waiter.money is None:
+        return True
+    return lane.account.fits(waiter.money, has_begun=waiter.seat.began is not None)
+
+
+def _is_waiting(lane: _Lane, waiter: _Waiter) -> bool:
+    """Whether it still waits; if there will never be enough money for it, its row leaves."""
+    if waiter.future.done():
+        return False
+    if lane.account is None or waiter.money is None or lane.account.is_affordable(waiter.money):
+        return True
+    lane.account.is_exhausted = True
+    waiter.future.set_exception(LeftError())
+    return False

@@ -46,6 +46,7 @@ from distilabel_endpoints._limits.limiter import LimiterStatistics
 from distilabel_endpoints.errors import RunError, run_error
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 from distilabel_endpoints.served import Served, ServedBy
+from distilabel_endpoints.spending.account import Account
 
 __all__ = ["EngineStatistics", "Scheduler", "each"]
 
@@ -147,6 +148,7 @@ class Scheduler:
         work: Callable[[T], Awaitable[R]],
         deliver: Callable[[R], None],
         drain: Drain | None = None,
+        account: Account | None = None,
     ) -> None:
         """Do `work` for every row, as many at once as the limit feeds, and deliver each result.
 
@@ -155,11 +157,12 @@ class Scheduler:
             work: sends through `complete`.
             deliver: called once a row, as it finishes, in no particular order.
             drain: ends the drive early.
+            account: pays for the attempts. The drive ends early when it cannot pay for more.
 
         Raises:
             RunError: no row can be answered; what was in flight has been delivered.
         """
-        in_flight = InFlight(self.loop, self._queue.dismiss)
+        in_flight = InFlight(self.loop, self._queue.dismiss, account)
         if drain is not None:
             drain.attach(in_flight)
 
@@ -177,6 +180,7 @@ class Scheduler:
             finally:
                 in_flight.leave(seat)
 
+        in_flight.watch_account(self._queue.pump)
         self._drives.add(in_flight)
         try:
             async with asyncio.TaskGroup() as group:
@@ -189,6 +193,7 @@ class Scheduler:
                 self._settle_suspects()
         finally:
             self._drives.discard(in_flight)
+            in_flight.close()
         if in_flight.stopped is not None:
             raise in_flight.stopped
 
@@ -272,7 +277,9 @@ class Scheduler:
         """One try. The caller hands the freed permit on, once it knows whether the run goes on."""
         seat = current_seat()
         self._refuse(seat)
-        grant = await self._queue.acquire(request.max_new_tokens or 0, seat, shunned)
+        account = seat.account
+        money = None if account is None else account.reservation(request)
+        grant = await self._queue.acquire(request.max_new_tokens or 0, seat, shunned, money)
         member = grant.member
         started = self._now()
         outcome: Answer | Failure
@@ -284,10 +291,14 @@ class Scheduler:
             outcome = _timed_out(self._timeout)
         except BaseException:
             self._pool.cancel(grant, self._now())
+            if account is not None and money is not None:
+                account.settle(money, None)
             self._queue.pump()
             raise
         finally:
             seat.in_flight -= 1
+        if account is not None and money is not None:
+            account.settle(money, outcome)
         now = self._now()
         return member, self._record(grant, outcome, now, now - started), now - started
 

@@ -30,7 +30,7 @@ from distilabel_endpoints._targets.waiting import ReadyWait
 from distilabel_endpoints.errors import ConfigurationError, InstallationError, run_error
 from distilabel_endpoints.records import Client, Failure, FailureKind, Route, Server
 
-__all__ = ["open_client", "resolve", "route_of"]
+__all__ = ["open_client", "open_session_to", "resolve", "route_of"]
 
 _NO_TGI_ROUTE: Final = frozenset(
     {Server.VLLM, Server.SGLANG, Server.LLAMACPP, Server.OPENAI, Server.ROUTER}
@@ -91,7 +91,7 @@ async def _probed(
         wait: for how long.
         waits_for: whether a failure to connect is waited out.
     """
-    async with _open_session(target) as session:
+    async with open_session_to(target) as session:
         while True:
             found = await probe(session, target)
             if isinstance(found, Findings):
@@ -206,7 +206,7 @@ def _open_library(target: Target) -> Client:
 
         url = target.chat_url if route is Route.HUB_CHAT else target.root
         return HubClient(
-            _open_session(target),
+            open_session_to(target),
             url=None if target.server is Server.ROUTER else url,
             model=target.model,
             bill_to=settings.bill_to,
@@ -220,14 +220,15 @@ def _open_library(target: Target) -> Client:
     from distilabel_endpoints._clients.openai import OpenAIClient
 
     return OpenAIClient(
-        _open_session(target),
+        open_session_to(target),
         url=target.api,
         model=target.model or "default",
         first_token=first_token,
     )
 
 
-def _open_session(target: Target) -> httpx2.AsyncClient:
+def open_session_to(target: Target) -> httpx2.AsyncClient:
+    """A session that sends what the target wants to its origin, and nothing elsewhere."""
     settings = target.settings
     headers = {name: value.get_secret_value() for name, value in settings.headers}
     if settings.bill_to is not None:

@@ -24,7 +24,7 @@ from distilabel_endpoints.config import CONNECT_TIMEOUT
 from distilabel_endpoints.errors import run_error
 from distilabel_endpoints.records import Failure, FailureKind, Request, Server
 
-__all__ = ["PROBE_TIMEOUT", "Findings", "probe"]
+__all__ = ["PROBE_TIMEOUT", "Findings", "ask", "probe"]
 
 PROBE_TIMEOUT: Final = 1.5 * CONNECT_TIMEOUT
 """Seconds for one question. Longer than a connection may take, so that one that is not made in time
@@ -65,7 +65,7 @@ async def probe(session: httpx2.AsyncClient, target: Target) -> Findings | Failu
         RunError: no request can succeed: the token is rejected, TLS fails, the URL has moved.
     """
     (api, models), about = await asyncio.gather(
-        _list_models(session, target), _ask(session, f"{target.root}/info")
+        _list_models(session, target), ask(session, f"{target.root}/info")
     )
     if isinstance(models, Failure):
         if models.status is None and isinstance(about, Failure) and about.status is None:
@@ -142,7 +142,7 @@ async def _chat_api(session: httpx2.AsyncClient, target: Target, listing: Failur
 
 async def _has_chat(session: httpx2.AsyncClient, url: str) -> bool | None:
     """Whether a chat route answers there, to this token; `None` if that cannot be seen."""
-    answer = await _ask(session, url, {})
+    answer = await ask(session, url, {})
     if not isinstance(answer, Failure):
         return True
     if answer.status is None:
@@ -214,17 +214,17 @@ async def _speaks_another_protocol(
 
 
 async def _ask_again(session: httpx2.AsyncClient, url: str) -> Any:
-    """As `_ask`; a hiccup is not taken for an answer."""
-    answer = await _ask(session, url)
+    """As `ask`; a hiccup is not taken for an answer."""
+    answer = await ask(session, url)
     for _ in range(_HICCUPS):
         if not isinstance(answer, Failure) or answer.kind is not FailureKind.TRANSIENT:
             break
         await asyncio.sleep(_HICCUP_SECONDS)
-        answer = await _ask(session, url)
+        answer = await ask(session, url)
     return answer
 
 
-async def _ask(session: httpx2.AsyncClient, url: str, body: Any = None) -> Any:
+async def ask(session: httpx2.AsyncClient, url: str, body: Any = None) -> Any:
     """The JSON behind `url`, or a `Failure`."""
     error: Exception | None = None
     with Exchange() as exchange:

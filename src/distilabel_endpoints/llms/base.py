@@ -30,6 +30,7 @@ from distilabel_endpoints.errors import ParameterError, RunError
 from distilabel_endpoints.llms.outputs import Output, output_of
 from distilabel_endpoints.llms.serialization import Serializable
 from distilabel_endpoints.records import Conversation, Result
+from distilabel_endpoints.spending.prices import Pricing
 
 if TYPE_CHECKING:
     from distilabel_endpoints.llms.mapping import MapFunction
@@ -107,6 +108,10 @@ class AsyncLLM(Serializable, ABC):
     @abstractmethod
     def fingerprint(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """What decides the answers, as JSON values: a resumed run must have the same."""
+
+    def pricing(self) -> Pricing:
+        """What the target costs, as far as somebody says so; asks, and wakes nothing."""
+        return Pricing(reason=f"{type(self).__name__} names none")
 
     @abstractmethod
     def planner(self, num_generations: int, parameters: Mapping[str, Any]) -> Planner:

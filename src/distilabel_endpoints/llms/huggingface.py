@@ -48,6 +48,7 @@ from distilabel_endpoints.grammar import parse_grammar
 from distilabel_endpoints.llms.base import AsyncLLM, Planner
 from distilabel_endpoints.llms.bodies import BodyPlanner
 from distilabel_endpoints.llms.calls import Call, growth, plan_in_dialects
+from distilabel_endpoints.spending.prices import Pricing
 
 __all__ = ["InferenceEndpointsLLM"]
 
@@ -386,6 +387,13 @@ class InferenceEndpointsLLM(AsyncLLM):
             takes_cut_off=self.on_length != "fail",
             dialects=len(dialects(self._endpoints)),
         )
+
+    def pricing(self) -> Pricing:
+        """What the target costs: by the router's list, or by a table of well-known hosts."""
+        from distilabel_endpoints._targets.pricing import find_pricing
+
+        lease = self.engine()
+        return lease.run(find_pricing, self._endpoints)
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """What decides the answers, as JSON values: a resumed run must have the same.

@@ -10,7 +10,7 @@ import json
 import math
 from typing import Any
 
-from distilabel_endpoints.run_state import FailureGroup, RunSnapshot, RunSummary, Waiting
+from distilabel_endpoints.run_state import FailureGroup, RunSnapshot, RunSummary, Spent, Waiting
 
 __all__ = ["Event", "event_line", "finished_event", "message_event", "progress_event"]
 
@@ -53,6 +53,7 @@ def progress_event(snapshot: RunSnapshot) -> Event:
         "mean_output_tokens_per_second": _rounded(snapshot.mean.output_tokens),
         "retries": {str(kind): number for kind, number in sorted(snapshot.retries.items())},
         "eta": _rounded(snapshot.eta),
+        "spent": None if snapshot.spent is None else _spent(snapshot.spent),
         "waiting": None if snapshot.waiting is None else _waiting(snapshot.waiting),
         "drain_left": _rounded(snapshot.drain_left),
     }
@@ -79,6 +80,8 @@ def finished_event(summary: RunSummary) -> Event:
         "output_tokens": summary.tokens.output_tokens,
         "run_input_tokens": summary.run_tokens.input_tokens,
         "run_output_tokens": summary.run_tokens.output_tokens,
+        "spent": None if summary.spent is None else _spent(summary.spent),
+        "forecast": None if summary.forecast is None else dict(summary.forecast),
         "mean_rows_per_second": _rounded(summary.mean.rows),
         "mean_output_tokens_per_second": _rounded(summary.mean.output_tokens),
         "damaged_records": summary.damaged_records,
@@ -94,6 +97,17 @@ def _waiting(waiting: Waiting) -> Event:
         "text": waiting.text,
         "elapsed": _rounded(waiting.elapsed),
         "remaining": _rounded(waiting.remaining),
+    }
+
+
+def _spent(spent: Spent) -> Event:
+    return {
+        "tokens": spent.tokens,
+        "unknown_tokens": spent.unknown_tokens,
+        "dollars": spent.dollars,
+        "unknown_dollars": spent.unknown_dollars,
+        "seconds": _rounded(spent.seconds),
+        "budget": spent.budget,
     }
 
 

@@ -25,9 +25,10 @@ from distilabel_endpoints.progress.formatting import (
     short_count,
     wrap,
 )
-from distilabel_endpoints.run_state import FailureGroup, RunEnding, RunSummary, TokenCount
+from distilabel_endpoints.run_state import FailureGroup, RunEnding, RunSummary, Spent, TokenCount
+from distilabel_endpoints.spending.amounts import show_dollars
 
-__all__ = ["command_lines", "report"]
+__all__ = ["command_lines", "report", "spent_text"]
 
 GROUPS_SHOWN = 6
 _LONGER: Final = (
@@ -79,6 +80,10 @@ def _ending(summary: RunSummary) -> tuple[str, Style]:
             return "Stopped by this machine's storage", Style.BAD
         case RunEnding.INPUT:
             return "Stopped because the input changed", Style.BAD
+        case RunEnding.BUDGET:
+            return "Stopped at the end of the budget", Style.NOTICE
+        case RunEnding.PILOT:
+            return "Stopped after the pilot", Style.NOTICE
         case _:
             assert_never(summary.ending)
 
@@ -134,6 +139,8 @@ def _named_facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
         number = f"{count(summary.truncated)} of {count(summary.answers)} answers ({part})"
         yield "Truncated", f"{number} were cut off. {_LONGER}"
     yield "Tokens", _tokens(summary.tokens, summary.run_tokens)
+    if summary.spent is not None and _is_worth_a_line(summary.spent):
+        yield "Spent", spent_text(summary.spent)
     if summary.mean.rows > 0:
         speed = f"{rate(summary.mean.output_tokens)} output tokens/s"
         yield "Speed", f"{speed}, {rate(summary.mean.rows)} rows/s on average"
@@ -154,6 +161,25 @@ def _tokens(tokens: TokenCount, run_tokens: TokenCount) -> str:
         return said
     whole = f"{short_count(run_tokens.input_tokens)} in, "
     return f"{said}; whole run {whole}{short_count(run_tokens.output_tokens)} out"
+
+
+def _is_worth_a_line(spent: Spent) -> bool:
+    """Whether it says more than the tokens of the rows do."""
+    return spent.budget is not None or bool(spent.unknown_tokens) or spent.dollars is not None
+
+
+def spent_text(spent: Spent) -> str:
+    """What a run has spent, and how much of that nobody counted."""
+    parts = [f"{short_count(spent.tokens)} tokens"]
+    if spent.dollars is not None:
+        parts.insert(0, show_dollars(spent.dollars))
+    text = f"{', '.join(parts)} in {duration(spent.seconds)}"
+    if spent.budget is not None:
+        text += f", of a budget of {spent.budget}"
+    if spent.unknown_tokens:
+        unknown = f"{short_count(spent.unknown_tokens)} tokens"
+        text += f"; at most, as {unknown} are of attempts that broke off uncounted"
+    return text
 
 
 def _whole(label: str, text: str) -> Line:

@@ -11,16 +11,16 @@ Rules
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
 from distilabel_endpoints._engine.bridge import iter_results
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
-from distilabel_endpoints._engine.in_flight import Drain
+from distilabel_endpoints._engine.in_flight import Drain, current_seat
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._engine.scheduler import EngineStatistics
 from distilabel_endpoints._store.journal import NOTHING_STORED, Journal, Reader
@@ -33,6 +33,7 @@ from distilabel_endpoints.errors import (
 )
 from distilabel_endpoints.llms.base import AsyncLLM
 from distilabel_endpoints.progress import Progress
+from distilabel_endpoints.progress.forecast_text import forecast_text
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import OutputColumns, Row, RowSource, check_output
 from distilabel_endpoints.rows.datasets_rows import hub_address
@@ -42,6 +43,7 @@ from distilabel_endpoints.run_state import (
     RunEnding,
     RunPhase,
     RunSummary,
+    Spent,
     TokenCount,
 )
 from distilabel_endpoints.runs.batch import planning
@@ -51,9 +53,26 @@ from distilabel_endpoints.runs.heap import Heap
 from distilabel_endpoints.runs.kept_input import OneTimeInput, drop_kept
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.ordering import arranged
+from distilabel_endpoints.runs.paying import (
+    GO_ON,
+    SpendingOptions,
+    close_account,
+    no_limit,
+    open_account,
+    out_of_budget,
+    pricing_of,
+)
+from distilabel_endpoints.runs.pilot import Pilot, Span
 from distilabel_endpoints.runs.planning import Planning
 from distilabel_endpoints.runs.recorder import Recorder
-from distilabel_endpoints.runs.scan import Ids, Scan, bad_result, changed_meanwhile, scan
+from distilabel_endpoints.runs.scan import (
+    Ids,
+    Scan,
+    bad_result,
+    changed_meanwhile,
+    checked,
+    scan,
+)
 from distilabel_endpoints.runs.session import Session
 from distilabel_endpoints.runs.stopping import watch_signals
 from distilabel_endpoints.runs.tally import Tally
@@ -65,6 +84,10 @@ from distilabel_endpoints.runs.written import (
     refuse_foreign,
     refuse_foreign_errors,
 )
+from distilabel_endpoints.spending.account import Account
+from distilabel_endpoints.spending.forecast import Forecast
+from distilabel_endpoints.spending.prices import Pricing
+from distilabel_endpoints.spending.reservation import Bound
 
 __all__ = ["Run"]
 
@@ -83,6 +106,7 @@ class Run:
         fresh: drop what an earlier run left.
         describe: the input's path or address, for `export`; empty if a program made the rows.
         resume_command: what goes on with this run, for the summary.
+        spending: what it may spend, and whether it forecasts that first.
     """
 
     llm: AsyncLLM
@@ -93,6 +117,7 @@ class Run:
     fresh: bool = False
     describe: str = ""
     resume_command: tuple[str, ...] | None = None
+    spending: SpendingOptions = field(default_factory=SpendingOptions)
 
     def execute(self) -> tuple[RunSummary, DistilabelError | None]:
         """Do what is left to do, then write the output.
@@ -124,6 +149,13 @@ class _Execution:
         self._repaired = 0
         self._drain = Drain()
         self._recorder = Recorder(run.output)
+        self._pricing = Pricing()
+        self._bound = Bound()
+        self._unlimited = 0
+        self._account: Account | None = None
+        wanted = run.spending.pilot
+        self._pilot = None if wanted is None else Pilot(wanted)
+        self._forecast: Forecast | None = None
         self._session = Session(run.output, run.progress, self._begin_drain)
 
     def run(self) -> tuple[RunSummary, DistilabelError | None]:
@@ -153,6 +185,8 @@ class _Execution:
         columns = planner.output_columns()
         check_output(run.output, columns, source)
         check_space(run.output, (source.count_hint or 0) * _BYTES_A_ROW)
+        self._pricing = pricing_of(run.llm, run.spending)
+        self._bound = Bound(self._pricing.price, self._pricing.context)
         if not run.fresh:
             refuse_foreign(run.output)
         spec = {**run.llm.fingerprint(run.options.parameters), **run.options.fingerprint()}
@@ -254,13 +288,15 @@ class _Execution:
             self._source,
             reader.replay() if reader else NOTHING_STORED,
             options,
-            check=planner.plan,
+            check=lambda row: self._look_at(planner.plan(row)),
             columns=columns,
             ids=ids,
             tell=tell,
             output=str(self._run.output),
             answered=before.ok if before else 0,
         )
+        if self._unlimited:
+            raise no_limit(self._unlimited)
         tally.total = tally.rows_read = found.total
         tally.ok = tally.resumed = found.done
         tally.skipped = found.skipped
@@ -272,6 +308,13 @@ class _Execution:
                 input_tokens=before.input_tokens, output_tokens=before.output_tokens
             )
         return found
+
+    def _look_at(self, plan: RowPlan) -> None:
+        """A row is to be sent: what is spent on it can be limited and forecast."""
+        if self._pilot is not None:
+            self._pilot.weigh(plan)
+        if self._run.spending.budget.limits_cost and not self._bound.holds(plan.request):
+            self._unlimited += 1
 
     def _report_left_out(self, rows: int) -> None:
         if rows:
@@ -303,40 +346,112 @@ class _Execution:
         found: Scan,
     ) -> None:
         """Send what is pending, and hand every result to the journal as it comes."""
-        scheduler = lease.scheduler
-        scheduler.note_answered(found.done)
-
-        async def work(plan: RowPlan) -> Result:
-            return await answer_row(scheduler, plan)
-
-        def plans() -> Iterator[RowPlan]:
-            for item in self._source.rows(lambda n, _: n not in found.pending):
-                if not isinstance(item, Row) or not found.pending.matches(
-                    item.ordinal, item.content_hash
-                ):
-                    self._session.error = changed_meanwhile(self._source)
-                    return
-                yield planner.plan(item)
-
-        def sent() -> Iterator[RowPlan]:
-            return takewhile(lambda _: not self._session.stopping, arranged(plans()))
-
-        heap = Heap()
-        heap.give_back()  # what the first look took, the ids above all
+        lease.scheduler.note_answered(found.done)
         self._session.has_begun = True
         self._tally.sending()
         self._recorder.observe(self._tally.snapshot(self._engine_now()))
-        for result in iter_results(lease, sent(), work, self._drain):
+        account = self._account = open_account(
+            self._run.spending,
+            self._pricing,
+            journal,
+            lease,
+            bound=self._bound,
+            began=self._tally.started,
+            give_up=lambda: self._drain.begin(0.0),
+        )
+        try:
+            self._send_all(journal, lease, planner, found)
+        finally:
+            with suppress(StorageError):  # raised by the next flush
+                close_account(account, journal)
+        journal.flush()
+        session = self._session
+        if session.error is None and self._pending() and not (session.stopping or session.halted):
+            session.error = changed_meanwhile(self._source)
+        if session.error is not None:
+            raise session.error
+
+    def _send_all(self, journal: Journal, lease: Lease, planner: Planning, found: Scan) -> None:
+        """The pilot's rows first, and what is said of the others; then these."""
+        cohort: Container[int] = ()
+        if self._pilot is not None:
+            cohort = self._pilot.draw(found.total)
+            self._send(journal, lease, self._pilot_plans(self._pilot, planner, found))
+            if not self._may_go_on(self._pilot, journal, found):
+                return
+        plans = self._plans(planner, found, lambda ordinal: ordinal not in cohort)
+        self._send(journal, lease, arranged(plans))
+        self._is_paid()
+
+    def _is_paid(self) -> bool:
+        """Whether the budget was enough for what was to be sent."""
+        assert self._account is not None
+        if self._account.is_exhausted and self._pending() and self._session.error is None:
+            self._session.halted = RunEnding.BUDGET
+        return self._session.halted is None
+
+    def _plans(
+        self, planner: Planning, found: Scan, is_wanted: Callable[[int], bool]
+    ) -> Iterator[RowPlan]:
+        """Of the rows that are pending, until one is not what it was at the first look."""
+        for item in self._source.rows(lambda n, _: n not in found.pending or not is_wanted(n)):
+            if not isinstance(item, Row) or not found.pending.matches(
+                item.ordinal, item.content_hash
+            ):
+                self._session.error = changed_meanwhile(self._source)
+                return
+            yield planner.plan(item)
+
+    def _pilot_plans(self, pilot: Pilot, planner: Planning, found: Scan) -> Iterator[RowPlan]:
+        """Of the pilot's rows that are pending; it keeps those that have answers already, too."""
+        for plan in self._plans(planner, found, lambda ordinal: ordinal in pilot.cohort):
+            pilot.plans[plan.request.ordinal] = plan
+            yield plan
+        done = self._source.rows(lambda n, _: n not in pilot.cohort or n in found.pending)
+        for row in done:
+            if isinstance(row, Row) and checked(row, planner.plan) is None:
+                pilot.plans[row.ordinal] = planner.plan(row)
+
+    def _send(self, journal: Journal, lease: Lease, plans: Iterator[RowPlan]) -> None:
+        scheduler, pilot = lease.scheduler, self._pilot
+
+        async def work(plan: RowPlan) -> Result:
+            result = await answer_row(scheduler, plan)
+            began = current_seat().began
+            if pilot is not None and began is not None and result.ordinal in pilot.cohort:
+                pilot.spans[result.ordinal] = Span(began, scheduler.loop.time())
+            return result
+
+        sent = takewhile(lambda _: not self._session.stopping, plans)
+        heap = Heap()
+        heap.give_back()  # what the first look took, the ids above all
+        for result in iter_results(lease, sent, work, self._drain, self._account):
             self._tally.appended(result)
             journal.append(result, result.key)
             heap.row()
             if journal.backlog > _MOST_BACKLOG:
                 journal.flush()
         journal.flush()
-        if self._session.error is None and self._pending() and not self._session.stopping:
-            self._session.error = changed_meanwhile(self._source)
-        if self._session.error is not None:
-            raise self._session.error
+
+    def _may_go_on(self, pilot: Pilot, journal: Journal, found: Scan) -> bool:
+        """Whether the others are to be sent, now that the pilot's rows have ended."""
+        if self._session.stopping or self._session.error is not None or not self._is_paid():
+            return False
+        with journal.reader() as reader:
+            results = [reader.result(ordinal) for ordinal in sorted(pilot.plans)]
+        made = self._forecast = pilot.forecast(
+            filter(None, results),
+            rows=found.total - found.skipped - len(found.bad),
+            pending=found.pending,
+            pricing=self._pricing,
+        )
+        text = "The pilot has too few rows for a forecast."
+        if made is not None:
+            text = forecast_text(made, no_price=self._pricing.reason)
+        self._run.progress.message(text)
+        if self._pending() and not self._run.spending.yes:
+            self._session.halted = RunEnding.PILOT
+        return self._session.halted is None
 
     def _pending(self) -> int:
         tally = self._tally
@@ -410,7 +525,8 @@ class _Execution:
 
     def _show(self) -> None:
         snapshot = self._tally.snapshot(self._engine_now())
-        self._run.progress.update(snapshot)
+        spent = None if self._account is None else self._account.spent()
+        self._run.progress.update(replace(snapshot, spent=spent))
         self._recorder.observe(snapshot)
 
     def _engine_now(self) -> EngineStatistics | None:
@@ -429,10 +545,11 @@ class _Execution:
         pending = None if tally.total is None else self._pending()
         exported, failures = self._exported, self._failures()
         helps = session.resuming_helps(pending, failures)
+        spent = None if self._account is None else self._account.spent()
         return RunSummary(
             ending=ending,
             exit_code=code,
-            reason=str(session.error) if session.error else None,
+            reason=self._reason(spent),
             ok=tally.ok,
             failed=tally.failed,
             skipped=tally.skipped,
@@ -444,13 +561,29 @@ class _Execution:
             elapsed=time.monotonic() - tally.started,
             tokens=TokenCount(input_tokens=tally.input_tokens, output_tokens=tally.output_tokens),
             run_tokens=tally.run_tokens,
+            spent=spent,
+            forecast=None if self._forecast is None else asdict(self._forecast),
             mean=tally.mean(),
             damaged_records=self._repaired,
             duplicate_ids=tally.duplicate_ids,
             output=str(self._run.output) if exported or ending is RunEnding.FINISHED else None,
             journal=str(self._run.output) + ".journal",
-            resume_command=self._run.resume_command if helps else None,
+            resume_command=self._resume_command() if helps else None,
         )
+
+    def _resume_command(self) -> tuple[str, ...] | None:
+        command, halted = self._run.resume_command, self._session.halted
+        return (*command, "--yes") if command and halted is RunEnding.PILOT else command
+
+    def _reason(self, spent: Spent | None) -> str | None:
+        """What stopped the run, and what to do."""
+        if self._session.error is not None:
+            return str(self._session.error)
+        if self._session.halted is RunEnding.PILOT:
+            return GO_ON
+        if self._session.halted is RunEnding.BUDGET and spent is not None:
+            return out_of_budget(spent)
+        return None
 
     def _failures(self) -> tuple[FailureGroup, ...]:
         if not self._tally.failed:

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from distilabel_endpoints._store.lock import Lock, hold
 from distilabel_endpoints._store.place import journal_path
@@ -27,6 +29,8 @@ from distilabel_endpoints.runs.stopping import Stopping
 
 __all__ = ["Session", "repeating"]
 
+_HALTED: Final = MappingProxyType({RunEnding.BUDGET: 6, RunEnding.PILOT: 8})
+
 
 class Session:
     """One process's part in a run. `execute` once.
@@ -45,6 +49,8 @@ class Session:
         """What stopped the run."""
         self.has_begun = False
         """Whether anything may have been sent: from then on a changed input is an ending."""
+        self.halted: RunEnding | None = None
+        """Why the run ends with rows left, if nothing went wrong and nobody interrupted it."""
 
     def execute(
         self,
@@ -98,6 +104,8 @@ class Session:
                 return RunEnding.INPUT, 1
         if self.stopping:
             return RunEnding.INTERRUPTED, self.stopping.exit_code
+        if self.halted is not None:
+            return self.halted, _HALTED[self.halted]
         return RunEnding.FINISHED, 2 if failed else 0
 
     def resuming_helps(self, pending: int | None, failures: tuple[FailureGroup, ...]) -> bool:

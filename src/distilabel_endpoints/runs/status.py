@@ -12,9 +12,10 @@ from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows import OutputColumns, RowSource, open_rows
-from distilabel_endpoints.run_state import FailureGroup, TokenCount
+from distilabel_endpoints.run_state import FailureGroup, Spent, TokenCount
 from distilabel_endpoints.runs.export import Exported, export
 from distilabel_endpoints.runs.kept_input import open_kept
+from distilabel_endpoints.runs.paying import spent_in
 from distilabel_endpoints.runs.written import Written, exporting, foreign, is_beginning
 
 __all__ = ["RunStatus", "export_run", "open_input", "open_reader", "read_status"]
@@ -34,6 +35,8 @@ class RunStatus:
     attempts: int | None
     """`None` where it is not kept: in the shards of a run over Ray."""
     tokens: TokenCount
+    spent: Spent | None
+    """With failed attempts; `None` if nothing was sent."""
     failures: tuple[FailureGroup, ...]
     running: str | None
     """Who is writing it now: host and process; `None` for nobody."""
@@ -46,6 +49,7 @@ class RunStatus:
         *,
         total: int | None,
         skipped: int,
+        spent: Spent | None = None,
         holder: Holder | None,
     ) -> RunStatus:
         """From what is stored of the run, and who holds its lock."""
@@ -57,6 +61,7 @@ class RunStatus:
             skipped=skipped,
             attempts=found.attempts,
             tokens=TokenCount(input_tokens=found.input_tokens, output_tokens=found.output_tokens),
+            spent=spent,
             failures=found.failures,
             running=None if holder is None else f"process {holder.pid} on {holder.host}",
         )
@@ -79,11 +84,13 @@ def read_status(output: Path) -> RunStatus:
     with open_reader(output) as reader:
         about = reader.note("run") or {}
         found = reader.statistics(about.get("limit"))
+        spent = spent_in(reader)
     return RunStatus.of(
         output,
         found,
         total=about.get("total"),
         skipped=about.get("skipped", 0),
+        spent=spent,
         holder=holder_of(journal_path(output)),
     )
 

@@ -10,17 +10,19 @@ Rules
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from distilabel_endpoints.records import Answer, Failure, Request
-from distilabel_endpoints.spending.amounts import Cost
+from distilabel_endpoints.run_state import Spent
+from distilabel_endpoints.spending.amounts import Cost, Price
 from distilabel_endpoints.spending.budget import Budget
 from distilabel_endpoints.spending.ledger import Ledger
 from distilabel_endpoints.spending.reservation import Bound, cost_of
 
-__all__ = ["Account", "Reservation", "Spent", "read_spent"]
+__all__ = ["Account", "Earlier", "Reservation", "read_earlier", "spent_of"]
 
 _NOTED_EVERY: Final = 1.0
 """Seconds between two notes, if money for the next attempts does not run out before."""
@@ -39,8 +41,8 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """What a run has spent, as its last note has it."""
+class Earlier:
+    """What earlier processes of a run have spent, as its last note has it."""
 
     cost: Cost = _NOTHING
     """At most."""
@@ -49,14 +51,46 @@ class Spent:
     seconds: float = 0.0
 
 
-def read_spent(note: Mapping[str, Any] | None) -> Spent:
-    """What a run has spent, from its last note; None: it has none."""
+def read_earlier(note: Mapping[str, Any] | None, price: Price | None = None) -> Earlier:
+    """What a run has spent.
+
+    Args:
+        note: its last one; None if it has none.
+        price: what tokens cost of which the note has no price; each as much as the dearest.
+    """
     if note is None:
-        return Spent()
+        return Earlier()
     known = Cost(note["tokens"], note["picodollars"])
     most = Cost(note["most_tokens"], note["most_picodollars"])
-    unknown = Cost(note["unknown_tokens"], note["unknown_picodollars"])
-    return Spent(most, unknown.plus(most.minus(known)), note["seconds"])
+    unknown = Cost(note["unknown_tokens"], note["unknown_picodollars"]).plus(most.minus(known))
+    if price is not None and not note["is_priced"]:
+        dearest = max(price.input, price.output)
+        most = Cost(most.tokens, most.tokens * dearest)
+        unknown = Cost(unknown.tokens, unknown.tokens * dearest)
+    return Earlier(most, unknown, note["seconds"])
+
+
+def spent_of(note: Mapping[str, Any]) -> Spent:
+    """What a run's note says, for people and programs."""
+    earlier = read_earlier(note)
+    dollars = unknown = None
+    if note["hourly"]:
+        dollars, unknown = _time_cost(note["seconds"], note["hourly"]).dollars, 0.0
+    elif note["is_priced"]:
+        dollars, unknown = earlier.cost.dollars, earlier.unknown.dollars
+    return Spent(
+        tokens=earlier.cost.tokens,
+        unknown_tokens=earlier.unknown.tokens,
+        dollars=dollars,
+        unknown_dollars=unknown,
+        seconds=note["seconds"],
+        budget=note["budget"] or None,
+    )
+
+
+def _time_cost(seconds: float, hourly: int) -> Cost:
+    """Minutes that were begun are paid."""
+    return Cost(0, math.ceil(seconds / 60) * hourly // 60)
 
 
 class Account:
@@ -67,6 +101,8 @@ class Account:
         bound: what an attempt may cost.
         earlier: the run's last note; None if it has none.
         clock: seconds, monotonic.
+        began: its reading when the run began; default: now.
+        hourly: picodollars an hour, where time is paid for and not tokens.
         save: is given a note to make durable; calls `saved` on the loop once it is. Without it
             nothing outlives this process.
     """
@@ -77,10 +113,12 @@ class Account:
         bound: Bound,
         *,
         clock: Callable[[], float],
+        began: float | None = None,
+        hourly: int | None = None,
         earlier: Mapping[str, Any] | None = None,
         save: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
-        self.earlier = read_spent(earlier)
+        self.earlier = read_earlier(earlier, bound.price)
         self.budget = budget
         self.bound = bound
         self._is_gated = save is not None and budget.limits_cost
@@ -88,8 +126,9 @@ class Account:
         self.ledger.unknown = self.earlier.unknown
         self.is_exhausted = False
         """Whether something was left undone for want of money or time."""
+        self.hourly = hourly
         self._clock = clock
-        self._began = clock()
+        self._began = clock() if began is None else began
         self._save = save
         self._writing: Cost | None = None
         self._written_at, self._written_spent = self._began, self.ledger.spent
@@ -104,9 +143,10 @@ class Account:
     @property
     def seconds_left(self) -> float | None:
         """Until the time of the budget is over; None without one."""
-        if self.budget.seconds is None:
-            return None
-        return max(0.0, self.budget.seconds - self.seconds)
+        ends = [] if self.budget.seconds is None else [self.budget.seconds]
+        if self.hourly and self.budget.picodollars is not None:
+            ends.append(60.0 * (60 * self.budget.picodollars // self.hourly))
+        return max(0.0, min(ends) - self.seconds) if ends else None
 
     def on_clear(self, call: Callable[[], None]) -> None:
         """Call this when attempts that had to wait may be sent."""
@@ -115,7 +155,7 @@ class Account:
     def reservation(self, request: Request) -> Reservation:
         """What an attempt of this request reserves."""
         tokens = self.bound.tokens(request)
-        return Reservation(self.bound.price.of(*tokens), tokens)
+        return Reservation(self.bound.counted.of(*tokens), tokens)
 
     def fits(self, wanted: Reservation, *, has_begun: bool) -> bool:
         """Whether an attempt may be sent now; if that takes a note, it is written."""
@@ -144,7 +184,7 @@ class Account:
         """It ended so; None: it was given up, and nobody knows what it cost."""
         cost = None
         if outcome is not None:
-            cost = cost_of(outcome, reserved.tokens, self.bound.price)
+            cost = cost_of(outcome, reserved.tokens, self.bound.counted)
         self.ledger.settle(reserved.cost, cost)
         self._write_in_time()
 
@@ -156,9 +196,24 @@ class Account:
         """A row that had begun is done, or left."""
         self.ledger.open_rows -= 1
 
-    def closing_note(self) -> dict[str, Any]:
-        """The last note of a process in which nothing is under way any more."""
-        return self.ledger.note(self.ledger.exposure, self.seconds)
+    def note(self, ceiling: Cost | None = None, *, ahead: float = 0.0) -> dict[str, Any]:
+        """What a resume and `status` need to know, as JSON values.
+
+        Args:
+            ceiling: what may be spent before the next note; default: what is reserved.
+            ahead: seconds until then.
+        """
+        return {
+            **self.ledger.note(ceiling or self.ledger.exposure),
+            "seconds": self.seconds + ahead,
+            "is_priced": self.bound.price is not None,
+            "hourly": self.hourly,
+            "budget": self.budget.text,
+        }
+
+    def spent(self) -> Spent:
+        """What the run has spent by now, without what is under way."""
+        return spent_of(self.note(self.ledger.spent))
 
     def _write_in_time(self) -> None:
         if self._save is None or self._writing is not None:
@@ -182,7 +237,7 @@ class Account:
             ceiling = ceiling.plus(self._ahead()).smallest(self.ledger.limit)
             self.ledger.lower(ceiling)
         self._writing = ceiling
-        self._save(self.ledger.note(ceiling, self.seconds + _NOTED_EVERY))
+        self._save(self.note(ceiling, ahead=_NOTED_EVERY))
         self._written_at, self._written_spent = self._clock(), self.ledger.spent
 
     def saved(self) -> None:

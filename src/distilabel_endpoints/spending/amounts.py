@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from distilabel_endpoints.errors import ConfigurationError
 
-__all__ = ["PICODOLLARS", "Cost", "Price", "show_dollars", "show_tokens"]
+__all__ = ["PICODOLLARS", "Cost", "Price", "show_dollars"]
 
 PICODOLLARS: Final = 10**12
 """In a dollar: a token for $0.000001 a million is one of these."""
@@ -103,11 +103,3 @@ def show_dollars(dollars: float) -> str:
     if dollars >= 1 or dollars == 0:
         return f"${dollars:,.2f}"
     return f"${dollars:.4f}" if dollars >= 0.0001 else f"${dollars:.2g}"
-
-
-def show_tokens(tokens: float) -> str:
-    """Short: `3.2M`, `48k`, `950`."""
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if tokens >= size:
-            return f"{tokens / size:.3g}{unit}"
-    return f"{tokens:.0f}"

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.spending.amounts import PICODOLLARS, Cost, show_dollars, show_tokens
+from distilabel_endpoints.spending.amounts import PICODOLLARS, Cost
 
 __all__ = ["UNLIMITED", "Budget", "parse_budget"]
 
@@ -35,6 +35,8 @@ class Budget:
     picodollars: int | None = None
     seconds: float | None = None
     """While a process works on the run; the time between two of them does not count."""
+    text: str = ""
+    """As the user wrote it."""
 
     def __bool__(self) -> bool:
         return (self.tokens, self.picodollars, self.seconds) != (None, None, None)
@@ -50,17 +52,6 @@ class Budget:
         """Whether there is any such limit."""
         return self.tokens is not None or self.picodollars is not None
 
-    def describe(self) -> str:
-        """For people: `$20.00 and 2 h`."""
-        parts = []
-        if self.picodollars is not None:
-            parts.append(show_dollars(self.picodollars / PICODOLLARS))
-        if self.tokens is not None:
-            parts.append(f"{show_tokens(self.tokens)} tokens")
-        if self.seconds is not None:
-            parts.append(_duration(self.seconds))
-        return " and ".join(parts) or "no budget"
-
 
 def parse_budget(given: Any) -> Budget:
     """A budget as users write it: one text, or several for different things.
@@ -73,17 +64,19 @@ def parse_budget(given: Any) -> Budget:
     """
     if isinstance(given, Budget):
         return given
-    texts = [given] if isinstance(given, str) else given
+    written = _listed([given] if isinstance(given, str) else given)
     limits: dict[str, Any] = {}
-    for text in () if texts is None else _listed(texts):
+    for text in written:
         name, amount = _parsed(text)
         if name in limits:
             raise ConfigurationError(f"two budgets limit the same; keep one of them: {text!r}.")
         limits[name] = amount
-    return Budget(**limits)
+    return Budget(**limits, text=" and ".join(str(text).strip() for text in written))
 
 
 def _listed(texts: object) -> Sequence[object]:
+    if texts is None:
+        return ()
     if not isinstance(texts, Sequence):
         raise ConfigurationError(_usage(texts))
     return texts
@@ -112,10 +105,3 @@ def _usage(text: object) -> str:
         f"{text!r} is not a budget. Write '$20', '3Mtok' or '2h' in single quotes, as a shell "
         "replaces $20 otherwise."
     )
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"

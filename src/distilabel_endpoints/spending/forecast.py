@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
-from distilabel_endpoints.spending.amounts import PICODOLLARS, Price, show_dollars, show_tokens
+from distilabel_endpoints.spending.amounts import PICODOLLARS, Price
 from distilabel_endpoints.spending.intervals import (
     Interval,
     exact_share_interval,
@@ -65,42 +65,6 @@ class Forecast:
     max_new_tokens: int
     recommended: int
     """A `max_new_tokens` that holds nearly all answers, loops left aside."""
-
-    def lines(self) -> list[str]:
-        """For people."""
-        tokens = self.output_tokens
-        lines = [
-            f"{self.sample:,} random rows are done. The whole run of {self.rows:,} rows:",
-            f"  output   {_between(tokens, show_tokens)} tokens",
-            f"  input    {_between(self.input_tokens, show_tokens)} tokens",
-        ]
-        cost = "unknown: no price" if self.dollars is None else _between(self.dollars, show_dollars)
-        hours = "unknown" if self.hours is None else f"{_between(self.hours, _show_hours)}"
-        cut = _between(self.cut_share, lambda share: f"{share:.1%}")
-        return [
-            *lines,
-            f"  dollars  {cost}",
-            f"  time     {hours}",
-            f"  cut off  {cut} of the rows at max_new_tokens={self.max_new_tokens:,}",
-            f"  advice   {self._advice()}",
-            "Each range holds in nine of ten cases.",
-        ]
-
-    def _advice(self) -> str:
-        if self.recommended > self.max_new_tokens:
-            return f"raise max_new_tokens to {self.recommended:,} and forecast again"
-        return f"max_new_tokens={self.recommended:,} holds nearly all answers that end"
-
-
-def _between(interval: Interval, show: Callable[[float], str]) -> str:
-    low, high = show(max(0.0, interval.low)), show(interval.high)
-    return low if low == high else f"{low} to {high}"
-
-
-def _show_hours(hours: float) -> str:
-    if hours >= 1:
-        return f"{hours:.1f} h"
-    return f"{hours * 60:.0f} min" if hours * 60 >= 2 else f"{hours * 3600:.0f} s"
 
 
 def forecast(

@@ -15,8 +15,6 @@ Rules
 
 from __future__ import annotations
 
-from typing import Any
-
 from distilabel_endpoints.spending.amounts import Cost
 from distilabel_endpoints.spending.budget import Budget
 
@@ -89,8 +87,8 @@ class Ledger:
         """It is about to become durable that no more than this may have been spent."""
         self.cleared = self.cleared.smallest(ceiling)
 
-    def note(self, ceiling: Cost, seconds: float) -> dict[str, Any]:
-        """What a resume and `status` need to know, as JSON values."""
+    def note(self, ceiling: Cost) -> dict[str, int]:
+        """The books, if no more than `ceiling` may be spent before they are noted again."""
         return {
             "tokens": self.spent.tokens,
             "picodollars": self.spent.picodollars,
@@ -98,5 +96,4 @@ class Ledger:
             "unknown_picodollars": self.unknown.picodollars,
             "most_tokens": ceiling.tokens,
             "most_picodollars": ceiling.picodollars,
-            "seconds": seconds,
         }

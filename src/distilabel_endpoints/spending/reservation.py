@@ -16,7 +16,7 @@ from typing import Any, Final
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 from distilabel_endpoints.spending.amounts import Cost, Price
 
-__all__ = ["Bound", "cost_of"]
+__all__ = ["Bound", "cost_of", "prompt_tokens"]
 
 _TEMPLATE_TOKENS: Final = 64
 """A template's own system message, and what begins and ends a prompt."""
@@ -38,20 +38,22 @@ class Bound:
     """
 
     def __init__(self, price: Price | None = None, context: int | None = None) -> None:
-        self.price = price or Price(0, 0)
+        self.price = price
+        self.counted = price or Price(0, 0)
+        """The price, or one of nothing if it is not known."""
         self._context = context
 
     def tokens(self, request: Request) -> tuple[int, int]:
         """Tokens in and out, at most."""
-        prompt, answer = prompt_tokens(request), request.max_new_tokens or 0
+        prompt, answer = prompt_tokens(request), request.max_new_tokens
         if self._context is not None:
             prompt = min(prompt, self._context)
-            answer = min(answer, self._context)
-        return prompt, answer * request.n
+            answer = self._context if answer is None else min(answer, self._context)
+        return prompt, (answer or 0) * request.n
 
-    def of(self, request: Request) -> Cost:
-        """What it may cost."""
-        return self.price.of(*self.tokens(request))
+    def holds(self, request: Request) -> bool:
+        """Whether there is one: the length of an answer is limited."""
+        return request.max_new_tokens is not None or self._context is not None
 
 
 def prompt_tokens(request: Request) -> int:
@@ -59,7 +61,7 @@ def prompt_tokens(request: Request) -> int:
     options = request.options
     tokens = _TEMPLATE_TOKENS + _extra_tokens(options)
     if request.messages is None:
-        return tokens + _bytes(request.prompt or "")
+        return tokens + _value_bytes(request.prompt or "")
     for message in request.messages:
         tokens += _MESSAGE_TOKENS + sum(map(_value_bytes, message.values()))
     return tokens

@@ -6,7 +6,7 @@ where they name a moment. Lengths are tokens, and a token is a word. Nothing her
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from math import exp, log
 from random import Random
@@ -196,6 +196,10 @@ class HubModel:
     pipeline_tag: str = "text-generation"
     task: str = "conversational"
     status: Literal["live", "staging", "error"] = "live"
+    prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Of a provider: dollars per million tokens in and out. The list has none for the others."""
+    contexts: Mapping[str, int] = field(default_factory=dict)
+    """Of a provider: the tokens of its context, likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,10 @@ from distilabel_endpoints._store.journal.database import Note
 from distilabel_endpoints._store.journal.record import Record
 from distilabel_endpoints.errors import StorageError
 
-__all__ = ["DEFAULT_PACE", "Committer", "Pace", "ignore"]
+__all__ = ["DEFAULT_PACE", "Committer", "NoteEnd", "Pace", "ignore"]
 
 Commit = Callable[[list[Record], list[Note]], None]
+NoteEnd = Callable[[Exception | None], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,8 @@ class Committer:
         self._pace = pace
         self._changed = threading.Condition()
         self._records: list[Record] = []
-        self._notes: list[Note] = []
+        self._notes: list[tuple[Note, NoteEnd]] = []
+        self._taken: list[tuple[Note, NoteEnd]] = []
         self._appended = self._settled = self._hurried = 0
         self._closing = False
         self._error: Exception | None = None
@@ -85,11 +87,17 @@ class Committer:
             if len(self._records) in {1, self._pace.group}:
                 self._changed.notify_all()
 
-    def write_note(self, note: Note) -> None:
-        """Take `note`, which is committed with what was appended before it."""
+    def write_note(self, note: Note, then: NoteEnd = ignore) -> None:
+        """Take `note`, which is committed with what was appended before it.
+
+        Args:
+            note: its name and value.
+            then: called once, from the writer's thread: with None when the note is durable, or with
+                the error for which it never will be. Must be quick and must not raise.
+        """
         with self._changed:
             self._refuse()
-            self._notes.append(note)
+            self._notes.append((note, then))
             self._appended += 1
             self._changed.notify_all()
 
@@ -130,12 +138,13 @@ class Committer:
     def _run(self) -> None:
         try:
             while group := self._next_group():
-                self._commit(*group)
-                self._settle(*group)
+                records, self._taken = group
+                self._commit(records, [note for note, _ in self._taken])
+                self._settle(records)
         except Exception as error:  # noqa: BLE001 - a border: raised where the writer is used
             self._fail(error)
 
-    def _next_group(self) -> tuple[list[Record], list[Note]] | None:
+    def _next_group(self) -> tuple[list[Record], list[tuple[Note, NoteEnd]]] | None:
         """Wait for a group to be due and take it; `None` at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self.backlog or self._closing)
@@ -148,9 +157,12 @@ class Committer:
         full = len(self._records) >= self._pace.group
         return full or self._hurried > self._settled or self._closing or bool(self._notes)
 
-    def _settle(self, records: list[Record], notes: list[Note]) -> None:
+    def _settle(self, records: list[Record]) -> None:
         if records:
             self._on_committed(records)
+        notes, self._taken = self._taken, []
+        for _, then in notes:
+            then(None)
         with self._changed:
             self._settled += len(records) + len(notes)
             self._changed.notify_all()
@@ -158,5 +170,8 @@ class Committer:
     def _fail(self, error: Exception) -> None:
         with self._changed:
             self._error = error
+            notes = [*self._taken, *self._notes]
             self._records, self._notes = [], []
             self._changed.notify_all()
+        for _, then in notes:
+            then(error)

@@ -8,7 +8,13 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from distilabel_endpoints._store.journal.commit import DEFAULT_PACE, Committer, Pace, ignore
+from distilabel_endpoints._store.journal.commit import (
+    DEFAULT_PACE,
+    Committer,
+    NoteEnd,
+    Pace,
+    ignore,
+)
 from distilabel_endpoints._store.journal.database import Database, Note
 from distilabel_endpoints._store.journal.header import Header
 from distilabel_endpoints._store.journal.reader import Reader
@@ -79,12 +85,12 @@ class Journal(Closing):
         """
         self._committer.append(seal(result, content_hash))
 
-    def write_note(self, name: str, value: Any) -> None:
+    def write_note(self, name: str, value: Any, then: NoteEnd = ignore) -> None:
         """Store a small JSON value beside the results, replacing the last one of that name.
 
-        Committed with what was appended before it.
+        Committed with what was appended before it; `then` is as in `Committer.write_note`.
         """
-        self._committer.write_note((name, json.dumps(value).encode()))
+        self._committer.write_note((name, json.dumps(value).encode()), then)
 
     def forget_failed(self, start: int) -> None:
         """Drop the failed results from ordinal `start` on. Call it before the first `append`."""

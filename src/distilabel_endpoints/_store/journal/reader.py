@@ -22,6 +22,7 @@ from distilabel_endpoints._store.journal.recovery import repair
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints._store.store import Closing, StoreStatistics
 from distilabel_endpoints.errors import DamagedError, LockedError, StorageError
+from distilabel_endpoints.records import Result
 from distilabel_endpoints.run_state import FailureGroup, FailureTally
 
 __all__ = ["NOTHING_STORED", "Reader", "Replay", "RowStatus", "StoreStatistics"]
@@ -73,6 +74,10 @@ class Reader(Closing):
         while entries := self._entries(start):
             yield from entries
             start = entries[-1].ordinal + 1
+
+    def result(self, ordinal: int) -> Result | None:
+        """The intact result of one row; `None` if there is none."""
+        return next((record.result for record in self.results(ordinal, ordinal + 1)), None)
 
     def results(self, start: int = 0, stop: int | None = None) -> Iterator[Record]:
         """Every intact result with `start <= ordinal < stop`, in order."""

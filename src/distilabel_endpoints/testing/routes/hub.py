@@ -115,17 +115,7 @@ class Hub:
 
     def _served(self) -> Reply:
         served = [model for model in self._models.values() if model.providers]
-        entries = [
-            {
-                "id": model.id,
-                "object": "model",
-                "created": CREATED,
-                "owned_by": model.id.partition("/")[0],
-                "providers": [{"provider": name, "status": "live"} for name in model.providers],
-            }
-            for model in served
-        ]
-        return json_reply(200, {"object": "list", "data": entries})
+        return json_reply(200, {"object": "list", "data": [*map(_entry, served)]})
 
     def _generate(
         self, exchange: Exchange, provider: str | None, answer: Callable[[Exchange], Generated]
@@ -189,6 +179,26 @@ class Hub:
             message = f"No provider that you have enabled serves the model '{name}'"
             raise exchange.refuse(400, message, param="model", code="model_not_supported")
         return model
+
+
+def _entry(model: HubModel) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": CREATED,
+        "owned_by": model.id.partition("/")[0],
+        "providers": [_offer(model, name) for name in model.providers],
+    }
+
+
+def _offer(model: HubModel, provider: str) -> dict[str, Any]:
+    """What a provider says of itself: all but its name and state may be missing."""
+    offer: dict[str, Any] = {"provider": provider, "status": "live"}
+    if provider in model.prices:
+        offer["pricing"] = dict(zip(("input", "output"), model.prices[provider], strict=True))
+    if provider in model.contexts:
+        offer["context_length"] = model.contexts[provider]
+    return offer
 
 
 def _mapping(model: HubModel) -> dict[str, Any]:
