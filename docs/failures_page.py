@@ -2,7 +2,7 @@
 
 The words about a class are here, its numbers and every rule come from the code. A test fails when
 the page is out of date.
-"""  # noqa: INP001 - a script beside the pages it writes
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     python docs/rooms_page.py
 
 A test compares the page with the tree, so a module that is added, moved or renamed is on it.
-"""  # noqa: INP001 - a script beside the pages it writes
+"""
 
 from __future__ import annotations
 

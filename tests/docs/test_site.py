@@ -1,0 +1,94 @@
+"""The documentation's own pages: their blocks and commands run, and the reference is complete."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command import run
+
+from distilabel_endpoints.cli import EXIT_CODES, commands
+from distilabel_endpoints.rows import OutputColumns
+from distilabel_endpoints.testing import SimulatedEndpoint
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = (
+    "tutorial.md",
+    "templates.md",
+    "structured-output.md",
+    "notebooks.md",
+    "long-runs.md",
+    "coming-from-others.md",
+)
+PAGE_MAKERS: dict[str, Callable[[], str]] = runpy.run_path(str(DOCS / "reference_pages.py"))[
+    "PAGES"
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_and_commands_of_a_page_run(
+    page: str,
+    simulated_endpoint: Callable[..., SimulatedEndpoint],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the order of the page, in one folder, as they stand but for the port."""
+    url = simulated_endpoint(flavor="vllm").url
+    monkeypatch.chdir(tmp_path)
+    Path("documents.jsonl").write_text(json.dumps({"text": "Rain fell."}) + "\n")
+    names: dict[str, Any] = {"__name__": "__main__"}
+    blocks = BLOCK.findall((DOCS / page).read_text(encoding="utf-8"))
+    assert blocks
+    for kind, text in blocks:
+        there = text.replace("http://localhost:8080", url)
+        if kind == "python":
+            exec(compile(there, page, "exec"), names)
+            continue
+        for line in there.splitlines():
+            assert line.startswith("$ distilabel-endpoints ")
+            done = run(*shlex.split(line)[2:])
+            assert done.returncode == 0, (line, done.stderr)
+    if "llm" in names:
+        names["llm"].close()
+
+
+def test_each_page_has_its_place() -> None:
+    """What the navigation names is there or made from the code."""
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = re.findall(r"[\w/-]+\.md", str(yaml.safe_load(text)["nav"]))
+    made = {f"reference/{name}.md" for name in PAGE_MAKERS}
+    assert made <= set(named)
+    assert not [name for name in named if name not in made and not (DOCS / name).exists()]
+
+
+def test_the_reference_has_every_flag_column_code_and_parameter() -> None:
+    """Made from the code: nothing can be missing from it."""
+    page = PAGE_MAKERS["commands"]()
+    for command in commands.commands.values():
+        for option in command.params:
+            for name in option.opts:
+                assert name.strip("-") in page.lower() or name in page
+    columns = PAGE_MAKERS["columns"]()
+    everything = OutputColumns(model_name="m", tool_calls=True, logprobs=True)
+    assert not [name for name in everything.names if f"`{name}`" not in columns]
+    codes = PAGE_MAKERS["exit-codes"]()
+    assert not [code for code in EXIT_CODES if f"| {code} |" not in codes]
+    assert "| `temperature` |" in PAGE_MAKERS["parameters"]()
+
+
+def test_links_to_the_repository_become_words() -> None:
+    """On the site a test stands behind its word; a link to a file that is not there is an error."""
+    hook = runpy.run_path(str(DOCS / "site_pages.py"))["on_page_markdown"]
+    link = '[yes](../tests/llms/test_dialects.py "test_seeds")'
+    assert hook(link) == '<span title="tests/llms/test_dialects.py test_seeds">yes</span>'
+    with pytest.raises(ValueError, match="leads nowhere"):
+        hook("[yes](../tests/gone.py)")
