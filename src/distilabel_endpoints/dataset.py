@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import BudgetError, ConfigurationError, DistilabelError
+from distilabel_endpoints.html_text import table
 from distilabel_endpoints.llms.base import AsyncLLM, GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
-from distilabel_endpoints.rows import RowSource, open_rows, to_dataset
+from distilabel_endpoints.progress.notebook import report_html
+from distilabel_endpoints.rows import RowSource, open_rows, to_dataset, to_pandas
 from distilabel_endpoints.rows.formats import Format
 from distilabel_endpoints.run_state import RunEnding, RunSummary
+from distilabel_endpoints.runs.examples import first_answers
 from distilabel_endpoints.runs.kept_input import OneTimeInput, rows_once
 from distilabel_endpoints.runs.local import Run
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
@@ -37,10 +40,23 @@ class FinishedRun:
     output: Path
     dataset_url: str | None = None
     """Where it was pushed to on the Hub."""
+    options: RunOptions = field(default_factory=RunOptions, repr=False, compare=False)
 
     def to_dataset(self) -> Any:
         """The output as a `datasets.Dataset`, memory-mapped (extra `datasets`)."""
         return to_dataset(self.output)
+
+    def to_pandas(self) -> Any:
+        """The output as a DataFrame, whatever its format; it needs pandas, and is in memory."""
+        return to_pandas(self.output)
+
+    def _repr_html_(self) -> str:
+        answers = table(
+            "First answers",
+            ("row", "prompt", "answer"),
+            [(e.ordinal + 1, e.prompt, e.answer) for e in first_answers(self.output, self.options)],
+        )
+        return report_html(self.summary) + answers
 
 
 def generate_dataset(
@@ -151,7 +167,8 @@ def generate_dataset(
         _refuse_over_ray(llm, input, options, spending, ray=ray, push_to_hub=push_to_hub)
         over_ray = _over_ray(llm, input, path, options, shown, fresh=fresh, ray=ray)
         over_ray.actors = ray_actors or over_ray.actors
-        return FinishedRun(_finished(*_reported(over_ray.execute(), path, report=report)), path)
+        ended = _finished(*_reported(over_ray.execute(), path, report=report))
+        return FinishedRun(ended, path, options=options)
     if push_to_hub is not None:
         check_repository(push_to_hub)
     run = Run(
@@ -166,9 +183,9 @@ def generate_dataset(
     )
     summary = _finished(*_reported(run.execute(), path, report=report))
     if push_to_hub is None or summary.ending is not RunEnding.FINISHED:
-        return FinishedRun(summary, path)
+        return FinishedRun(summary, path, options=options)
     url = push_output(push_to_hub, path, about_run(llm, options, summary))
-    return FinishedRun(summary, path, url)
+    return FinishedRun(summary, path, url, options)
 
 
 _Ended = tuple[RunSummary, DistilabelError | None]

@@ -25,6 +25,7 @@ from run_terminal import FakeTerminal, screen_of
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.progress import Progress, ProgressMode, open_progress
 from distilabel_endpoints.progress.events import event_line, finished_event, progress_event
+from distilabel_endpoints.progress.notebook import NotebookProgress
 from distilabel_endpoints.progress.outlet import Outlet
 from distilabel_endpoints.progress.sinks import (
     JsonProgress,
@@ -412,7 +413,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> FakeTerminal:
 def test_the_display_fits_the_stream(
     terminal: FakeTerminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Live on a terminal, lines elsewhere, one line in a notebook and its `!command`s."""
+    """Live on a terminal and in a notebook, one line in its `!command`s, lines elsewhere."""
     assert isinstance(open_progress(stream=terminal), TerminalProgress)
     assert isinstance(open_progress(stream=io.StringIO()), PlainProgress)
     monkeypatch.setenv("JPY_PARENT_PID", "1")
@@ -420,7 +421,7 @@ def test_the_display_fits_the_stream(
     assert isinstance(open_progress(stream=io.StringIO()), PlainProgress)
     monkeypatch.delenv("JPY_PARENT_PID")
     as_kernel(monkeypatch, Shell())
-    assert isinstance(open_progress(stream=io.StringIO()), LineProgress)
+    assert isinstance(open_progress(stream=io.StringIO()), NotebookProgress)
     as_kernel(monkeypatch, type("TerminalInteractiveShell", (), {})())
     assert isinstance(open_progress(stream=terminal), TerminalProgress)
     as_kernel(monkeypatch, None)
@@ -447,7 +448,7 @@ def test_people_read_stderr_and_machines_stdout(capsys: pytest.CaptureFixture[st
 
 def test_an_unknown_mode_is_refused() -> None:
     """The error names the modes there are."""
-    with pytest.raises(ConfigurationError, match=r"auto, rich, line, plain, json, quiet, not 'x'"):
+    with pytest.raises(ConfigurationError, match=r"auto, rich, notebook, line, plain, json, quiet, not 'x'"):
         open_progress("x")
 
 

@@ -44,6 +44,7 @@ from distilabel_endpoints._engine.retry import (
 from distilabel_endpoints._engine.retry_budget import RetryBudget
 from distilabel_endpoints._limits.limiter import LimiterStatistics
 from distilabel_endpoints.errors import RunError, run_error
+from distilabel_endpoints.html_text import figures
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 from distilabel_endpoints.served import Served, ServedBy
 from distilabel_endpoints.spending.account import Account
@@ -108,6 +109,20 @@ class EngineStatistics:
     """The newest failure that made a request wait."""
     served: Mapping[ServedBy, Served] = field(default_factory=dict)
     """What each endpoint, and each provider behind it, has answered."""
+
+    def _repr_html_(self) -> str:
+        retries = sum(self.retries.values())
+        return figures(
+            "Engine",
+            {
+                "in flight": f"{self.limiter.in_flight} of {self.limiter.limit}",
+                "waiting": f"{self.waiting} for a permit, {self.delayed} for a retry",
+                "answered": f"{self.succeeded:,}",
+                "retries": f"{retries:,}" if retries else None,
+                "waits for": self.waiting_for,
+                "last failure": self.last_failure and self.last_failure.describe(),
+            },
+        )
 
 
 class Scheduler:

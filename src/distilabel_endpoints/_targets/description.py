@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from distilabel_endpoints._clients.parameters import BEYOND_OPENAI, accepted_parameters
 from distilabel_endpoints.grammar import GrammarFormat, constrain, parse_grammar
+from distilabel_endpoints.html_text import figures
 from distilabel_endpoints.records import Route, Server
 
 if TYPE_CHECKING:
@@ -54,6 +55,21 @@ class Description:
     model: str | None
     """The name in the body, as the server wants it."""
     capabilities: Capabilities
+
+    def _repr_html_(self) -> str:
+        can = self.capabilities
+        return figures(
+            "Connected to",
+            {
+                "target": self.target,
+                "server": f"{self.server} at {self.url}",
+                "model": self.model,
+                "client": f"{self.client}, {self.route}",
+                "structured output": ", ".join(can.structured_output),
+                "parameters": ", ".join(can.parameters),
+                "may be ignored": ", ".join(can.unconfirmed),
+            },
+        )
 
 
 def capabilities_of(route: Route, server: Server, choices: int | None) -> Capabilities:

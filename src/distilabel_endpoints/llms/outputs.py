@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
 
 from distilabel_endpoints.errors import GenerationError, InputError
+from distilabel_endpoints.html_text import table
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result
 
-__all__ = ["Output", "Statistics", "output_of", "refused_row"]
+__all__ = ["Output", "Outputs", "Statistics", "output_of", "refused_row"]
 
 
 class Statistics(TypedDict):
@@ -44,6 +45,26 @@ class Output(TypedDict):
     utf8_replaced: NotRequired[list[bool]]
     """Where the server's text was no UTF-8, twice: U+FFFD stands in what came the second time."""
     index: NotRequired[int]
+
+
+class Outputs(list[Output]):
+    """The outputs of a call; a list that a notebook shows as a table."""
+
+    _SHOWN = 20
+
+    def _repr_html_(self) -> str:
+        title = f"{len(self):,} outputs" + f", the first {self._SHOWN}" * (len(self) > self._SHOWN)
+        rows = [
+            (
+                number,
+                next((text for text in output["generations"] if text is not None), ""),
+                next((reason for reason in output["finish_reasons"] if reason), ""),
+                sum(tokens or 0 for tokens in output["statistics"]["output_tokens"]),
+                next((str(error) for error in output["errors"] if error is not None), ""),
+            )
+            for number, output in enumerate(self[: self._SHOWN], 1)
+        ]
+        return table(title, ("row", "answer", "finish reason", "tokens", "error"), rows)
 
 
 def output_of(result: Result) -> Output:

@@ -17,16 +17,18 @@ from distilabel_endpoints.progress.sinks import (
     QuietProgress,
 )
 
-__all__ = ["ProgressMode", "open_progress"]
+__all__ = ["ProgressMode", "in_kernel", "open_progress"]
 
 
 class ProgressMode(StrEnum):
     """How a run is shown."""
 
     AUTO = "auto"
-    """`rich` on a terminal, `line` in a notebook, `plain` anywhere else."""
+    """`rich` on a terminal, `notebook` in a notebook, `plain` anywhere else."""
     RICH = "rich"
     """A live block; needs a terminal that can move its cursor."""
+    NOTEBOOK = "notebook"
+    """The same block in the output of a notebook's cell."""
     LINE = "line"
     """One line that is written over."""
     PLAIN = "plain"
@@ -62,6 +64,10 @@ def _display(mode: ProgressMode, outlet: Outlet) -> Progress:
             from distilabel_endpoints.progress.terminal import TerminalProgress
 
             return TerminalProgress(outlet)
+        case ProgressMode.NOTEBOOK:
+            from distilabel_endpoints.progress.notebook import NotebookProgress
+
+            return NotebookProgress(outlet)
         case ProgressMode.LINE:
             return LineProgress(outlet)
         case ProgressMode.PLAIN | ProgressMode.AUTO:
@@ -75,15 +81,15 @@ def _display(mode: ProgressMode, outlet: Outlet) -> Progress:
 
 
 def _automatic(outlet: Outlet) -> ProgressMode:
-    if _in_kernel():
-        return ProgressMode.LINE
+    if in_kernel():
+        return ProgressMode.NOTEBOOK
     if not outlet.isatty() or os.environ.get("TERM", "").lower() in {"", "dumb", "unknown"}:
         return ProgressMode.PLAIN
     # A notebook's `!command` has a terminal of its own whose output no cursor can move up in.
     return ProgressMode.LINE if "JPY_PARENT_PID" in os.environ else ProgressMode.RICH
 
 
-def _in_kernel() -> bool:
+def in_kernel() -> bool:
     """Whether this is a notebook's kernel; its streams say nothing dependable about terminals."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None

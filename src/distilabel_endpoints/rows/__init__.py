@@ -16,6 +16,7 @@ from distilabel_endpoints.rows.model import (
 )
 from distilabel_endpoints.rows.output import check_output, default_output, open_writer
 from distilabel_endpoints.rows.prompts import Conversations, ConversationSpec, PreparedRow
+from distilabel_endpoints.rows.read_back import to_pandas
 from distilabel_endpoints.rows.sources import open_rows
 from distilabel_endpoints.rows.tables import to_dataset
 from distilabel_endpoints.rows.writers import ResultWriter
@@ -37,4 +38,5 @@ __all__ = [
     "open_rows",
     "open_writer",
     "to_dataset",
+    "to_pandas",
 ]
