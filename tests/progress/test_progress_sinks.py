@@ -448,7 +448,9 @@ def test_people_read_stderr_and_machines_stdout(capsys: pytest.CaptureFixture[st
 
 def test_an_unknown_mode_is_refused() -> None:
     """The error names the modes there are."""
-    with pytest.raises(ConfigurationError, match=r"auto, rich, notebook, line, plain, json, quiet, not 'x'"):
+    with pytest.raises(
+        ConfigurationError, match=r"auto, rich, notebook, line, plain, json, quiet, not 'x'"
+    ):
         open_progress("x")
 
 
