@@ -42,6 +42,10 @@ class RequestRecord:
     """The client left before the end."""
     fault: str | None = None
     """The action that hit it, by name."""
+    input_tokens: int = 0
+    """Of its prompt, once it is generated for: what a provider bills, whoever gets to see it."""
+    output_tokens: int = 0
+    """Of its answer, likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +74,10 @@ class Entry:
         "fault",
         "headers",
         "in_flight",
+        "input_tokens",
         "kind",
         "method",
+        "output_tokens",
         "path",
         "query",
         "start",
@@ -92,6 +98,7 @@ class Entry:
         self.in_flight = 0
         self.aborted = False
         self.fault: str | None = None
+        self.input_tokens = self.output_tokens = 0
 
     def record(self) -> RequestRecord:
         """The entry as it stands now."""
@@ -147,9 +154,10 @@ class RequestLog:
         """A request is to be generated for this long, or was, where that was not known before."""
         self._latencies.append(seconds)
 
-    def count_tokens(self, tokens: int) -> None:
-        """Tokens of an answer that is being generated."""
-        self._output_tokens += tokens
+    def count_tokens(self, entry: Entry, input_tokens: int, output_tokens: int) -> None:
+        """A request is going to be generated for, with so many tokens."""
+        entry.input_tokens, entry.output_tokens = input_tokens, output_tokens
+        self._output_tokens += output_tokens
 
     def records(self) -> tuple[RequestRecord, ...]:
         """Every request so far, in order of arrival."""

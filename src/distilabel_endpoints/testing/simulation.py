@@ -235,7 +235,7 @@ class Simulation:
         made = replace(made, headers=headers) if headers else made
         self._door.admitted += 1
         self._load(1)
-        self.log.count_tokens(made.tokens)
+        self.log.count_tokens(entry, made.prompt_tokens, made.tokens)
         timeout = self.settings.limits.gateway_timeout
         try:
             if timeout is None:
