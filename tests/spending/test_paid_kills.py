@@ -6,7 +6,9 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import run, start, write_rows
@@ -34,6 +36,10 @@ FAULTS = (
 )
 
 
+def _has_sent(goal: int, endpoint: Any) -> bool:
+    return len(endpoint.generations) > goal
+
+
 def bill(endpoint: SimulatedEndpoint) -> int:
     """Tokens in and out of all that was generated, whoever got to see it."""
     return sum(r.input_tokens + r.output_tokens for r in endpoint.generations)
@@ -56,10 +62,10 @@ def test_killed_processes_keep_to_the_budget(faulty: SimulatedEndpoint, tmp_path
     words = ("generate", rows, "-o", out, "--base-url", faulty.url, "--budget", f"{most}tok")
     rng = random.Random(9)
     for _ in range(4):
-        began = len(faulty.generations)
         process = start(*words, "--quiet")
         try:
-            faulty.wait_for(lambda e, n=began: len(e.generations) > n + 20, 60)
+            goal = len(faulty.generations) + 20
+            faulty.wait_for(partial(_has_sent, goal), 60)
             time.sleep(rng.uniform(0, 0.5))
         finally:
             process.send_signal(signal.SIGKILL)

@@ -12,13 +12,15 @@ from distilabel_endpoints.spending.intervals import Interval
 __all__ = ["forecast_text"]
 
 
-def forecast_text(made: Forecast, *, no_price: str = "") -> str:
+def forecast_text(made: Forecast | None, *, no_price: str = "") -> str:
     """The forecast in lines.
 
     Args:
-        made: what was forecast.
+        made: what was forecast; None: the pilot had too few rows.
         no_price: why there are no dollars.
     """
+    if made is None:
+        return "Too few rows of the pilot could be answered for a forecast."
     dollars = f"unknown: {no_price}"
     if made.dollars is not None:
         dollars = _between(made.dollars, show_dollars)

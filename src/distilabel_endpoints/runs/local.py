@@ -223,7 +223,8 @@ class _Execution:
             journal.flush()
             if not self._session.stopping or not self._pending():
                 self._export(journal, columns)
-                self._note_end(journal, finished)
+                if self._session.halted is None:
+                    self._note_end(journal, finished)
 
     def _refuse_to_empty(self) -> None:
         output = self._run.output
@@ -437,18 +438,8 @@ class _Execution:
         """Whether the others are to be sent, now that the pilot's rows have ended."""
         if self._session.stopping or self._session.error is not None or not self._is_paid():
             return False
-        with journal.reader() as reader:
-            results = [reader.result(ordinal) for ordinal in sorted(pilot.plans)]
-        made = self._forecast = pilot.forecast(
-            filter(None, results),
-            rows=found.total - found.skipped - len(found.bad),
-            pending=found.pending,
-            pricing=self._pricing,
-        )
-        text = "The pilot has too few rows for a forecast."
-        if made is not None:
-            text = forecast_text(made, no_price=self._pricing.reason)
-        self._run.progress.message(text)
+        self._forecast = pilot.forecast(journal, found, self._pricing)
+        self._run.progress.message(forecast_text(self._forecast, no_price=self._pricing.reason))
         if self._pending() and not self._run.spending.yes:
             self._session.halted = RunEnding.PILOT
         return self._session.halted is None

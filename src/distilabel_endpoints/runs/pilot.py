@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from distilabel_endpoints._engine.generations import RowPlan
+from distilabel_endpoints._store.journal import Journal
 from distilabel_endpoints.records import Result
-from distilabel_endpoints.runs.scan import Pending
+from distilabel_endpoints.runs.scan import Scan
 from distilabel_endpoints.spending.cohort import draw_cohort
 from distilabel_endpoints.spending.forecast import Forecast, SampleRow, forecast
 from distilabel_endpoints.spending.prices import Pricing
@@ -49,21 +49,21 @@ class Pilot:
         self.cohort = draw_cohort(range(total), self.wanted)
         return self.cohort
 
-    def forecast(
-        self, results: Iterable[Result], *, rows: int, pending: Pending, pricing: Pricing
-    ) -> Forecast | None:
+    def forecast(self, journal: Journal, found: Scan, pricing: Pricing) -> Forecast | None:
         """What the run will need; None if the rows are too few.
 
         Args:
-            results: of the rows of the cohort.
-            rows: of the whole run, without those that cannot be sent.
-            pending: rows that were to be sent when this process began.
+            journal: has the results of the cohort.
+            found: what the first look saw.
             pricing: what a token costs.
         """
-        sample = [self._row(result) for result in results if result.ordinal in self.plans]
+        with journal.reader() as reader:
+            results = [reader.result(ordinal) for ordinal in sorted(self.plans)]
+        sample = [self._row(result) for result in results if result is not None]
         if not sample:
             return None
-        sent = [plan.request for n, plan in self.plans.items() if n in pending]
+        rows = found.total - found.skipped - len(found.bad)
+        sent = [plan.request for n, plan in self.plans.items() if n in found.pending]
         others = self.pending - len(sent)
         other_bytes = self.pending_bytes - sum(map(prompt_tokens, sent))
         scale = (rows - len(sample)) / others if others else 0.0
