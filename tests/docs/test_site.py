@@ -92,3 +92,16 @@ def test_links_to_the_repository_become_words() -> None:
     assert hook(link) == '<span title="tests/llms/test_dialects.py test_seeds">yes</span>'
     with pytest.raises(ValueError, match="leads nowhere"):
         hook("[yes](../tests/gone.py)")
+
+
+def test_the_readmes_ten_lines_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a file, as they stand, with the real small model; and every page it links to is there."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    ((kind, block),) = BLOCK.findall(text)
+    assert kind == "python"
+    assert len([line for line in block.splitlines() if line]) <= 11
+    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    assert "output_tokens" in capsys.readouterr().out
+    linked = re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", text)
+    assert not [path for path in linked if not (ROOT / path).exists()]
+    assert len(text.splitlines()) <= 150

@@ -80,4 +80,4 @@ def _as_html(lines: Iterable[Line]) -> str:
         )
         for spans in lines
     )
-    return f'<pre style="line-height:1.35;margin:0">{text}</pre>'
+    return f'<pre style="font-family:monospace;line-height:1.35;margin:0">{text}</pre>'
