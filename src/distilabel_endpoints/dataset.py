@@ -43,7 +43,7 @@ class FinishedRun:
     options: RunOptions = field(default_factory=RunOptions, repr=False, compare=False)
 
     def to_dataset(self) -> Any:
-        """The output as a `datasets.Dataset`, memory-mapped (extra `datasets`)."""
+        """The output as a `datasets.Dataset` (extra `datasets`), mapped if its format can be."""
         return to_dataset(self.output)
 
     def to_pandas(self) -> Any:

@@ -20,18 +20,39 @@ from distilabel_endpoints.testing import SimulatedEndpoint
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PAGES = (
-    "tutorial.md",
-    "templates.md",
-    "structured-output.md",
-    "notebooks.md",
-    "long-runs.md",
-    "coming-from-others.md",
+BLOCK = re.compile(r"^```(python|console|bash|toml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+ELSEWHERE = {
+    "coming-from-distilabel.md": "tests/pipeline",
+    "index.md": "tutorial.md has the same command",
+    "scale.md": "tests/distributed/test_ray_survival.py",
+    "targets.md": "tests/targets/test_targets.py",
+    "testing.md": "tests/testing/test_simulated_package.py",
+}
+"""Pages with blocks that other tests run."""
+PAGES = sorted(
+    page.name
+    for page in DOCS.glob("*.md")
+    if BLOCK.search(page.read_text(encoding="utf-8")) and page.name not in ELSEWHERE
 )
+BATCH = {
+    "custom_id": "1",
+    "method": "POST",
+    "url": "/v1/chat/completions",
+    "body": {"model": "simulated-model", "messages": [{"role": "user", "content": "Hi"}]},
+}
 PAGE_MAKERS: dict[str, Callable[[], str]] = runpy.run_path(str(DOCS / "reference_pages.py"))[
     "PAGES"
 ]
+
+
+def run_commands(text: str) -> None:
+    """Each line is a command of ours that ends well; lines of output are left out."""
+    for line in text.splitlines():
+        if line.startswith(("distilabel-endpoints ", "$ ")):
+            program, *words = shlex.split(line.removeprefix("$ "))
+            assert program == "distilabel-endpoints"
+            done = run(*words)
+            assert done.returncode == 0, (line, done.stderr)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -45,18 +66,18 @@ def test_the_blocks_and_commands_of_a_page_run(
     url = simulated_endpoint(flavor="vllm").url
     monkeypatch.chdir(tmp_path)
     Path("documents.jsonl").write_text(json.dumps({"text": "Rain fell."}) + "\n")
+    Path("prompts.jsonl").write_text(json.dumps({"prompt": "Why?"}) + "\n")
+    Path("batch.jsonl").write_text(json.dumps(BATCH) + "\n")
     names: dict[str, Any] = {"__name__": "__main__"}
-    blocks = BLOCK.findall((DOCS / page).read_text(encoding="utf-8"))
-    assert blocks
-    for kind, text in blocks:
-        there = text.replace("http://localhost:8080", url)
+    for kind, text in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
+        there = re.sub(r"http://localhost:80[08]\d", url, text)
         if kind == "python":
             exec(compile(there, page, "exec"), names)
-            continue
-        for line in there.splitlines():
-            assert line.startswith("$ distilabel-endpoints ")
-            done = run(*shlex.split(line)[2:])
-            assert done.returncode == 0, (line, done.stderr)
+        elif kind == "toml":
+            Path("run.toml").write_text(there)
+            there = "distilabel-endpoints config --config run.toml"
+        if kind != "python":
+            run_commands(there)
     if "llm" in names:
         names["llm"].close()
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import io
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from run_states import RUNNING, SUMMARIES
 
-from distilabel_endpoints import FinishedRun
+from distilabel_endpoints import FinishedRun, InferenceEndpointsLLM, generate_dataset
 from distilabel_endpoints.errors import ConfigurationError, UnavailableError
 from distilabel_endpoints.html_text import figures, table
 from distilabel_endpoints.llms.outputs import Output, Outputs, Statistics
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.progress.calls import showing_call
 from distilabel_endpoints.records import Failure, FailureKind, Result
+from distilabel_endpoints.testing import SimulatedEndpoint
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=y>"
 
@@ -155,3 +157,16 @@ def test_a_long_call_shows_a_bar_with_rate_and_failures(
         with showing_call(2, wanted=wanted, delay=delay) as counts:
             counts.add(good)
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet", ".arrow", ".jsonl.gz"])
+def test_a_finished_run_becomes_a_dataset_and_a_frame(
+    suffix: str, tmp_path: Path, simulated_endpoint: Callable[..., SimulatedEndpoint]
+) -> None:
+    """Whatever format its output has."""
+    with InferenceEndpointsLLM(base_url=simulated_endpoint().url) as llm:
+        done = generate_dataset(llm, ["a", "b"], tmp_path / f"out{suffix}")
+    dataset, frame = done.to_dataset(), done.to_pandas()
+    assert dataset["prompt"][:] == frame["prompt"].tolist() == ["a", "b"]
+    assert dataset["generation"][:] == frame["generation"].tolist()
+    assert all(dataset["generation"][:])

@@ -16,9 +16,8 @@ from distilabel_endpoints.rows.model import (
 )
 from distilabel_endpoints.rows.output import check_output, default_output, open_writer
 from distilabel_endpoints.rows.prompts import Conversations, ConversationSpec, PreparedRow
-from distilabel_endpoints.rows.read_back import to_pandas
+from distilabel_endpoints.rows.read_back import to_dataset, to_pandas
 from distilabel_endpoints.rows.sources import open_rows
-from distilabel_endpoints.rows.tables import to_dataset
 from distilabel_endpoints.rows.writers import ResultWriter
 
 __all__ = [

@@ -16,9 +16,9 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
-from distilabel_endpoints.errors import ConfigurationError, InputError
+from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows.arrow import pyarrow
 from distilabel_endpoints.rows.columns import ColumnKind, OutputColumns, cell_text
@@ -29,13 +29,14 @@ from distilabel_endpoints.rows.shapes import Shape
 from distilabel_endpoints.rows.writers import ResultWriter
 
 __all__ = [
+    "MAPPED",
     "TableLayout",
     "TableWriter",
     "added_fields",
     "added_values",
     "given_table",
     "learn_layout",
-    "to_dataset",
+    "map_dataset",
 ]
 
 
@@ -247,24 +248,24 @@ def _size(value: Any) -> int:
     return total
 
 
-def to_dataset(path: str | os.PathLike[str]) -> Any:
+MAPPED: Final = (".arrow", ".parquet")
+"""Formats that `datasets` maps into memory."""
+
+
+def map_dataset(path: str | os.PathLike[str]) -> Any:
     """A `.arrow` or `.parquet` output as a `datasets.Dataset`, memory-mapped.
 
     The `.arrow` file itself is mapped; of a `.parquet` file `datasets` keeps an Arrow copy in its
     cache.
 
     Raises:
-        ConfigurationError: The file has another format.
         InputError: It holds a type that `datasets` has not.
         InstallationError: `datasets` is not installed.
     """
     datasets = datasets_package("a dataset object")
     file = Path(path)
     openers = {".arrow": datasets.Dataset.from_file, ".parquet": datasets.Dataset.from_parquet}
-    opener = openers.get(file.suffix.lower())
-    if opener is None:
-        raise ConfigurationError(f"cannot map {file}: write .arrow or .parquet")
     try:
-        return opener(str(file))
+        return openers[file.suffix.lower()](str(file))
     except (OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"datasets cannot take {file}: {error}") from error
