@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distilabel_endpoints.dataset import FinishedRun, generate_dataset
+    from distilabel_endpoints.lifecycle.life import endpoint_life
     from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
     from distilabel_endpoints.llms.outputs import Output
     from distilabel_endpoints.local import LocalEndpoint
@@ -24,6 +25,7 @@ __all__ = [
     "RunSnapshot",
     "RunSummary",
     "__version__",
+    "endpoint_life",
     "generate_dataset",
 ]
 
@@ -34,6 +36,7 @@ _HOMES = {
     "Output": "distilabel_endpoints.llms.outputs",
     "RunSnapshot": "distilabel_endpoints.run_state",
     "RunSummary": "distilabel_endpoints.run_state",
+    "endpoint_life": "distilabel_endpoints.lifecycle.life",
     "generate_dataset": "distilabel_endpoints.dataset",
 }
 

@@ -34,7 +34,7 @@ from distilabel_endpoints.flag_values import (
     found_settings_file,
     sorted_values,
 )
-from distilabel_endpoints.flags import generate_flags
+from distilabel_endpoints.flags import generate_flags, variable_name
 from distilabel_endpoints.unexpected import expected_error, report_unexpected
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ __all__ = [
     "EXIT_CODES",
     "commands",
     "config",
+    "endpoint",
     "estimate",
     "export",
     "generate",
@@ -400,6 +401,44 @@ def view(output: Path, only: str, row: int) -> int:
     from distilabel_endpoints.report.viewer import view as page_through
 
     page_through(output, only=only, start=row)
+    return 0
+
+
+@commands.command(cls=_Guarded, short_help="Show a dedicated endpoint: state, replicas, price.")
+@click.argument("name")
+@click.option("--namespace", metavar="OWNER", help="Its owner. Default: the token's own user.")
+@click.option(
+    "--api-key-env",
+    metavar="NAME",
+    callback=variable_name,
+    help="Environment variable that holds the token. Default: HF_TOKEN, else the saved login.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option(
+    "--scale-to-zero-after",
+    "minutes",
+    type=click.IntRange(1),
+    metavar="MINUTES",
+    help="Change the endpoint: let it scale to zero when nobody uses it for so long.",
+)
+def endpoint(
+    name: str, namespace: str | None, api_key_env: str | None, *, as_json: bool, minutes: int | None
+) -> int:
+    """Show the state, replicas, price and auto-scaling of the dedicated endpoint NAME.
+
+    Also what `generate` would do with it. This never starts an endpoint.
+
+    \b
+    Examples:
+      distilabel-endpoints endpoint my-endpoint
+      distilabel-endpoints endpoint my-endpoint --namespace my-org --json
+      distilabel-endpoints endpoint my-endpoint --scale-to-zero-after 15
+    """
+    from distilabel_endpoints.lifecycle.show import set_idle_minutes, show_endpoint
+
+    if minutes is not None:
+        click.echo(_shown(set_idle_minutes(name, namespace, api_key_env, minutes)), err=True)
+    click.echo(_shown(show_endpoint(name, namespace, api_key_env, as_json=as_json)))
     return 0
 
 

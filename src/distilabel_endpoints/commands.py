@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.lifecycle.decisions import Then
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.progress import clip, open_progress, safe_text, showing_notices
 from distilabel_endpoints.progress.report import spent_text
@@ -63,6 +64,8 @@ class GenerateSettings:
     price_out: str | None = None
     is_estimate: bool = False
     """Whether nothing follows the pilot."""
+    then: Then | None = None
+    """How a dedicated endpoint is left at the end."""
     settings_file: str | None = None
     """The settings file that was found in the current folder."""
 
@@ -95,6 +98,7 @@ def generate(settings: GenerateSettings) -> int:
             describe=settings.input,
             resume_command=settings.resume_command,
             spending=spending,
+            then=settings.then,
         )
         summary, _ = run.execute()
         if _mode(settings) == "auto" and sys.stderr.isatty():
@@ -184,6 +188,7 @@ def _generate_ray(settings: GenerateSettings) -> int:
             **({"actors": settings.ray_actors} if settings.ray_actors else {}),
             fresh=settings.fresh,
             resume_command=settings.resume_command,
+            then=settings.then,
         )
         summary, _ = run.execute()
         _report(settings)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import BudgetError, ConfigurationError, DistilabelError
 from distilabel_endpoints.html_text import table
+from distilabel_endpoints.lifecycle.decisions import Then
 from distilabel_endpoints.llms.base import AsyncLLM, GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
 from distilabel_endpoints.progress.notebook import report_html
@@ -87,6 +88,7 @@ def generate_dataset(
     report: bool = False,
     ray: str | None = None,
     ray_actors: int | None = None,
+    then: Then | None = None,
     progress: Progress | None = None,
     **parameters: Unpack[GenerationParameters],
 ) -> FinishedRun:
@@ -129,6 +131,8 @@ def generate_dataset(
             for one on this machine that ends with the run. `input` is then a path that all nodes
             see, and `output` a folder of Parquet files (extra `ray`).
         ray_actors: how many processes of the cluster send.
+        then: how a dedicated endpoint is left: `restore` (default: asleep again if this run woke
+            it), `pause`, `scale-to-zero` or `keep`.
         progress: where to show it; default: what suits the terminal or notebook.
         **parameters: see `GenerationParameters`.
 
@@ -167,6 +171,7 @@ def generate_dataset(
         _refuse_over_ray(llm, input, options, spending, ray=ray, push_to_hub=push_to_hub)
         over_ray = _over_ray(llm, input, path, options, shown, fresh=fresh, ray=ray)
         over_ray.actors = ray_actors or over_ray.actors
+        over_ray.then = then
         ended = _finished(*_reported(over_ray.execute(), path, report=report))
         return FinishedRun(ended, path, options=options)
     if push_to_hub is not None:
@@ -180,6 +185,7 @@ def generate_dataset(
         fresh=fresh,
         describe=str(input) if isinstance(input, str | os.PathLike) else "",
         spending=spending,
+        then=then,
     )
     summary = _finished(*_reported(run.execute(), path, report=report))
     if push_to_hub is None or summary.ending is not RunEnding.FINISHED:

@@ -32,7 +32,7 @@ from distilabel_endpoints.flag_values import (
 )
 from distilabel_endpoints.spending.forecast import LEAST_ROWS
 
-__all__ = ["generate_flags"]
+__all__ = ["generate_flags", "variable_name"]
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN_VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
@@ -80,7 +80,7 @@ def _one_or_more(
     return values[0] if values else None
 
 
-def _variable_name(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+def variable_name(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     """The name of a variable that is set. What may be a key itself is not repeated."""
     if value is None:
         return None
@@ -134,7 +134,7 @@ def _main_flags() -> list[Flag]:
         Flag(
             "--api-key-env",
             metavar="NAME",
-            callback=_variable_name,
+            callback=variable_name,
             part=Part.RUN,
             help="Variable that holds the key. Default for Hugging Face: HF_TOKEN, else the saved "
             "login.",
@@ -349,6 +349,13 @@ def _endpoint_flags() -> list[Flag]:
             is_flag=True,
             part=Part.TARGET,
             help="With --endpoint-name: resume it if it is paused.",
+        ),
+        Flag(
+            "--then",
+            type=click.Choice(["restore", "pause", "scale-to-zero", "keep"]),
+            metavar="STATE",
+            show_default="restore",
+            help="How the endpoint is left: restore, pause, scale-to-zero, keep.",
         ),
         Flag(
             "--tokenizer-id",

@@ -23,6 +23,7 @@ DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(python|console|bash|toml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = {
     "coming-from-distilabel.md": "tests/pipeline",
+    "endpoints.md": "tests/lifecycle/test_life.py",
     "index.md": "tutorial.md has the same command",
     "scale.md": "tests/distributed/test_ray_survival.py",
     "targets.md": "tests/targets/test_targets.py",

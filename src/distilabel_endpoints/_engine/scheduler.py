@@ -441,6 +441,11 @@ class Scheduler:
         window = max(_LEAST_WINDOW, self._pool.window)
         return window + min(len(self._retry_budget), window)
 
+    def note_capacity(self, reason: str) -> None:
+        """The endpoints can take more than before: more is tried at once."""
+        for member in self._pool.members:
+            member.limiter.note_capacity(self._now(), reason)
+
     def statistics(self) -> EngineStatistics:
         """A snapshot; cheap enough to take several times a second."""
         now = self._now()

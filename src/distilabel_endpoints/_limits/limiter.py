@@ -28,7 +28,7 @@ from typing import Final
 from distilabel_endpoints._limits.availability import AT_ONCE, Breaker, BreakerState, SoftStart
 from distilabel_endpoints._limits.quotas import Quotas
 from distilabel_endpoints._limits.refusals import Cut, Lift, Refusals, Stage
-from distilabel_endpoints._limits.search import Search
+from distilabel_endpoints._limits.search import Phase, Search
 from distilabel_endpoints.errors import ConfigurationError
 
 __all__ = [
@@ -400,6 +400,11 @@ class Limiter:
         if until > self._gate:
             self._gate = until
             self._open_gently(until)
+
+    def note_capacity(self, now: float, reason: str) -> None:
+        """The server can take more than before, as somebody knows: the search climbs again."""
+        if self._search.phase is not Phase.RAMP:
+            self._search.ramp(self._search.limit, now, reason)
 
     def rate_headers(self, headers: Mapping[str, str], now: float) -> None:
         """Keep to what the server says is left. Names in lower case; see `rate_headers`."""

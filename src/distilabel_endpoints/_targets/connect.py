@@ -60,12 +60,16 @@ async def resolve(settings: TargetSettings) -> Target:
 
 async def _resolve_name(settings: TargetSettings, token: SecretStr | None) -> Target:
     """The target of a name that the Hub or the control plane knows."""
-    from distilabel_endpoints._targets.hub import endpoint_target, model_target
+    from distilabel_endpoints._targets.hub import endpoint_target, model_target, sleeping_target
 
     if settings.model_id is not None:
         target = await model_target(settings.model_id, settings.provider, token)
         return replace(target, token=token, settings=settings)
     assert settings.endpoint_name is not None
+    if settings.only_looks:
+        asleep = await sleeping_target(settings.endpoint_name, settings.endpoint_namespace, token)
+        if asleep is not None:
+            return replace(asleep, token=token, settings=settings)
     wait = ReadyWait(settings.wait_ready)
     target = await endpoint_target(
         settings.endpoint_name, settings.endpoint_namespace, token, wait=wait

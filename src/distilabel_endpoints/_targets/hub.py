@@ -36,7 +36,15 @@ from distilabel_endpoints._targets.waiting import ReadyWait
 from distilabel_endpoints.errors import ConfigurationError, run_error
 from distilabel_endpoints.records import Failure, FailureKind, Server
 
-__all__ = ["endpoint_target", "model_target", "resume_endpoint"]
+__all__ = [
+    "ask_hub",
+    "endpoint_target",
+    "model_target",
+    "read_endpoint",
+    "resume_endpoint",
+    "sleeping_target",
+    "start_endpoint",
+]
 
 T = TypeVar("T")
 logger = logging.getLogger("distilabel_endpoints")
@@ -58,6 +66,8 @@ _ENGINES: Final[Mapping[str, Server]] = {
     "tginemo": Server.TGI,
     "llamacpp": Server.LLAMACPP,
 }
+_ASLEEP_URL: Final = "https://asleep.invalid"
+"""Stands for the URL of an endpoint that has none while it sleeps, and that nothing is sent to."""
 _INFERENCE_RIGHT: Final = "inference.serverless.write"
 
 
@@ -87,7 +97,7 @@ async def model_target(model_id: str, provider: str | None, token: SecretStr | N
         )
     model_id, provider = _split_provider(model_id, provider)
     api = HfApi(token=token.get_secret_value())
-    info = await _ask(lambda: api.model_info(model_id, expand=["inferenceProviderMapping"]))
+    info = await ask_hub(lambda: api.model_info(model_id, expand=["inferenceProviderMapping"]))
     if isinstance(info, Failure):
         raise _model_failure(info, model_id)
     await _check_rights(api)
@@ -158,7 +168,7 @@ def _check_provider(model_id: str, provider: str | None, served: Mapping[str, An
 
 async def _check_rights(api: HfApi) -> None:
     """A fine-grained token must have the permission to call Inference Providers."""
-    who = await _ask(api.whoami)
+    who = await ask_hub(api.whoami)
     if isinstance(who, Failure):
         if who.status == 401:
             raise run_error(who)
@@ -194,19 +204,48 @@ async def endpoint_target(
         AuthenticationError, AccessError, ModelNotFoundError: the token, or the name.
         UnavailableError: it failed, or does not run in time.
     """
+    api = _api_for(name, token)
+    endpoint = await read_endpoint(api, name, namespace)
+    if endpoint.status in {"paused", "scaledToZero"}:
+        endpoint = await start_endpoint(api, endpoint)
+    endpoint = await _wait_until_running(api, endpoint, wait)
+    return _target_of(endpoint, str(endpoint.url))
+
+
+async def sleeping_target(
+    name: str, namespace: str | None, token: SecretStr | None
+) -> Target | None:
+    """A dedicated endpoint that sleeps, as the control plane describes it; None if it does not.
+
+    Nothing is sent to it: a request would wake one that is scaled to zero.
+
+    Raises:
+        As `endpoint_target`, but for an endpoint that failed.
+    """
+    endpoint = await read_endpoint(_api_for(name, token), name, namespace)
+    if endpoint.status not in {"paused", "scaledToZero"}:
+        return None
+    logger.warning(
+        "endpoint %s is %s: it is not started for this, but a run starts it",
+        endpoint.name,
+        endpoint.status,
+    )
+    return _target_of(endpoint, _ASLEEP_URL)
+
+
+def _api_for(name: str, token: SecretStr | None) -> HfApi:
     if token is None:
         raise _stop(
             "no_token",
             f"endpoint_name {name!r} needs a token.",
             "Set HF_TOKEN, pass api_key, or run `hf auth login`.",
         )
-    api = HfApi(token=token.get_secret_value())
-    endpoint = await _endpoint(api, name, namespace)
-    if endpoint.status in {"paused", "scaledToZero"}:
-        endpoint = await _resume(api, endpoint)
-    endpoint = await _wait_until_running(api, endpoint, wait)
+    return HfApi(token=token.get_secret_value())
+
+
+def _target_of(endpoint: InferenceEndpoint, url: str) -> Target:
     return replace(
-        target_of_url(str(endpoint.url)),
+        target_of_url(url),
         server=_server_of(endpoint),
         model=endpoint.repository,
         repository=endpoint.repository,
@@ -220,13 +259,18 @@ async def resume_endpoint(name: str, namespace: str | None, token: SecretStr | N
         RunError: it cannot be asked, or this token may not start it.
     """
     api = HfApi(token=token.get_secret_value() if token else None)
-    endpoint = await _endpoint(api, name, namespace)
+    endpoint = await read_endpoint(api, name, namespace)
     if endpoint.status in {"paused", "scaledToZero"}:
-        await _resume(api, endpoint)
+        await start_endpoint(api, endpoint)
 
 
-async def _endpoint(api: HfApi, name: str, namespace: str | None) -> InferenceEndpoint:
-    found = await _ask(lambda: api.get_inference_endpoint(name, namespace=namespace))
+async def read_endpoint(api: HfApi, name: str, namespace: str | None) -> InferenceEndpoint:
+    """The endpoint as it is. Wakes nothing.
+
+    Raises:
+        RunError: it is not there, or cannot be read.
+    """
+    found = await ask_hub(lambda: api.get_inference_endpoint(name, namespace=namespace))
     if not isinstance(found, Failure):
         return found
     if found.status == 404:
@@ -240,9 +284,14 @@ async def _endpoint(api: HfApi, name: str, namespace: str | None) -> InferenceEn
     raise run_error(found)
 
 
-async def _resume(api: HfApi, endpoint: InferenceEndpoint) -> InferenceEndpoint:
+async def start_endpoint(api: HfApi, endpoint: InferenceEndpoint) -> InferenceEndpoint:
+    """Ask for it to be started; gives back the answer.
+
+    Raises:
+        RunError: this token may not, or the control plane does not.
+    """
     logger.warning("endpoint %s is %s; starting it", endpoint.name, endpoint.status)
-    resumed = await _ask(
+    resumed = await ask_hub(
         lambda: api.resume_inference_endpoint(endpoint.name, namespace=endpoint.namespace)
     )
     if not isinstance(resumed, Failure):
@@ -276,7 +325,7 @@ async def _wait_until_running(
                 "Wait longer with wait_ready, or look at its logs.",
             )
         await wait.pause(f"endpoint {endpoint.name}", endpoint.status)
-        endpoint = await _endpoint(api, endpoint.name, endpoint.namespace)
+        endpoint = await read_endpoint(api, endpoint.name, endpoint.namespace)
     return endpoint
 
 
@@ -288,7 +337,7 @@ def _server_of(endpoint: InferenceEndpoint) -> Server:
     return Server.UNKNOWN
 
 
-async def _ask(call: Callable[[], T]) -> T | Failure:
+async def ask_hub(call: Callable[[], T]) -> T | Failure:
     """One blocking call of the Hub's library, in a thread; what fails comes back as a value.
 
     The library's exceptions hold the request with its token, so none leaves this function.

@@ -40,6 +40,9 @@ class TargetSettings:
     wake: bool = False
     """Resume the endpoint when it is found paused in the middle of a run."""
 
+    only_looks: bool = False
+    """Start nothing: an endpoint that sleeps is taken as the control plane describes it."""
+
     @property
     def gives_token(self) -> bool:
         """Whether a secret was given that goes wherever the object points."""

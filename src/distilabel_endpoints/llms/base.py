@@ -306,6 +306,16 @@ class AsyncLLM(Serializable, ABC):
         assert self._lease is not None
         return self._lease
 
+    def note_capacity(self, reason: str) -> None:
+        """The endpoint can take more than before (`reason`, in a few words). From any thread."""
+
+        async def note(lease: Lease) -> None:
+            lease.scheduler.note_capacity(reason)
+
+        lease = self._lease
+        if lease is not None and lease.alive:
+            lease.run(note, lease)
+
     async def _aready(self) -> Lease:
         """As `engine`, without blocking the caller's loop while it loads."""
         if self._lease is None or not self._lease.alive:

@@ -157,6 +157,7 @@ class InferenceEndpointsLLM(AsyncLLM):
     _endpoints: tuple[Target, ...] = PrivateAttr(default=())
     _renderer: ChatRenderer | None = PrivateAttr(default=None)
     _loading: Any = PrivateAttr(default_factory=threading.Lock)
+    _only_looks: bool = PrivateAttr(default=False)
 
     @field_validator("base_url")
     @classmethod
@@ -298,7 +299,12 @@ class InferenceEndpointsLLM(AsyncLLM):
             timeout=self.timeout,
             ca_file=self.ca_file,
             wake=self.wake,
+            only_looks=self._only_looks,
         )
+
+    def only_look(self) -> None:
+        """From here on start nothing: a dedicated endpoint that sleeps is described, not woken."""
+        self._only_looks = True
 
     @property
     def sends_prompts(self) -> bool:

@@ -25,6 +25,8 @@ from distilabel_endpoints.errors import (
     StorageError,
     run_error,
 )
+from distilabel_endpoints.lifecycle.decisions import Then
+from distilabel_endpoints.lifecycle.for_runs import life_of_run
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.progress import Progress
 from distilabel_endpoints.ray.cluster import cluster
@@ -95,6 +97,7 @@ class RayRun:
         api_key_env: the variable that holds the target's key, here and where the actors run.
         fresh: drop what an earlier run left.
         resume_command: what goes on with this run, for the summary.
+        then: how a dedicated endpoint is left; default: asleep again if this run woke it.
     """
 
     llm: InferenceEndpointsLLM
@@ -107,6 +110,7 @@ class RayRun:
     api_key_env: str | None = None
     fresh: bool = False
     resume_command: tuple[str, ...] | None = None
+    then: Then | None = None
 
     def execute(self) -> tuple[RunSummary, DistilabelError | None]:
         """Do what is left to do.
@@ -138,7 +142,11 @@ class _Execution:
         return summary, self._session.error
 
     def _work(self, _: Lock) -> None:
-        with watch_signals(self._session.stopping):
+        run = self._run
+        with (
+            watch_signals(self._session.stopping),
+            life_of_run(run.llm, run.then, run.output, run.progress.message),
+        ):
             try:
                 self._answer()
             finally:

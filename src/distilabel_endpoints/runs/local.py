@@ -31,6 +31,8 @@ from distilabel_endpoints.errors import (
     InputChangedError,
     StorageError,
 )
+from distilabel_endpoints.lifecycle.decisions import Then
+from distilabel_endpoints.lifecycle.for_runs import life_of_run
 from distilabel_endpoints.llms.base import AsyncLLM
 from distilabel_endpoints.progress import Progress
 from distilabel_endpoints.progress.forecast_text import forecast_text
@@ -107,6 +109,7 @@ class Run:
         describe: the input's path or address, for `export`; empty if a program made the rows.
         resume_command: what goes on with this run, for the summary.
         spending: what it may spend, and whether it forecasts that first.
+        then: how a dedicated endpoint is left; default: asleep again if this run woke it.
     """
 
     llm: AsyncLLM
@@ -118,6 +121,7 @@ class Run:
     describe: str = ""
     resume_command: tuple[str, ...] | None = None
     spending: SpendingOptions = field(default_factory=SpendingOptions)
+    then: Then | None = None
 
     def execute(self) -> tuple[RunSummary, DistilabelError | None]:
         """Do what is left to do, then write the output.
@@ -145,6 +149,7 @@ class _Execution:
         self._source: RowSource
         self._tally = Tally()
         self._lease: Lease | None = None
+        self._life = ExitStack()
         self._exported: Exported | None = None
         self._repaired = 0
         self._drain = Drain()
@@ -164,6 +169,10 @@ class _Execution:
         return summary, self._session.error
 
     def _work(self, lock: Lock) -> None:
+        with self._life:
+            self._take_input(lock)
+
+    def _take_input(self, lock: Lock) -> None:
         given, output = self._run.source, self._run.output
         if isinstance(given, RowSource):
             self._source = given
@@ -180,6 +189,7 @@ class _Execution:
         _ = source.columns  # an input that is not there is reported first
         for note in source.notes:
             run.progress.message(note)
+        self._life.enter_context(life_of_run(run.llm, run.then, run.output, run.progress.message))
         lease = self._lease = run.llm.engine()
         planner = planning(run.llm, source, run.output, run.options)
         columns = planner.output_columns()
@@ -221,6 +231,7 @@ class _Execution:
             if found.pending.count and not self._session.stopping:
                 self._generate(journal, lease, planner, found)
             journal.flush()
+            self._life.close()  # nothing is sent any more, and an export takes its time
             if not self._session.stopping or not self._pending():
                 self._export(journal, columns)
                 if self._session.halted is None:

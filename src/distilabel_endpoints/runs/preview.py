@@ -45,6 +45,7 @@ def preview(
         with TemporaryDirectory(prefix="distilabel-endpoints-") as folder:
             rows = source.take(Path(folder) / "rows")
             return preview(llm, rows, output, options, fresh=fresh)
+    llm.only_look()
     planner = planning(llm, source, output, options)
     columns = planner.output_columns()
     check_output(output, columns, source)

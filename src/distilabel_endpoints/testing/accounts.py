@@ -5,9 +5,16 @@ Written from any thread (single assignments), read by the serving loop.
 
 from __future__ import annotations
 
+import hashlib
+
 from distilabel_endpoints.testing.settings import Settings, Token
 
-__all__ = ["Accounts"]
+__all__ = ["Accounts", "person"]
+
+
+def person(name: str) -> dict[str, str]:
+    """A user as the Hub and the control plane name them."""
+    return {"id": hashlib.sha256(name.encode()).hexdigest()[:24], "name": name}
 
 
 class Accounts:

@@ -10,12 +10,11 @@ told so with 402 when it resumes, and its endpoint is paused.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from distilabel_endpoints.testing.accounts import Accounts
+from distilabel_endpoints.testing.accounts import Accounts, person
 from distilabel_endpoints.testing.exchange import Exchange
 from distilabel_endpoints.testing.flavors import IMAGES
 from distilabel_endpoints.testing.fleet import SERVING, WAKING, Fleet
@@ -198,9 +197,9 @@ class ControlPlane:
         deployment, hardware = fleet.deployment, fleet.deployment.hardware
         status: dict[str, Any] = {
             "createdAt": _CREATED_AT,
-            "createdBy": _person(deployment.namespace),
+            "createdBy": person(deployment.namespace),
             "updatedAt": _stamp(fleet.updated_at, fine=fine),
-            "updatedBy": _person(fleet.updated_by),
+            "updatedBy": person(fleet.updated_by),
             "state": state,
             "message": fleet.message,
             "readyReplica": ready,
@@ -248,10 +247,6 @@ def _compute(hardware: Hardware) -> dict[str, Any]:
         "pricePerHour": hardware.price_per_hour,
         "quota": {"maxAccelerators": 16, "usedAccelerators": 0},
     }
-
-
-def _person(name: str) -> dict[str, str]:
-    return {"id": hashlib.sha256(name.encode()).hexdigest()[:24], "name": name}
 
 
 def _stamp(moment: datetime, *, fine: bool) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from distilabel_endpoints.testing.accounts import Accounts
+from distilabel_endpoints.testing.accounts import Accounts, person
 from distilabel_endpoints.testing.exchange import Exchange, RefusedError
 from distilabel_endpoints.testing.routes.openai import CREATED, chat, completions
 from distilabel_endpoints.testing.routes.tgi import root
@@ -65,8 +65,7 @@ class Hub:
             200,
             {
                 "type": "user",
-                "id": "0123456789abcdef01234567",
-                "name": account.user,
+                **person(account.user),
                 "fullname": account.user,
                 "orgs": [{"type": "org", "name": name} for name in account.orgs],
                 "auth": {
