@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.lifecycle.decisions import Then
-from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.progress import clip, open_progress, safe_text, showing_notices
 from distilabel_endpoints.progress.report import spent_text
 from distilabel_endpoints.rows import RowSource, default_output, open_rows
@@ -22,9 +21,10 @@ from distilabel_endpoints.run_state import RunEnding
 from distilabel_endpoints.runs import RunOptions, RunStatus
 from distilabel_endpoints.runs.examples import first_answers
 from distilabel_endpoints.runs.kept_input import OneTimeInput, stream_once
-from distilabel_endpoints.runs.local import Run
-from distilabel_endpoints.runs.paying import SpendingOptions
-from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
+
+if TYPE_CHECKING:
+    from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+    from distilabel_endpoints.runs.paying import SpendingOptions
 
 __all__ = ["GenerateSettings", "default_output", "export", "generate", "show_status"]
 
@@ -77,6 +77,8 @@ def generate(settings: GenerateSettings) -> int:
     options = RunOptions(parameters=settings.parameters, **_row_options(settings.rows))
     spending = _spending_options(settings)
     if settings.push_to_hub is not None:
+        from distilabel_endpoints.runs.publishing import check_repository
+
         check_repository(settings.push_to_hub)
     source = _source(settings, options)  # what cannot be read is an error before any request
     with showing_notices(open_progress(_mode(settings))) as progress, _llm(settings) as llm:
@@ -88,6 +90,8 @@ def generate(settings: GenerateSettings) -> int:
             plan = preview(llm, source, settings.output, options, fresh=settings.fresh)
             sys.stdout.write(safe_text(plan, newlines=True))
             return 0
+        from distilabel_endpoints.runs.local import Run
+
         run = Run(
             llm=llm,
             source=source,
@@ -105,6 +109,8 @@ def generate(settings: GenerateSettings) -> int:
             sys.stderr.write(_first_answers(settings.output, options))
         _report(settings)
         if settings.push_to_hub is not None and summary.ending is RunEnding.FINISHED:
+            from distilabel_endpoints.runs.publishing import about_run, push_output
+
             about = about_run(llm, options, summary)
             url = push_output(settings.push_to_hub, settings.output, about)
             sys.stderr.write(f"pushed to {safe_text(url)}\n")
@@ -118,6 +124,8 @@ def generate(settings: GenerateSettings) -> int:
 
 
 def _spending_options(settings: GenerateSettings) -> SpendingOptions:
+    from distilabel_endpoints.runs.paying import SpendingOptions
+
     return SpendingOptions.of(
         budget=settings.budget,
         price_in=settings.price_in,
@@ -228,6 +236,8 @@ def _source(settings: GenerateSettings, options: RunOptions) -> RowSource | OneT
 @contextmanager
 def _llm(settings: GenerateSettings) -> Iterator[InferenceEndpointsLLM]:
     """The LLM, with the embedded endpoint under it where that was asked for."""
+    from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM  # `status` needs none
+
     given = {name: value for name, value in settings.target.items() if value is not None}
     if settings.api_key_env is not None:
         given["api_key"] = os.environ[settings.api_key_env].strip()
