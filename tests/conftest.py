@@ -10,11 +10,21 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from distilabel_endpoints.local import LocalEndpoint
+
+SHARING: Final = {
+    "test_ray_stage.py": "ray",
+    "test_ray_survival.py": "ray",
+    "test_events.py": "events",
+    "test_promises.py": "promises",
+    "test_reliability_page.py": "promises",
+    "test_servers_page.py": "servers",
+}
+"""Files whose tests one process runs: they share a Ray, a run, or a reading of all tests."""
 
 
 @pytest.fixture
@@ -88,14 +98,14 @@ def ray_session() -> Iterator[Path]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """As `--dist load`, but all tests that need a Ray go to one process, which starts one."""
+    """As `--dist load`, but tests that share what takes long to make go to one process."""
     if config.getvalue("dist") != "load":
         return None
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneRay(LoadScopeScheduling):  # type: ignore[misc]
+    class Sharing(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "ray" if file.endswith(("test_ray_stage.py", "test_ray_survival.py")) else nodeid
+            return SHARING.get(file.rpartition("/")[2], nodeid)
 
-    return OneRay(config, log)
+    return Sharing(config, log)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from command import run
 
 from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 
-Make = Callable[..., SimulatedEndpoint]
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
 
 
@@ -23,19 +21,19 @@ def documented(heading: str) -> list[str]:
     return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
 
 
-@pytest.fixture
-def lines(simulated_endpoint: Make, tmp_path: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A run that waits for its endpoint, has a row that fails, and something to remark."""
+    folder = tmp_path_factory.mktemp("events")
     prompts = ("fine", "refused", "\0")
-    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts))
-    endpoint = simulated_endpoint(
-        faults=(
-            Fault(Respond(503, {"error": "loading"}), path="/v1/models", times=5),
-            Fault(Respond(400, {"error": "too long"}), marker="refused"),
-        ),
+    (folder / "in.jsonl").write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts))
+    faults = (
+        Fault(Respond(503, {"error": "loading"}), path="/v1/models", times=5),
+        Fault(Respond(400, {"error": "too long"}), marker="refused"),
     )
-    words = ("generate", tmp_path / "in.jsonl", "-o", tmp_path / "out.csv", "--json")
-    done = run(*words, "--base-url", endpoint.url)
+    words = ("generate", folder / "in.jsonl", "-o", folder / "out.csv", "--json")
+    with SimulatedEndpoint(faults=faults) as endpoint:
+        done = run(*words, "--base-url", endpoint.url)
     assert done.returncode == 2, done.stderr
     assert done.stderr == ""
     return list(done.stdout.splitlines())

@@ -59,10 +59,12 @@ def kill_until_done(make: Make, folder: Path, kills: int, seed: int) -> int:
 @pytest.mark.promise("R3")
 @pytest.mark.promise("R2")
 @pytest.mark.promise("R1")
-@pytest.mark.timeout(400)
-def test_fifty_kills(simulated_endpoint: Make, tmp_path: Path) -> None:
-    """R1-R3: after 50 SIGKILLs: no row lost, none twice, the bytes of an uninterrupted run."""
-    assert kill_until_done(simulated_endpoint, tmp_path, 50, seed=1) >= 50
+def test_a_dozen_kills(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """R1-R3: after 12 SIGKILLs: no row lost, none twice, the bytes of an uninterrupted run.
+
+    `make prove` kills 500 times.
+    """
+    assert kill_until_done(simulated_endpoint, tmp_path, 12, seed=1) >= 12
 
 
 @pytest.mark.promise("R3")
@@ -70,7 +72,7 @@ def test_fifty_kills(simulated_endpoint: Make, tmp_path: Path) -> None:
 @pytest.mark.promise("R1")
 @pytest.mark.prove
 def test_five_hundred_kills(simulated_endpoint: Make, tmp_path: Path) -> None:
-    """R1-R3, ten times over."""
+    """R1-R3, forty times over."""
     assert kill_until_done(simulated_endpoint, tmp_path, 500, seed=2) >= 500
 
 

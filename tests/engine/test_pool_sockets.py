@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import get_args
 
 import pytest
 
@@ -71,7 +70,7 @@ async def played(
         return loop.time() - started, endpoints, done
 
 
-@pytest.mark.parametrize("library", get_args(Library))
+@pytest.mark.parametrize("library", ["hub", pytest.param("openai", marks=pytest.mark.prove)])
 def test_two_equal_endpoints_are_twice_as_fast_as_one(library: Library) -> None:
     """Thirty seconds become fifteen; each does its half."""
     alone, _, _ = run_virtually(played(library, [WELL], 480))

@@ -240,10 +240,18 @@ def play(held_out: HeldOut) -> float:
     return outcome.delivered(seconds / 2) / best
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(servers())
 def test_servers_nobody_tuned_for(held_out: HeldOut) -> None:
-    """At least seven tenths of the best fixed limit, and never stuck."""
+    """At least seven tenths of the best fixed limit, and never stuck; `make prove` plays 25."""
+    assert play(held_out) >= 0.7
+
+
+@pytest.mark.prove
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(servers())
+def test_more_servers_nobody_tuned_for(held_out: HeldOut) -> None:
+    """The same, over those that are drawn first."""
     assert play(held_out) >= 0.7
 
 

@@ -684,7 +684,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     ),
     "output dir deleted": ("acceptance/test_storage.py::test_an_output_folder_that_is_deleted",),
     "kill -9": (
-        "acceptance/test_interruptions.py::test_fifty_kills",
+        "acceptance/test_interruptions.py::test_a_dozen_kills",
         "store/test_journal_crash.py::test_killed_at_random",
     ),
     "two processes, one output": (
