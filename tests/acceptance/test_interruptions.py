@@ -59,6 +59,7 @@ def kill_until_done(make: Make, folder: Path, kills: int, seed: int) -> int:
 @pytest.mark.promise("R3")
 @pytest.mark.promise("R2")
 @pytest.mark.promise("R1")
+@pytest.mark.timeout(400)
 def test_a_dozen_kills(simulated_endpoint: Make, tmp_path: Path) -> None:
     """R1-R3: after 12 SIGKILLs: no row lost, none twice, the bytes of an uninterrupted run.
 
