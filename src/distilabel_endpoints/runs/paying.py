@@ -11,12 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._store.journal import Journal, Reader
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.llms.base import AsyncLLM
 from distilabel_endpoints.run_state import Spent
 from distilabel_endpoints.spending.account import Account, spent_of
 from distilabel_endpoints.spending.amounts import Price, show_dollars
@@ -24,6 +22,10 @@ from distilabel_endpoints.spending.budget import Budget, parse_budget
 from distilabel_endpoints.spending.forecast import LEAST_ROWS
 from distilabel_endpoints.spending.prices import Pricing, given_price
 from distilabel_endpoints.spending.reservation import Bound
+
+if TYPE_CHECKING:  # `status` reads what was spent, and loads nothing that sends
+    from distilabel_endpoints._engine.loop import Lease
+    from distilabel_endpoints.llms.base import AsyncLLM
 
 __all__ = [
     "GO_ON",
