@@ -71,6 +71,7 @@ def _draw(counts: CallProgress, total: int, over: threading.Event, delay: float)
     bar = _bar(total)
     if bar is None:
         return
+    bar.start_t -= delay  # the rate is the call's, not the bar's
     try:
         ends = False
         while not ends:
