@@ -64,6 +64,16 @@ def _on_length(_: click.Context, __: click.Parameter, value: str | None) -> str 
     return value
 
 
+def _labels(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> list[str] | None:
+    """One value holds all labels, with commas between them; several hold one each."""
+    listed = values[0].split(",") if len(values) == 1 else [*values]
+    return [label.strip() for label in listed] if values else None
+
+
+def _providers(_: click.Context, __: click.Parameter, value: str | None) -> str | list[str] | None:
+    return [name.strip() for name in value.split(",")] if value and "," in value else value
+
+
 def _reasoning(_: click.Context, __: click.Parameter, value: str | None) -> str | int | None:
     if value is None or value in {"off", "low", "medium", "high"}:
         return value
@@ -263,6 +273,15 @@ def _answer_flags() -> list[Flag]:
             help="A JSON schema for the answers.",
         ),
         Flag(
+            "--label",
+            multiple=True,
+            metavar="A,B,...",
+            callback=_labels,
+            part=Part.TARGET,
+            sets="labels",
+            help="Answer with one of these labels, and its confidence.",
+        ),
+        Flag(
             "--reasoning",
             metavar="LEVEL",
             callback=_reasoning,
@@ -328,9 +347,17 @@ def _endpoint_flags() -> list[Flag]:
         ),
         Flag(
             "--provider",
-            metavar="NAME",
+            metavar="NAME,...",
+            callback=_providers,
             part=Part.TARGET,
-            help="With --model-id: a name, fastest or cheapest.",
+            help="With --model-id: a name, fastest, cheapest or sticky; several names, or all.",
+        ),
+        Flag(
+            "--max-price-out",
+            type=click.FloatRange(0, min_open=True),
+            metavar="USD",
+            part=Part.TARGET,
+            help="With several providers: the most for a million output tokens.",
         ),
         Flag(
             "--bill-to",

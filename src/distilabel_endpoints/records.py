@@ -149,6 +149,10 @@ class Completion:
     tool_calls: tuple[Mapping[str, Any], ...] | None = None
     utf8_replaced: bool = False
     """Whether the server's text was no UTF-8, and U+FFFD may stand in it."""
+    provider: str | None = None
+    """Who answered behind the router, as it says."""
+    distribution: Mapping[str, float] | None = None
+    """Where labels were asked for: the probability of each, the likeliest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +196,8 @@ class Request:
     """Whether the tokens' probabilities were asked for."""
     lenient: bool = False
     """Whether an answer that is no UTF-8 is taken, with U+FFFD in its place."""
+    model: str | None = None
+    """The name in the body, where it is another than the client's own."""
     reasoning: Literal["off", "low", "medium", "high"] | int | None = None
     """How much is to be thought; each server's client knows its words for it."""
     dialects: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)

@@ -75,10 +75,19 @@ class AdaptingClient:
         client: owned.
         name: for people: the endpoint's URL.
         server: which one it is, as far as that is known.
+        provider: who answers behind the router, if the answers do not say.
     """
 
-    def __init__(self, client: Client, name: str, *, server: Server = Server.OPENAI) -> None:
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        *,
+        server: Server = Server.OPENAI,
+        provider: str | None = None,
+    ) -> None:
         self._client = client
+        self._provider = provider
         self._name = name
         self._server = server
         self._refused_fields: set[str] = set()
@@ -93,13 +102,20 @@ class AdaptingClient:
             outcome = await self._client.complete(sent)
             if isinstance(outcome, Answer):
                 self._notice(request, outcome)
-                break
+                return self._attributed(outcome)
             if (name := _refused_field(outcome, fields)) is not None:
                 if not self._says_otherwise(name, request):
                     return replace(outcome, hint=_NO_REASONING)
             elif not self._learns(outcome.parameter, sent):
                 break
         return outcome
+
+    def _attributed(self, answer: Answer) -> Answer:
+        """The answer, with who gave it."""
+        if self._provider is None or answer.provider is not None:
+            return answer
+        named = tuple(replace(c, provider=self._provider) for c in answer.completions)
+        return replace(answer, completions=named, provider=self._provider)
 
     def _reasoning_fields(self, request: Request) -> Mapping[str, Any]:
         """How much is to be thought, in the first words that were not refused; else the best."""

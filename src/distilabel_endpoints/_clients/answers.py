@@ -125,6 +125,9 @@ def with_headers(
     lower = {name.lower(): value for name, value in headers.items()}
     limits = {name: value for name, value in lower.items() if "ratelimit" in name}
     provider = lower.get(_PROVIDER, "")[:_PROVIDER_LENGTH]
+    if provider:
+        named = tuple(replace(c, provider=provider) for c in answer.completions)
+        answer = replace(answer, completions=named)
     if not limits and not provider and first_token is None:
         return answer
     return replace(answer, headers=limits, provider=provider or None, first_token=first_token)

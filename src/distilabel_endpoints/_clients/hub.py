@@ -119,7 +119,7 @@ class HubClient:
             assert request.messages is not None
             await self._sender.chat_completion(
                 request.messages,
-                model=self._model,
+                model=request.model or self._model,
                 n=request.n if request.n > 1 else None,
                 **options,
             )

@@ -63,7 +63,7 @@ class OpenAIClient:
         await self._openai.post(path, cast_to=httpx2.Response, body=arguments, options=more)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
-        arguments: dict[str, Any] = {"model": self._model, **request.options}
+        arguments: dict[str, Any] = {"model": request.model or self._model, **request.options}
         if request.prompt is not None:
             arguments["prompt"] = request.prompt
         else:

@@ -7,6 +7,7 @@ Rules
   failure with the text kept.
 - An answer that was cut off may be asked for once more, longer. That never takes away what there
   is: where it fails, the answer stays as it was.
+- A row may take more answers than one to say one thing (labels): what they show comes of all.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from distilabel_endpoints._engine.scheduler import Scheduler
+from distilabel_endpoints.errors import run_error
 from distilabel_endpoints.records import (
     Answer,
     Completion,
@@ -28,7 +30,7 @@ from distilabel_endpoints.records import (
     Usage,
 )
 
-__all__ = ["RowPlan", "answer_row"]
+__all__ = ["Inquiry", "RowPlan", "answer_row"]
 
 _NO_CHOICES: Final = re.compile(
     r"(?<![\w'])'?n'?(?![\w'])|best_of|num_return|multiple (choices|completions)", re.IGNORECASE
@@ -43,6 +45,22 @@ _SPENT: Final = (
 )
 # Seeds stay below this: the smallest range among the servers is a signed 32-bit integer.
 _SEEDS: Final = 2**31
+
+
+class Inquiry(Protocol):
+    """What is asked of a row beyond its first answer, and what comes of all its answers."""
+
+    def evidence(self) -> Any:
+        """What the answers of one row show: nothing yet."""
+        ...
+
+    def next_request(self, evidence: Any, completion: Completion) -> Request | Failure | None:
+        """Take an answer in: the next request, nothing, or why no row can be answered so."""
+        ...
+
+    def conclude(self, evidence: Any, completion: Completion) -> Completion:
+        """The first answer, with what all of them show."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +78,8 @@ class RowPlan:
     """Whether an answer that was cut off at its longest is one."""
     longer: Request | None = field(default=None, repr=False)
     """What is asked instead, once, for answers that were cut off; `None`: they stay."""
+    inquiry: Inquiry | None = field(default=None, repr=False)
+    """For one completion: what is asked beyond it."""
     key: Any = field(default=None, repr=False)
     """The caller's own; it comes back in the result."""
 
@@ -104,6 +124,8 @@ async def answer_row(scheduler: Scheduler, plan: RowPlan) -> Result:
         if not again:
             break
         await _fetch(scheduler, row, again, shift=True)
+    if plan.inquiry is not None and row.completions[0] is not None:
+        await _inquire(scheduler, row, plan.inquiry, row.completions[0])
     return Result(
         ordinal=plan.request.ordinal,
         completions=tuple(row.completions),
@@ -112,6 +134,23 @@ async def answer_row(scheduler: Scheduler, plan: RowPlan) -> Result:
         attempts=row.attempts,
         key=plan.key,
     )
+
+
+async def _inquire(scheduler: Scheduler, row: _Row, inquiry: Inquiry, first: Completion) -> None:
+    """Ask on until the first answer has all that is to be known beside it."""
+    evidence = inquiry.evidence()
+    following = inquiry.next_request(evidence, first)
+    while isinstance(following, Request):
+        outcome = await scheduler.complete(replace(following, n=1))
+        row.attempts += 1
+        if isinstance(outcome, Failure):
+            row.file(0, None, outcome)
+            return
+        row.usages.append(outcome.usage)
+        following = inquiry.next_request(evidence, outcome.completions[0])
+    if isinstance(following, Failure):
+        raise run_error(following)
+    row.file(0, inquiry.conclude(evidence, first), None)
 
 
 async def _fetch(scheduler: Scheduler, row: _Row, slots: list[int], *, shift: bool = False) -> None:

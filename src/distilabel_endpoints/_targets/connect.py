@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import ssl
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 from distilabel_endpoints._clients.adapting import AdaptingClient
 from distilabel_endpoints._clients.attempt import first_token_seconds
 from distilabel_endpoints._clients.proxies import system_trust
+from distilabel_endpoints._clients.sticky import StickyClient
 from distilabel_endpoints._clients.transport import open_session
 from distilabel_endpoints._targets.credentials import (
     refuse_public_address,
@@ -23,14 +25,17 @@ from distilabel_endpoints._targets.credentials import (
     sendable_token,
     token_for_url,
 )
-from distilabel_endpoints._targets.probe import Findings, probe
+from distilabel_endpoints._targets.probe import Findings, ask, probe
+from distilabel_endpoints._targets.router_models import STICKY, Offer, choose_offers, offers_of
 from distilabel_endpoints._targets.settings import TargetSettings
 from distilabel_endpoints._targets.urls import Target, target_of_url
 from distilabel_endpoints._targets.waiting import ReadyWait
 from distilabel_endpoints.errors import ConfigurationError, InstallationError, run_error
 from distilabel_endpoints.records import Client, Failure, FailureKind, Route, Server
 
-__all__ = ["open_client", "open_session_to", "resolve", "route_of"]
+__all__ = ["open_client", "open_session_to", "resolve", "resolve_providers", "route_of"]
+
+logger = logging.getLogger("distilabel_endpoints")
 
 _NO_TGI_ROUTE: Final = frozenset(
     {Server.VLLM, Server.SGLANG, Server.LLAMACPP, Server.OPENAI, Server.ROUTER}
@@ -77,6 +82,44 @@ async def _resolve_name(settings: TargetSettings, token: SecretStr | None) -> Ta
     token = token_for_url(target.root, token, None)
     findings = await _probed(replace(target, token=token, settings=settings), wait, lambda _: True)
     return findings.target
+
+
+async def resolve_providers(settings: TargetSettings) -> list[Target]:
+    """The router once for each provider of a pool that can do what is needed.
+
+    Raises:
+        ConfigurationError: one that was named cannot, or nobody can; the message says why.
+        RunError: no request can succeed.
+    """
+    base = await resolve(replace(settings, providers=()))
+    assert base.model is not None
+    async with open_session_to(base) as session:
+        listed = await ask(session, f"{base.api}/models")
+    if isinstance(listed, Failure):
+        raise run_error(replace(listed, message=f"the router's list of models: {listed.message}"))
+    offers = {offer.provider: offer for offer in offers_of(listed, base.model)}
+    choice = choose_offers([*offers.values()], settings.providers, settings.needs)
+    for name, why in choice.left_out.items():
+        logger.warning("provider %s %s, so it is left out", name, why)
+    if len(choice.providers) > 1:
+        warnings.warn(
+            f"{base.model} is answered by {len(choice.providers)} providers "
+            f"({', '.join(choice.providers)}), which may serve it in other quantisations. The "
+            "column provider says who answered a row.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return [_member(base, offers[name]) for name in choice.providers]
+
+
+def _member(router: Target, offer: Offer) -> Target:
+    return replace(
+        router,
+        model=f"{router.model}:{offer.provider}",
+        provider=offer.provider,
+        context=offer.context,
+        lacks=offer.lacks,
+    )
 
 
 def _hub_token(given: SecretStr | None, found: SecretStr | None) -> SecretStr | None:
@@ -192,9 +235,12 @@ def open_client(target: Target) -> Client:
     """
     client: Client = AdaptingClient(
         _open_library(target),
-        target.root,
+        target.name,
         server=target.server,
+        provider=target.provider,
     )
+    if target.settings.provider == STICKY:
+        client = StickyClient(client, target.model or "")
     if not target.settings.wake:
         return client
     from distilabel_endpoints._targets.waking import WakingClient

@@ -96,7 +96,7 @@ def describe_endpoints(
 ) -> Description:
     """One endpoint or several: what all of them can do is what can be asked."""
     first = endpoints[0]
-    servers = {endpoint.root: endpoint.server for endpoint in endpoints}
+    servers = {endpoint.name: endpoint.server for endpoint in endpoints}
     can = [
         capabilities_of(*dialect, choices)
         for dialect in dict.fromkeys(e.dialect for e in endpoints)

@@ -78,6 +78,10 @@ def find_endpoints(
 
 async def _resolve_all(named: Sequence[TargetSettings]) -> list[Target]:
     """The first endpoint that cannot be had ends it for all."""
+    if named[0].providers:
+        from distilabel_endpoints._targets.connect import resolve_providers
+
+        return await resolve_providers(named[0])
     tasks = [asyncio.ensure_future(_resolve(settings, len(named))) for settings in named]
     try:
         return await asyncio.gather(*tasks)
@@ -106,7 +110,9 @@ def _located(failure: Failure, root: str) -> Failure:
 
 def identity_of(endpoints: Sequence[Target], *, by_url: bool) -> dict[str, Any]:
     """What a run's answers depend on: the model; where its name is not known, the URLs."""
-    model = _model_identity(endpoints[0].model)
+    first = endpoints[0]
+    pooled = None if first.provider is None else first.settings.model_id
+    model = pooled or _model_identity(first.model)
     roots = sorted(endpoint.root for endpoint in endpoints)
     urls = roots[0] if len(roots) == 1 else roots
     return {"model": model, "base_url": urls if by_url and not model else None}
@@ -118,7 +124,7 @@ def _model_identity(model: str | None) -> str | None:
 
 
 def _check_one_model(endpoints: Sequence[Target]) -> None:
-    served = {e.root: _model_identity(e.model) for e in endpoints}
+    served = {e.root: _model_identity(e.model) for e in endpoints if e.provider is None}
     if len(set(served.values())) > 1:
         shown = ", ".join(f"{root} serves {model or 'no name'}" for root, model in served.items())
         raise ConfigurationError(
@@ -164,7 +170,7 @@ def _open_pool(
 
     def member(endpoint: Target) -> Member:
         return Member(
-            name=endpoint.root,
+            name=endpoint.name,
             client=open_client(endpoint),
             limiter=Limiter(own, rng=rng, now=now),
             policy=RetryPolicy(retries, rng=rng, history=history),

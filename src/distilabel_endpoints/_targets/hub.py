@@ -31,6 +31,7 @@ from huggingface_hub.inference import _providers
 from pydantic import SecretStr
 
 from distilabel_endpoints._clients.failures import classify_status
+from distilabel_endpoints._targets.router_models import STICKY
 from distilabel_endpoints._targets.urls import Target, target_of_url
 from distilabel_endpoints._targets.waiting import ReadyWait
 from distilabel_endpoints.errors import ConfigurationError, run_error
@@ -52,7 +53,7 @@ logger = logging.getLogger("distilabel_endpoints")
 ANSWER_SECONDS: Final = 60.0
 """For one answer of the Hub, retries included: its library waits forever."""
 
-_POLICIES: Final = frozenset({"auto", "fastest", "cheapest", "preferred"})
+_POLICIES: Final = frozenset({"auto", "fastest", "cheapest", "preferred", STICKY})
 """Words of the router that stand where a provider's name does."""
 _REPOSITORY_CODES: Final[Mapping[type[HfHubHTTPError], str]] = {
     RepositoryNotFoundError: "repo_not_found",
@@ -108,7 +109,8 @@ async def model_target(model_id: str, provider: str | None, token: SecretStr | N
     }
     _check_provider(model_id, provider, served)
     root = str(_providers.CONVERSATIONAL_AUTO_ROUTER.base_url)
-    name = f"{model_id}:{provider}" if provider and provider != "auto" else model_id
+    is_free = provider in {None, "auto", STICKY}
+    name = model_id if is_free else f"{model_id}:{provider}"
     return Target(
         root=root, api=f"{root}/v1", server=Server.ROUTER, model=name, models=tuple(served)
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from distilabel_endpoints._targets.credentials import is_placeholder
+from distilabel_endpoints._targets.router_models import Needs
 from distilabel_endpoints.config import ATTEMPT_TIMEOUT, WAIT_READY
 
 __all__ = ["TargetSettings"]
@@ -22,6 +23,10 @@ class TargetSettings:
     base_url: str | None = None
     served_model: str | None = None
     provider: str | None = None
+    providers: tuple[str, ...] = ()
+    """Several of them as one pool: their names, or `all`."""
+    needs: Needs = field(default_factory=Needs)
+    """What each of them must be able to do."""
     bill_to: str | None = None
     given_token: SecretStr | None = None
     """Given for this object."""

@@ -55,6 +55,12 @@ class Target:
     models: tuple[str, ...] = field(default=(), repr=False)
     token: SecretStr | None = field(default=None, repr=False)
     """What to send it."""
+    provider: str | None = None
+    """For a member of a pool of the router's providers: who it is."""
+    context: int | None = None
+    """The tokens that it takes, if it says."""
+    lacks: frozenset[str] = frozenset()
+    """What that provider says it cannot do: `tools`, `structured_output`."""
     route: Route = Route.HUB_CHAT
     """The client's method that requests go through."""
     settings: TargetSettings = field(default_factory=TargetSettings, repr=False)
@@ -64,6 +70,11 @@ class Target:
     def dialect(self) -> tuple[Route, Server]:
         """What decides the words a request is sent in."""
         return self.route, self.server
+
+    @property
+    def name(self) -> str:
+        """For people, and apart from the other endpoints of a pool."""
+        return self.root if self.provider is None else f"{self.root} ({self.provider})"
 
     @property
     def chat_url(self) -> str:

@@ -39,15 +39,18 @@ from distilabel_endpoints._targets.endpoints import (
     identity_of,
     open_lease,
 )
+from distilabel_endpoints._targets.router_models import ALL, STICKY, Needs
 from distilabel_endpoints._targets.settings import TargetSettings
 from distilabel_endpoints._targets.urls import Target, check_base_url
 from distilabel_endpoints.chat_templates import ChatRenderer, load_renderer
 from distilabel_endpoints.config import ATTEMPT_TIMEOUT, MAX_PAUSE, WAIT_READY
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.grammar import parse_grammar
+from distilabel_endpoints.grammar.labels import LabelSet
 from distilabel_endpoints.llms.base import AsyncLLM, Planner
 from distilabel_endpoints.llms.bodies import BodyPlanner
 from distilabel_endpoints.llms.calls import Call, growth, plan_in_dialects
+from distilabel_endpoints.llms.labels import check_labelling, label_parameters, label_planner
 from distilabel_endpoints.spending.prices import Pricing
 
 __all__ = ["InferenceEndpointsLLM"]
@@ -58,6 +61,7 @@ _NO_TOKENIZER: Final = (
 )
 _READ_BY_EACH_CALL = {
     "generation_kwargs",
+    "labels",
     "model_display_name",
     "on_length",
     "reasoning",
@@ -116,8 +120,13 @@ class InferenceEndpointsLLM(AsyncLLM):
     """What `model_name` answers before anything else."""
     use_openai_client: bool = False
     """Send with `openai.AsyncOpenAI` instead of `huggingface_hub.AsyncInferenceClient`."""
-    provider: str | None = None
-    """For `model_id`: which provider serves it; default: the router's choice."""
+    provider: str | list[str] | None = None
+    """For `model_id`: which provider serves it; default: the router's choice.
+
+    A list of providers, or `all`, is used as one pool; `sticky` keeps to who answers first. See
+    "Several providers" in `docs/targets.md`."""
+    max_price_out: PositiveFloat | None = None
+    """For several providers: the most US dollars for a million tokens of output."""
     bill_to: str | None = None
     """For `model_id`: the organisation that pays."""
     served_model: str | None = None
@@ -149,6 +158,8 @@ class InferenceEndpointsLLM(AsyncLLM):
     `grow:2x`: ask once more with twice as many (any factor over 1), and keep what comes."""
     reasoning: Literal["off", "low", "medium", "high"] | TokenCount | None = None
     """How much a model that thinks is to think: `off`, an effort, or at most so many tokens."""
+    labels: list[str] | None = None
+    """Each answer is one of these labels, with the probability of each: see `docs/labels.md`."""
     trusted_hosts: list[str] = Field(default_factory=list)
     """For `base_url`: hosts in a private network that a key may go to over plain http."""
     headers: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
@@ -180,6 +191,18 @@ class InferenceEndpointsLLM(AsyncLLM):
         if given is not None:
             parse_grammar(given)
         return given
+
+    @field_validator("provider")
+    @classmethod
+    def _names_providers(cls, given: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(given, list) and (not given or len(set(given)) < len(given)):
+            raise ConfigurationError("provider is a list without names, or with one twice.")
+        return given
+
+    @field_validator("labels")
+    @classmethod
+    def _can_be_told_apart(cls, given: list[str] | None) -> list[str] | None:
+        return None if given is None else list(LabelSet(tuple(given)).labels)
 
     @model_validator(mode="after")
     def _names_one_target(self) -> Self:
@@ -215,11 +238,19 @@ class InferenceEndpointsLLM(AsyncLLM):
             ("wake", "endpoint_name"),
             ("provider", "model_id"),
             ("bill_to", "model_id"),
+            ("max_price_out", "provider_pool"),
             ("served_model", "base_url"),
             ("trusted_hosts", "base_url"),
         ):
             if getattr(self, field) and not getattr(self, needed):
                 raise ConfigurationError(f"{field} is given without {needed}, which it is for.")
+
+    @property
+    def provider_pool(self) -> tuple[str, ...]:
+        """The providers that are used as one: their names, or `all`; none for a single one."""
+        if isinstance(self.provider, list):
+            return tuple(self.provider)
+        return (ALL,) if self.provider == ALL else ()
 
     @property
     def model_name(self) -> str:
@@ -281,14 +312,21 @@ class InferenceEndpointsLLM(AsyncLLM):
         return tuple(self._target_settings(url) for url in urls)
 
     def _target_settings(self, base_url: str | None) -> TargetSettings:
-        given = self._given_token()
+        given, pool = self._given_token(), self.provider_pool
         return TargetSettings(
             model_id=self.model_id,
             endpoint_name=self.endpoint_name,
             endpoint_namespace=self.endpoint_namespace,
             base_url=base_url,
             served_model=self.served_model,
-            provider=self.provider,
+            provider=self.provider if isinstance(self.provider, str) and not pool else None,
+            providers=pool,
+            needs=Needs(
+                tools=bool(self.generation_kwargs.get("tools")),
+                structured_output=self.structured_output is not None,
+                tokens=self.generation_kwargs.get("max_new_tokens") or 0,
+                max_price_out=self.max_price_out,
+            ),
             bill_to=self.bill_to,
             given_token=given,
             found_token=None if given else self.api_key,
@@ -343,13 +381,17 @@ class InferenceEndpointsLLM(AsyncLLM):
         """Check what is the same for all rows of a call; give back what plans one row."""
         self.engine()
         asked = {**self.generation_kwargs, **check_parameters(parameters)}
-        return plan_in_dialects(
+        self._check_providers(asked)
+        labels = LabelSet(tuple(self.labels)) if self.labels else None
+        for route, server in dialects(self._endpoints) if labels else ():
+            check_labelling(self.structured_output, server, route, num_generations, asked)
+        planner = plan_in_dialects(
             [
                 Call(
                     route=route,
                     server=server,
                     num_generations=num_generations,
-                    parameters=asked,
+                    parameters={**asked, **label_parameters(server)} if labels else asked,
                     structured_output=self.structured_output,
                     structured_output_retries=self.structured_output_retries,
                     stream=self.stream,
@@ -360,6 +402,22 @@ class InferenceEndpointsLLM(AsyncLLM):
                 for route, server in dialects(self._endpoints)
             ]
         )
+        return label_planner(planner, labels) if labels else planner
+
+    def _check_providers(self, asked: Mapping[str, Any]) -> None:
+        """What is asked for in a call can be done by every provider of the pool."""
+        longest = asked.get("max_new_tokens") or 0
+        for endpoint in self._endpoints:
+            if asked.get("tools") and "tools" in endpoint.lacks:
+                problem = "does not take tools"
+            elif endpoint.context is not None and endpoint.context <= longest:
+                problem = f"has a context of {endpoint.context:,} tokens"
+            else:
+                continue
+            raise ConfigurationError(
+                f"{endpoint.provider} {problem}. Name the other providers, or put it into "
+                "generation_kwargs, which leaves that one out of provider='all'."
+            )
 
     def body_planner(self, *, completes: bool) -> BodyPlanner:
         """What plans requests whose bodies are sent as they are.
@@ -371,7 +429,13 @@ class InferenceEndpointsLLM(AsyncLLM):
             ConfigurationError: an attribute would change them, or the client has no such API.
         """
         self.engine()
-        for field in ("tokenizer_id", "structured_output", "generation_kwargs", "reasoning"):
+        for field in (
+            "tokenizer_id",
+            "structured_output",
+            "generation_kwargs",
+            "reasoning",
+            "labels",
+        ):
             if getattr(self, field):
                 raise ConfigurationError(
                     f"bodies are sent as they are, so {field} has no place beside them. Leave it "
@@ -409,8 +473,12 @@ class InferenceEndpointsLLM(AsyncLLM):
         """
         self.engine()
         named = self.model_id or self.endpoint_name
+        providers = STICKY if self.provider == STICKY else sorted(self.provider_pool)
         return {
+            **({"providers": providers} if providers else {}),
+            **({"max_price_out": self.max_price_out} if self.max_price_out else {}),
             **({"on_length": self.on_length} if growth(self.on_length) else {}),
+            **({"labels": self.labels} if self.labels else {}),
             **({"reasoning": self.reasoning} if self.reasoning is not None else {}),
             **identity_of(self._endpoints, by_url=not named),
             "tokenizer_id": self.tokenizer_id if self.sends_prompts else None,

@@ -95,6 +95,8 @@ class MapFunction:
             tool_calls=bool(asked.get("tools")),
             logprobs=bool(asked.get("logprobs")),
             reasoning_tokens=getattr(self.llm, "reasoning", None) is not None,
+            labels=bool(getattr(self.llm, "labels", None)),
+            provider=bool(getattr(self.llm, "provider_pool", ())),
         )
 
     def _results(self, batch: Batch, ordinals: Sequence[int]) -> dict[int, Result]:
@@ -135,4 +137,5 @@ def _given(prepared: PreparedRow) -> Any:
 
 
 def _type(datasets: Any, column: OutputColumn) -> Any:
-    return datasets.Value("int64" if column.kind is ColumnKind.COUNT else "string")
+    kinds = {ColumnKind.COUNT: "int64", ColumnKind.SHARE: "float64"}
+    return datasets.Value(kinds.get(column.kind, "string"))

@@ -44,6 +44,10 @@ class Output(TypedDict):
     tool_calls: NotRequired[list[list[dict[str, Any]] | None]]
     utf8_replaced: NotRequired[list[bool]]
     """Where the server's text was no UTF-8, twice: U+FFFD stands in what came the second time."""
+    providers: NotRequired[list[str | None]]
+    """Behind the router: who answered."""
+    distributions: NotRequired[list[dict[str, float] | None]]
+    """With `labels`: the probability of each label, the likeliest first."""
     index: NotRequired[int]
 
 
@@ -99,6 +103,12 @@ def refused_row(ordinal: int, num_generations: int, error: InputError) -> Result
 
 def _add_extras(output: Output, completions: Sequence[Completion | None]) -> None:
     given = [c for c in completions if c is not None]
+    if any(c.provider is not None for c in given):
+        output["providers"] = [c.provider if c else None for c in completions]
+    if any(c.distribution is not None for c in given):
+        output["distributions"] = [
+            dict(c.distribution) if c and c.distribution else None for c in completions
+        ]
     if any(c.utf8_replaced for c in given):
         output["utf8_replaced"] = [c is not None and c.utf8_replaced for c in completions]
     if any(c.logprobs is not None for c in given):

@@ -201,5 +201,7 @@ def _check_columns(ds: Any, llm: InferenceEndpointsLLM, options: RunOptions) -> 
         tool_calls=bool(asked.get("tools")),
         logprobs=bool(asked.get("logprobs")),
         reasoning_tokens=llm.reasoning is not None,
+        labels=bool(llm.labels),
+        provider=bool(llm.provider_pool),
     ).refuse_clash(schema.names)
     options.conversations.bind(names)

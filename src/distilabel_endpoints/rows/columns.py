@@ -6,7 +6,9 @@
 | `model_name` | text | text |
 | `finish_reason`, `reasoning`, `tool_calls`, `logprobs` | one or null | list, one entry each |
 | `input_tokens`, `output_tokens` | what the row cost, or null | the same, summed |
+| `provider` | with several providers: who answered | list, one entry each |
 | `reasoning_tokens` | with `reasoning`: those of the output that were thinking | the same, summed |
+| `label`, `confidence`, `distribution` | with `labels`: the likeliest, how likely, all | - |
 | `error`, `error_code` | text or null | null, or a list with text where a generation failed |
 | `failed_generation` | text or null | the same: the text of an answer that was refused |
 
@@ -16,7 +18,7 @@ generation `error` begins with `warning`: its text is there, and is not all it s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from itertools import zip_longest
@@ -37,6 +39,8 @@ class ColumnKind(StrEnum):
 
     TEXT = "text"
     COUNT = "count"
+    SHARE = "share"
+    """A number from 0 to 1."""
     JSON = "json"
     """Nested values, written as text of JSON."""
 
@@ -64,6 +68,8 @@ class OutputColumns:
     tool_calls: bool = False
     logprobs: bool = False
     reasoning_tokens: bool = False
+    labels: bool = False
+    provider: bool = False
     escape_formulas: bool = False
     """CSV: put an apostrophe before each cell that a spreadsheet would run as a formula."""
     layout: Literal["columns", "openai-batch"] = "columns"
@@ -78,7 +84,13 @@ class OutputColumns:
         count = ColumnKind.COUNT
         name = self._name
         yield OutputColumn(name=name("generations" if many else "generation"), many=many)
+        if self.labels:
+            yield OutputColumn(name=name("label"))
+            yield OutputColumn(name=name("confidence"), kind=ColumnKind.SHARE)
+            yield OutputColumn(name=name("distribution"), kind=ColumnKind.JSON, optional=True)
         yield OutputColumn(name=name("model_name"))
+        if self.provider:
+            yield OutputColumn(name=name("provider"), many=many, optional=True)
         yield OutputColumn(name=name("finish_reason"), many=many)
         yield OutputColumn(name=name("input_tokens"), kind=count)
         yield OutputColumn(name=name("output_tokens"), kind=count)
@@ -118,7 +130,9 @@ class OutputColumns:
         pick = self._all if self.num_generations > 1 else self._first
         values = [
             pick([completion and completion.text for completion in completions]),
+            *(_labelled(completions) if self.labels else ()),
             self.model_name,
+            *([pick([c and c.provider for c in completions])] if self.provider else ()),
             pick([ending and ending.finish_reason for ending in result.endings]),
             *self._cost(result.usages),
             self._reported(_errors(result)),
@@ -154,6 +168,15 @@ class OutputColumns:
         return self._all(entries) if any(entries) else None
 
 
+def _labelled(completions: Sequence[Completion | None]) -> tuple[Any, Any, Any]:
+    """The likeliest label, its probability, and all of them."""
+    shares = next((c.distribution for c in completions if c and c.distribution), None)
+    if shares is None:
+        return None, None, None
+    label = next(iter(shares))
+    return label, shares[label], dict(shares)
+
+
 def failure_code(failure: Failure) -> str:
     """A stable name for why a row failed: what `error_code` holds."""
     return failure.code or str(failure.kind)
@@ -187,7 +210,7 @@ def cell_text(column: OutputColumn, value: Any) -> Any:
 
     Text is what UTF-8 can carry, whatever a model answered.
     """
-    if column.kind is ColumnKind.COUNT or value is None:
+    if column.kind in {ColumnKind.COUNT, ColumnKind.SHARE} or value is None:
         return value
     convert = valid_text if column.kind is ColumnKind.TEXT else _stored_json
     if column.many and isinstance(value, list):

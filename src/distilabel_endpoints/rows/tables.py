@@ -146,7 +146,8 @@ def added_fields(columns: OutputColumns) -> list[Any]:
     pa = pyarrow("Parquet output")
     fields = []
     for column in columns:
-        single = pa.int64() if column.kind is ColumnKind.COUNT else pa.string()
+        kinds = {ColumnKind.COUNT: pa.int64(), ColumnKind.SHARE: pa.float64()}
+        single = kinds.get(column.kind, pa.string())
         fields.append(pa.field(column.name, pa.list_(single) if column.many else single))
     return fields
 

@@ -84,6 +84,8 @@ def column_note(columns: OutputColumns) -> dict[str, Any]:
         "tool_calls": columns.tool_calls,
         "logprobs": columns.logprobs,
         "reasoning_tokens": columns.reasoning_tokens,
+        "labels": columns.labels,
+        "provider": columns.provider,
         "escape_formulas": columns.escape_formulas,
         "layout": columns.layout,
         "error_file": columns.error_file,

@@ -133,5 +133,7 @@ class RowPlanner:
             tool_calls=bool(asked.get("tools")),
             logprobs=bool(asked.get("logprobs")),
             reasoning_tokens=spec.get("reasoning") is not None,
+            labels=bool(spec.get("labels")),
+            provider=bool(spec.get("providers")),
             escape_formulas=self._options.escape_formulas,
         )

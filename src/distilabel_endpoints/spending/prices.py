@@ -16,9 +16,9 @@ from typing import Any
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.spending.amounts import Price
 
-__all__ = ["Pricing", "given_price", "router_pricing"]
+__all__ = ["Pricing", "given_price", "router_offers", "router_pricing"]
 
-_POLICIES = frozenset({None, "auto", "fastest", "cheapest", "preferred"})
+_POLICIES = frozenset({None, "auto", "fastest", "cheapest", "preferred", "sticky"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,13 @@ def given_price(price_in: object, price_out: object) -> Price | None:
     return Price.per_million(price_in, price_out, "as given")
 
 
+def router_offers(listed: Any, model: str) -> list[Mapping[str, Any]]:
+    """What the router's `/v1/models` lists of each provider of a model; none if it is not there."""
+    models = _mappings(listed.get("data") if isinstance(listed, Mapping) else None)
+    offers = next((entry.get("providers") for entry in models if entry.get("id") == model), None)
+    return [*_mappings(offers)]
+
+
 def router_pricing(listed: Any, model: str, provider: str | None) -> Pricing:
     """The price of a model at the router.
 
@@ -61,9 +68,7 @@ def router_pricing(listed: Any, model: str, provider: str | None) -> Pricing:
         model: whose.
         provider: who is to answer, or one of the router's policies.
     """
-    models = _mappings(listed.get("data") if isinstance(listed, Mapping) else None)
-    offers = next((entry.get("providers") for entry in models if entry.get("id") == model), None)
-    live = [offer for offer in _mappings(offers) if offer.get("status") == "live"]
+    live = [offer for offer in router_offers(listed, model) if offer.get("status") == "live"]
     if provider not in _POLICIES:
         live = [offer for offer in live if offer.get("provider") == provider]
     if not live:

@@ -200,6 +200,12 @@ class HubModel:
     """Of a provider: dollars per million tokens in and out. The list has none for the others."""
     contexts: Mapping[str, int] = field(default_factory=dict)
     """Of a provider: the tokens of its context, likewise."""
+    tools: Mapping[str, bool] = field(default_factory=dict)
+    """Of a provider: whether it takes tools, likewise."""
+    schemas: Mapping[str, bool] = field(default_factory=dict)
+    """Of a provider: whether it holds answers to a schema, likewise."""
+    down: tuple[str, ...] = ()
+    """Providers whose state is `error`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +270,7 @@ class SettingsChanges(TypedDict, total=False):
     limits: Limits
     faults: tuple[Fault, ...]
     reply: Callable[[Asked], str] | None
+    next_tokens: Callable[[Asked, str], Mapping[str, float]] | None
     seed: int
     reasoning: bool
     refuses: tuple[str, ...]
@@ -290,6 +297,9 @@ class Settings:
     faults: tuple[Fault, ...] = ()
     reply: Callable[[Asked], str] | None = None
     """Writes the answers instead of the built-in words."""
+    next_tokens: Callable[[Asked, str], Mapping[str, float]] | None = None
+    """What may come after a text, with its probability: a model whose log-probabilities are known.
+    The likeliest is written, among those that a choice of texts allows."""
     seed: int = 0
     """Same seed, same request: same answer."""
     reasoning: bool = False

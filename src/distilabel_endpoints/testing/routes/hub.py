@@ -129,13 +129,16 @@ class Hub:
             raise exchange.refuse(
                 402, "You have exceeded your monthly included credits for Inference Providers."
             )
-        return answer(
+        made = answer(
             replace(
                 exchange,
                 settings=replace(exchange.settings, model=model.id),
                 body={**exchange.body, "model": model.id},
             )
         )
+        who = provider or suffix
+        served_by = who if who in model.providers else model.providers[0]
+        return replace(made, headers={**made.headers, "x-inference-provider": served_by})
 
     def _legacy(self, exchange: Exchange, provider: str, rest: str) -> Outcome:
         """A model's own address under a provider: chat below it, text generation at it."""
@@ -192,11 +195,16 @@ def _entry(model: HubModel) -> dict[str, Any]:
 
 def _offer(model: HubModel, provider: str) -> dict[str, Any]:
     """What a provider says of itself: all but its name and state may be missing."""
-    offer: dict[str, Any] = {"provider": provider, "status": "live"}
+    status = "error" if provider in model.down else "live"
+    offer: dict[str, Any] = {"provider": provider, "status": status}
     if provider in model.prices:
         offer["pricing"] = dict(zip(("input", "output"), model.prices[provider], strict=True))
     if provider in model.contexts:
         offer["context_length"] = model.contexts[provider]
+    if provider in model.tools:
+        offer["supports_tools"] = model.tools[provider]
+    if provider in model.schemas:
+        offer["supports_structured_output"] = model.schemas[provider]
     return offer
 
 

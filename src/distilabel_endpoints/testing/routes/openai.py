@@ -24,7 +24,7 @@ from distilabel_endpoints.testing.texts.grammars import (
     UnreadableGrammarError,
     chat_constraint,
 )
-from distilabel_endpoints.testing.texts.replies import Text, count_tokens, logprob, write
+from distilabel_endpoints.testing.texts.replies import Text, count_tokens, write
 from distilabel_endpoints.testing.wire import Generated
 
 __all__ = ["CREATED", "chat", "completions"]
@@ -244,18 +244,14 @@ def _chat_logprobs(body: Mapping[str, Any], text: Text) -> Any:
         "content": [
             {
                 "token": token,
-                "logprob": logprob(token),
+                "logprob": value,
                 "bytes": list(token.encode()),
                 "top_logprobs": [
-                    {
-                        "token": token if rank == 0 else f"{token}{rank}",
-                        "logprob": logprob(token, rank),
-                        "bytes": list(token.encode()),
-                    }
-                    for rank in range(top)
+                    {"token": other, "logprob": likely, "bytes": list(other.encode())}
+                    for other, likely in others
                 ],
             }
-            for token in text.tokens
+            for token, (value, others) in zip(text.tokens, text.logprobs(top), strict=True)
         ]
     }
 
@@ -269,11 +265,8 @@ def _text_logprobs(body: Mapping[str, Any], text: Text) -> Any:
         offsets.append(offsets[-1] + len(token))
     return {
         "tokens": list(text.tokens),
-        "token_logprobs": [logprob(token) for token in text.tokens],
-        "top_logprobs": [
-            {f"{token}{rank or ''}": logprob(token, rank) for rank in range(int(top))}
-            for token in text.tokens
-        ],
+        "token_logprobs": [value for value, _ in text.logprobs(int(top))],
+        "top_logprobs": [dict(others) for _, others in text.logprobs(int(top))],
         "text_offset": offsets[: len(text.tokens)],
     }
 

@@ -163,9 +163,17 @@ def _finish(text: Text) -> str:
     return "length" if text.length else "eos_token" if text.stop is None else "stop_sequence"
 
 
-def _token(token: str, rank: int = 0) -> dict[str, Any]:
+def _token(token: str, value: float | None = None, rank: int = 0) -> dict[str, Any]:
     number = sum(token.encode(errors="replace")) + rank
-    return {"id": number, "text": token, "logprob": logprob(token, rank), "special": False}
+    likely = logprob(token, rank) if value is None else value
+    return {"id": number, "text": token, "logprob": likely, "special": False}
+
+
+def _top(others: list[tuple[str, float]], text: Text) -> list[dict[str, Any]]:
+    if text.listed:
+        return [_token(other, value) for other, value in others]
+    first = others[0][0]
+    return [_token(first, rank=rank) for rank in range(len(others))]
 
 
 def _details(parameters: Mapping[str, Any], text: Text, inputs: str) -> dict[str, Any]:
@@ -177,10 +185,11 @@ def _details(parameters: Mapping[str, Any], text: Text, inputs: str) -> dict[str
         "generated_tokens": len(text.tokens),
         "seed": parameters.get("seed"),
         "prefill": prefill,
-        "tokens": [_token(token) for token in text.tokens],
+        "tokens": [
+            _token(token, value)
+            for token, (value, _) in zip(text.tokens, text.logprobs(0), strict=True)
+        ],
     }
     if top := parameters.get("top_n_tokens"):
-        found["top_tokens"] = [
-            [_token(token, rank) for rank in range(top)] for token in text.tokens
-        ]
+        found["top_tokens"] = [_top(others, text) for _, others in text.logprobs(top)]
     return found

@@ -7,10 +7,11 @@ from the constraint that the flavor enforces, or from a vocabulary of 256 made-u
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from hashlib import shake_128
 from itertools import product
+from math import log
 
 from distilabel_endpoints.testing.asked import Asked
 from distilabel_endpoints.testing.settings import Settings
@@ -37,6 +38,21 @@ class Text:
     """The stop sequence that ended it."""
     seed: int = 0
     """Draws whatever else is random about it."""
+    listed: tuple[Mapping[str, float], ...] = ()
+    """For each token what might have come, where that is known: see `Settings.next_tokens`."""
+
+    def logprobs(self, top: int) -> list[tuple[float, list[tuple[str, float]]]]:
+        """For each token its log probability, and the likeliest `top` in its place with theirs."""
+        if not self.listed:
+            return [
+                (logprob(token), [(f"{token}{n or ''}", logprob(token, n)) for n in range(top)])
+                for token in self.tokens
+            ]
+        ranked = [sorted(after.items(), key=lambda item: -item[1])[:top] for after in self.listed]
+        return [
+            (log(after[token]), [(other, log(p)) for other, p in likeliest])
+            for token, after, likeliest in zip(self.tokens, self.listed, ranked, strict=True)
+        ]
 
 
 def count_tokens(text: str) -> int:
@@ -61,6 +77,9 @@ def write(
     """
     draw = shake_128(asked.key + asked.index.to_bytes(8, "big"))
     seed = int.from_bytes(draw.digest(8), "big")
+    if settings.next_tokens is not None:
+        options = () if constraint is None else _options(constraint)
+        return _likeliest(asked, settings.next_tokens, options, limit, seed)
     if settings.reply is not None:
         tokens = tuple(_TOKEN.findall(settings.reply(asked)))
     elif constraint is not None:
@@ -79,6 +98,40 @@ def write(
     at, mark = min(found)
     text = text[: at + len(mark) * keep_stop]
     return Text(text, tuple(_TOKEN.findall(text)), stop=mark, seed=seed)
+
+
+_SEEDS_OF_OPTIONS = 256
+
+
+def _options(constraint: Constraint) -> tuple[str, ...]:
+    """The texts of a choice, in whichever words: a list, a pattern or a grammar."""
+    return tuple(sorted({satisfy(constraint, seed) for seed in range(_SEEDS_OF_OPTIONS)}))
+
+
+def _likeliest(
+    asked: Asked,
+    next_tokens: Callable[[Asked, str], Mapping[str, float]],
+    options: Sequence[str],
+    limit: int | None,
+    seed: int,
+) -> Text:
+    """The text of the likeliest tokens, held to the options where there are some."""
+    text, tokens, listed = "", list[str](), list[Mapping[str, float]]()
+    while text not in options and (limit is None or len(tokens) < limit):
+        after = next_tokens(asked, text)
+        fitting = [
+            token
+            for token in after
+            if not options or any(option.startswith(text + token) for option in options)
+        ]
+        if not fitting:
+            break
+        token = max(fitting, key=lambda each: after[each])
+        tokens.append(token)
+        listed.append(after)
+        text += token
+    is_cut = limit is not None and len(tokens) == limit and text not in options
+    return Text(text, tuple(tokens), length=is_cut, seed=seed, listed=tuple(listed))
 
 
 def logprob(token: str, rank: int = 0) -> float:
