@@ -134,7 +134,7 @@ class Usage:
     input_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
-    """Those of the output that were thinking, where the server counts them apart."""
+    """Those of the output that were thinking, where there was some and the server counts it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

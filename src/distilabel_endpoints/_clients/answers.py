@@ -411,10 +411,13 @@ def summed(usages: Iterable[Usage | None]) -> Usage | None:
 
 
 def _thought_tokens(usage: Json) -> int | None:
-    """The tokens of thinking: in OpenAI's details, or beside the others as SGLang has them."""
+    """The tokens of thinking: in OpenAI's details, or beside the others as SGLang has them.
+
+    Servers say 0 of every model that does not think, which is no count.
+    """
     details = usage.get("completion_tokens_details")
     inner = details.get("reasoning_tokens") if isinstance(details, dict) else None
-    return count(usage.get("reasoning_tokens") if inner is None else inner)
+    return count(usage.get("reasoning_tokens") if inner is None else inner) or None
 
 
 def _header_count(headers: Mapping[str, str], name: str) -> int | None:
