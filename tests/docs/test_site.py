@@ -100,7 +100,14 @@ def test_the_reference_has_every_flag_column_code_and_parameter() -> None:
             for name in option.opts:
                 assert name.strip("-") in page.lower() or name in page
     columns = PAGE_MAKERS["columns"]()
-    everything = OutputColumns(model_name="m", tool_calls=True, logprobs=True)
+    everything = OutputColumns(
+        model_name="m",
+        tool_calls=True,
+        logprobs=True,
+        reasoning_tokens=True,
+        labels=True,
+        provider=True,
+    )
     assert not [name for name in everything.names if f"`{name}`" not in columns]
     codes = PAGE_MAKERS["exit-codes"]()
     assert not [code for code in EXIT_CODES if f"| {code} |" not in codes]
