@@ -9,10 +9,11 @@ import pytest
 from benchmarks.forecast import POPULATIONS, coverage, population
 
 from distilabel_endpoints.progress.forecast_text import forecast_text
-from distilabel_endpoints.spending.amounts import Price
+from distilabel_endpoints.spending.amounts import PICODOLLARS, Price
 from distilabel_endpoints.spending.cohort import draw_cohort
 from distilabel_endpoints.spending.forecast import SampleRow, forecast
 from distilabel_endpoints.spending.intervals import mean_interval, ratio_interval, share_interval
+from distilabel_endpoints.spending.prices import Pricing
 
 
 def rows(lengths: list[int], cap: int = 1000) -> list[SampleRow]:
@@ -84,7 +85,7 @@ def test_a_forecast_multiplies_what_was_seen() -> None:
         rows=10_000,
         other_bytes=400 * 9_900,
         max_new_tokens=1000,
-        price=Price.per_million(1, 10),
+        pricing=Pricing(price=Price.per_million(1, 10)),
     )
     assert made is not None
     assert made.input_tokens.mid == pytest.approx(1_000_000)
@@ -95,6 +96,21 @@ def test_a_forecast_multiplies_what_was_seen() -> None:
     assert made.hours.mid == pytest.approx(10_000 / 3600, rel=0.01)
     assert made.recommended == 256
     assert "dollars  $21.00" in forecast_text(made)
+
+
+def test_hours_are_dollars_where_time_is_paid_for() -> None:
+    """Of a dedicated endpoint: hours, times the price of all its replicas."""
+    made = forecast(
+        rows([200] * 100),
+        rows=10_000,
+        other_bytes=1,
+        max_new_tokens=1000,
+        pricing=Pricing(hourly=20 * PICODOLLARS),
+    )
+    assert made is not None
+    assert made.hours is not None
+    assert made.dollars is not None
+    assert made.dollars.mid == pytest.approx(20 * made.hours.mid)
 
 
 def test_many_answers_that_were_cut_off_ask_for_more_room() -> None:

@@ -23,7 +23,8 @@ from distilabel_endpoints.records import (
     Usage,
 )
 from distilabel_endpoints.spending.account import Account, read_earlier
-from distilabel_endpoints.spending.budget import Budget
+from distilabel_endpoints.spending.amounts import PICODOLLARS, Price
+from distilabel_endpoints.spending.budget import Budget, parse_budget
 from distilabel_endpoints.spending.reservation import Bound
 
 PROMPT = "x" * 36  # with the room for a template: 100 tokens at most
@@ -190,6 +191,41 @@ def test_time_runs_out_like_money() -> None:
         assert 55 < loop.time() <= 60
         assert 100 < len(results) < 1000
         assert account.is_exhausted
+
+    run_virtual(main)
+
+
+def test_dollars_are_time_where_time_is_paid_for() -> None:
+    """With a dollar a minute, five dollars end a run within its fifth minute, and are all used."""
+
+    async def main() -> None:
+        account = account_of(parse_budget("$5"), hourly=60 * PICODOLLARS)
+        loop = asyncio.get_running_loop()
+        plans = [plan(n) for n in range(10_000)]
+        results = await drive(account, Biller(), plans, slots=4)
+        assert 280 < loop.time() <= 300
+        assert len(results) < 10_000
+        spent = account.spent()
+        assert spent.dollars == 5
+        assert spent.unknown_dollars == 0
+
+    run_virtual(main)
+
+
+def test_an_hour_with_a_budget_in_dollars_uses_it() -> None:
+    """Of an hour's work a budget in dollars pays 95 to 100 %, and is never exceeded."""
+
+    async def main() -> None:
+        price = Price.per_million(1, 4)
+        account = Account(
+            parse_budget("$0.25"), Bound(price), clock=asyncio.get_running_loop().time
+        )
+        biller = Biller(0.1, 3)
+        await drive(account, biller, [plan(n) for n in range(10_000)], slots=2)
+        assert asyncio.get_running_loop().time() > 1800
+        dollars = account.spent().dollars
+        assert dollars is not None
+        assert 0.95 * 0.25 <= dollars <= 0.25
 
     run_virtual(main)
 

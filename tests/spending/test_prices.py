@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.spending.amounts import Price
 from distilabel_endpoints.spending.price_table import table_pricing
 from distilabel_endpoints.spending.prices import given_price, router_pricing
-from distilabel_endpoints.testing import HubModel
+from distilabel_endpoints.testing import Deployment, Hardware, HubModel
 
 
 def listed(*offers: Any) -> dict[str, Any]:
@@ -116,3 +117,28 @@ def test_prices_are_exact() -> None:
     """No sum of them is ever off by a rounding, also with many digits."""
     price = Price.per_million("0.0375", "0.15")
     assert price.of(3, 7).picodollars == 3 * 37_500 + 7 * 150_000
+
+
+def test_a_dedicated_endpoint_costs_its_hardware_by_the_hour(
+    simulated_hugging_face: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times the replicas it can grow to, by the begun minute, from the control plane alone."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    mine = Deployment("mine", hardware=Hardware(price_per_hour=1.8), max_replica=4)
+    simulated_hugging_face(deployment=mine)
+    llm = InferenceEndpointsLLM(endpoint_name="mine", api_key="hf_test")
+    prompts = [{"prompt": f"Question {n}?"} for n in range(20)]
+    run = generate_dataset(llm, prompts, tmp_path / "out.jsonl", budget="$3")
+    assert run.summary.ok == 20
+    assert run.summary.spent is not None
+    assert run.summary.spent.dollars == pytest.approx(4 * 1.8 / 60)
+
+
+def test_unknown_hardware_has_no_price(simulated_hugging_face: Any, tmp_path: Path) -> None:
+    """The budget is refused then, and nothing is sent."""
+    mine = Deployment("mine", hardware=Hardware(price_per_hour=None))
+    endpoint = simulated_hugging_face(deployment=mine)
+    llm = InferenceEndpointsLLM(endpoint_name="mine", api_key="hf_test")
+    with pytest.raises(ConfigurationError, match="no price"):
+        generate_dataset(llm, [{"prompt": "?"}], tmp_path / "out.jsonl", budget="$3")
+    assert not endpoint.generations

@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from distilabel_endpoints._store.journal import Journal, Reader
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.run_state import Spent
 from distilabel_endpoints.spending.account import Account, spent_of
-from distilabel_endpoints.spending.amounts import Price, show_dollars
+from distilabel_endpoints.spending.amounts import PICODOLLARS, Price, show_dollars
 from distilabel_endpoints.spending.budget import Budget, parse_budget
 from distilabel_endpoints.spending.forecast import LEAST_ROWS
 from distilabel_endpoints.spending.prices import Pricing, given_price
@@ -85,7 +86,7 @@ def pricing_of(llm: AsyncLLM, options: SpendingOptions) -> Pricing:
         return Pricing(price=options.price)
     if not options.budget and options.pilot is None:
         return Pricing(reason="nobody asked for it")
-    pricing = llm.pricing()
+    pricing = _by_the_hour(llm) or llm.pricing()
     if options.budget.picodollars is not None and not pricing.is_known:
         raise ConfigurationError(
             f"a budget of {options.budget.text} needs a price, and none is known: "
@@ -93,6 +94,21 @@ def pricing_of(llm: AsyncLLM, options: SpendingOptions) -> Pricing:
             "Python), or a budget in tokens such as '3Mtok'."
         )
     return pricing
+
+
+def _by_the_hour(llm: AsyncLLM) -> Pricing | None:
+    """Of a dedicated endpoint: its hardware, times the replicas that it can grow to."""
+    from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+
+    if not isinstance(llm, InferenceEndpointsLLM) or llm.endpoint_name is None:
+        return None
+    from distilabel_endpoints.lifecycle.life import Plane
+
+    plane = Plane(llm.endpoint_name, llm.endpoint_namespace, llm.api_key)
+    price = plane.price(plane.read())
+    if price is None:
+        return Pricing(reason="the list of hardware has no price for the endpoint's")
+    return Pricing(hourly=math.ceil(price.most * PICODOLLARS))
 
 
 def open_account(

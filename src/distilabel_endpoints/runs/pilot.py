@@ -73,7 +73,7 @@ class Pilot:
             other_bytes=round(other_bytes * scale),
             max_new_tokens=max(plan.request.max_new_tokens or 0 for plan in self.plans.values()),
             generations=max(plan.wanted for plan in self.plans.values()),
-            price=pricing.price,
+            pricing=pricing,
         )
 
     def _row(self, result: Result) -> SampleRow:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
-from distilabel_endpoints.spending.amounts import PICODOLLARS, Price
+from distilabel_endpoints.spending.amounts import PICODOLLARS
 from distilabel_endpoints.spending.intervals import (
     Interval,
     exact_share_interval,
     mixed_mean_interval,
     ratio_interval,
 )
+from distilabel_endpoints.spending.prices import NO_PRICE, Pricing
 
 __all__ = ["LEAST_ROWS", "Forecast", "SampleRow", "forecast"]
 
@@ -74,7 +75,7 @@ def forecast(
     other_bytes: int,
     max_new_tokens: int,
     generations: int = 1,
-    price: Price | None = None,
+    pricing: Pricing = NO_PRICE,
 ) -> Forecast | None:
     """What all rows will need.
 
@@ -84,7 +85,7 @@ def forecast(
         other_bytes: of the prompts of all the others.
         max_new_tokens: of one answer.
         generations: answers to a row.
-        price: of a token, if it is known.
+        pricing: what tokens or hours cost.
 
     Returns:
         None for a part that is too small.
@@ -93,14 +94,15 @@ def forecast(
         return None
     outputs = _outputs(sample, rows, max_new_tokens * generations)
     inputs = _inputs(sample, rows, other_bytes)
+    hours = _hours(sample, rows)
     cut = [row for row in sample if row.is_cut]
     return Forecast(
         rows=rows,
         sample=len(sample),
         input_tokens=inputs,
         output_tokens=outputs,
-        dollars=None if price is None else _dollars(inputs, outputs, price),
-        hours=_hours(sample, rows),
+        dollars=_dollars(inputs, outputs, hours, pricing),
+        hours=hours,
         cut_share=exact_share_interval(len(cut), len(sample), rows),
         max_new_tokens=max_new_tokens,
         recommended=_recommended(sample, len(cut), max_new_tokens),
@@ -121,7 +123,14 @@ def _inputs(sample: Sequence[SampleRow], rows: int, other_bytes: int) -> Interva
     return tokens.scaled(other_bytes, known)
 
 
-def _dollars(inputs: Interval, outputs: Interval, price: Price) -> Interval:
+def _dollars(
+    inputs: Interval, outputs: Interval, hours: Interval | None, pricing: Pricing
+) -> Interval | None:
+    if pricing.hourly is not None:
+        return None if hours is None else hours.scaled(pricing.hourly / PICODOLLARS)
+    price = pricing.price
+    if price is None:
+        return None
     return inputs.scaled(price.input / PICODOLLARS).plus(outputs.scaled(price.output / PICODOLLARS))
 
 

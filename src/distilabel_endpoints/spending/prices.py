@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
-from typing import Any
+from typing import Any, Final
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.spending.amounts import Price
 
-__all__ = ["Pricing", "given_price", "router_offers", "router_pricing"]
+__all__ = ["NO_PRICE", "Pricing", "given_price", "router_offers", "router_pricing"]
 
 _POLICIES = frozenset({None, "auto", "fastest", "cheapest", "preferred", "sticky"})
 
@@ -38,6 +38,10 @@ class Pricing:
     def is_known(self) -> bool:
         """Whether dollars can be counted."""
         return self.price is not None or self.hourly is not None
+
+
+NO_PRICE: Final = Pricing(reason="nobody named one")
+"""Nothing is known."""
 
 
 def given_price(price_in: object, price_out: object) -> Price | None:
