@@ -381,6 +381,7 @@ def _endpoint_flags() -> list[Flag]:
             "--then",
             type=click.Choice(["restore", "pause", "scale-to-zero", "keep"]),
             metavar="STATE",
+            part=Part.RUN,
             show_default="restore",
             help="How the endpoint is left: restore, pause, scale-to-zero, keep.",
         ),

@@ -51,12 +51,14 @@ def kill_runs(folder: Path, kills: int, seed: int) -> list[float]:
     return took
 
 
+@pytest.mark.promise("R16")
 @pytest.mark.timeout(400)
 def test_ten_kills(tmp_path: Path) -> None:
     """Whatever the moment, from the start command on: asleep again, by pauses only."""
     assert len(kill_runs(tmp_path, 10, seed=1)) == 10
 
 
+@pytest.mark.promise("R16")
 @pytest.mark.prove
 def test_two_hundred_kills(tmp_path: Path) -> None:
     """Each time within ten seconds."""
@@ -64,6 +66,7 @@ def test_two_hundred_kills(tmp_path: Path) -> None:
     assert max(took) <= PROMISED, sorted(took)[-5:]
 
 
+@pytest.mark.promise("R16")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.usefixtures("default_signals")
 def test_signals_put_it_back_before_the_run_ends(number: signal.Signals, tmp_path: Path) -> None:

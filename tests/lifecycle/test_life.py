@@ -308,6 +308,22 @@ def test_the_command_line_shows_the_price_and_the_bill(tmp_path: Path) -> None:
         assert run(endpoint, tmp_path / "state", "endpoint", "none").returncode == 3
 
 
+def test_the_flag_says_how_it_is_left(tmp_path: Path) -> None:
+    """`--then` on the command line; an error before any request where it makes no sense."""
+    with SimulatedEndpoint(tokens=TOKENS, deployment=deployment()) as endpoint:
+        inputs, state = rows(tmp_path / "rows.jsonl", 5), tmp_path / "state"
+        words = ["generate", inputs, "-o", tmp_path / "out.jsonl"]
+        named = [*words, "--endpoint-name", "mine"]
+        done = run(endpoint, state, *named, "--then", "scale-to-zero")
+        assert done.returncode == 0, done.stderr
+        assert (endpoint.state, commands(endpoint)) == ("scaledToZero", ["resume", "scale-to-zero"])
+        asked = len(endpoint.requests)
+        assert run(endpoint, state, *named, "--then", "delete").returncode == 1
+        other = run(endpoint, state, *words, "--base-url", endpoint.url, "--then", "pause")
+        assert (other.returncode, "endpoint_name" in other.stderr) == (1, True), other.stderr
+        assert len(endpoint.requests) == asked
+
+
 def test_forked_children_do_not_keep_it_running(simulated_hugging_face: Start) -> None:
     """A child that outlives the run holds neither the pipe nor the lock."""
     endpoint = live(simulated_hugging_face)

@@ -60,6 +60,7 @@ def running(start: Start, **changes: Any) -> SimulatedEndpoint:
     return start(tokens=TOKENS, faults=faults, deployment=deployment("running", **changes))
 
 
+@pytest.mark.promise("R16")
 @pytest.mark.parametrize("state", ["paused", "scaledToZero"])
 def test_it_is_put_back_and_read(state: Any, simulated_hugging_face: Start, lease: Lease) -> None:
     """One command, and a look that confirms it."""
@@ -90,6 +91,7 @@ def test_failures_are_tried_again(action: Any, simulated_hugging_face: Start, le
     assert endpoint.state == "paused"
 
 
+@pytest.mark.promise("R16")
 def test_it_is_given_up_after_fifteen_minutes(simulated_hugging_face: Start, lease: Lease) -> None:
     """With a sentence that says what may still cost money, and what to do."""
     running(simulated_hugging_face, faults=(Fault(Respond(503), path=f"{CONTROL}/pause"),))

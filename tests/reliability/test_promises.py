@@ -30,6 +30,7 @@ RELIABILITY = {
     "R13": "A failed fsync stops the run; it is not tried again.",
     "R14": "Any damage to a journal: no crash, no wrong row, the loss is said and redone.",
     "R15": "A wall clock that jumps by a day changes nothing.",
+    "R16": "A dedicated endpoint that a run woke sleeps again, whatever ended the run.",
 }
 SECURITY = {
     "S1": "A token is in no repr, log, exception, traceback, pickle, journal or output.",

@@ -169,20 +169,14 @@ class _Execution:
         return summary, self._session.error
 
     def _work(self, lock: Lock) -> None:
-        with self._life:
-            self._take_input(lock)
-
-    def _take_input(self, lock: Lock) -> None:
         given, output = self._run.source, self._run.output
-        if isinstance(given, RowSource):
-            self._source = given
+        with ExitStack() as stack, self._life:
+            if isinstance(given, RowSource):
+                self._source = given
+            else:
+                stack.callback(given.drop, output)
+                self._source = given.take(output)
             self._answer(lock)
-            return
-        try:
-            self._source = given.take(output)
-            self._answer(lock)
-        finally:
-            given.drop(output)
 
     def _answer(self, lock: Lock) -> None:
         run, source = self._run, self._source
