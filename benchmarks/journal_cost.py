@@ -36,6 +36,7 @@ from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
 from distilabel_endpoints._engine.bridge import iter_results
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
 from distilabel_endpoints._store.journal import Journal
+from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.llms.outputs import output_of
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.records import Result
@@ -53,7 +54,7 @@ def _loop(llm: InferenceEndpointsLLM, folder: Path, *, journalled: bool) -> None
     """A run's own loop over its rows, with or without the journal."""
     source = open_rows(str(folder / "rows.jsonl"))
     planner = RowPlanner(llm, source.columns, RunOptions())
-    lease, hashes = llm.engine(), dict[int, bytes]()
+    lease, hashes = engine_of(llm), dict[int, bytes]()
 
     def plans() -> Iterator[RowPlan]:
         for item in source.rows():

@@ -26,6 +26,7 @@ from distilabel_endpoints.errors import (
     RunError,
     StorageError,
     UnavailableError,
+    UserCodeError,
     run_error,
 )
 from distilabel_endpoints.llms.serialization import Serializable
@@ -73,6 +74,8 @@ def made(kind: type[Exception]) -> Exception:
     """One of each."""
     if kind is FingerprintError:
         return FingerprintError("out.jsonl", {"seed": ("1", "2")})
+    if kind is UserCodeError:
+        return UserCodeError("on_row", 3, "ValueError: no idea")
     if issubclass(kind, RunError):
         return kind(FAILURE, [{"generations": ["a"]}, None])
     if issubclass(kind, EndpointError):

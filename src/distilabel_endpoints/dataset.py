@@ -13,7 +13,8 @@ from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import BudgetError, ConfigurationError, DistilabelError
 from distilabel_endpoints.html_text import table
 from distilabel_endpoints.lifecycle.decisions import Then
-from distilabel_endpoints.llms.base import AsyncLLM, GenerationParameters
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.llms.inputs import GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
 from distilabel_endpoints.progress.notebook import report_html
 from distilabel_endpoints.rows import RowSource, open_rows, to_dataset, to_pandas
@@ -61,7 +62,7 @@ class FinishedRun:
 
 
 def generate_dataset(
-    llm: AsyncLLM,
+    llm: InferenceEndpointsLLM,
     input: str | os.PathLike[str] | Iterable[Mapping[str, Any]] | Any,  # noqa: A002
     output: str | os.PathLike[str],
     *,
@@ -168,7 +169,7 @@ def generate_dataset(
     )
     shown = progress or open_progress("auto")
     if ray is not None or ray_actors is not None:
-        _refuse_over_ray(llm, input, options, spending, ray=ray, push_to_hub=push_to_hub)
+        _refuse_over_ray(input, options, spending, ray=ray, push_to_hub=push_to_hub)
         over_ray = _over_ray(llm, input, path, options, shown, fresh=fresh, ray=ray)
         over_ray.actors = ray_actors or over_ray.actors
         over_ray.then = then
@@ -217,7 +218,6 @@ def _finished(summary: RunSummary, error: DistilabelError | None) -> RunSummary:
 
 
 def _refuse_over_ray(
-    llm: AsyncLLM,
     given: Any,
     options: RunOptions,
     spending: SpendingOptions,
@@ -225,7 +225,6 @@ def _refuse_over_ray(
     ray: str | None,
     push_to_hub: str | None,
 ) -> None:
-    from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
     from distilabel_endpoints.ray.job import refuse_unusable
 
     refuse_unusable(
@@ -238,10 +237,8 @@ def _refuse_over_ray(
             "on_bad_row='stop'": options.on_bad_row == "stop",
         }
     )
-    if not isinstance(given, str | os.PathLike) or not isinstance(llm, InferenceEndpointsLLM):
-        raise ConfigurationError(
-            "with ray, input is a path that workers can read, and llm an InferenceEndpointsLLM."
-        )
+    if not isinstance(given, str | os.PathLike):
+        raise ConfigurationError("with ray, input must be a path that the workers can read.")
 
 
 def _over_ray(

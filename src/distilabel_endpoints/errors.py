@@ -20,6 +20,7 @@
     │       ├── TargetError              the URL is not what it should be: TLS, redirect, web page
     │       └── UnavailableError         nothing answered for as long as we were told to wait
     ├── BudgetError                      the budget is spent; a larger one resumes the run
+    ├── UserCodeError                    a function of the caller's raised: `on_row`, an override
     └── StorageError (OSError)           this machine's disk: full, gone, failing
         ├── LockedError                  another process writes the same output
         └── DamagedError                 what is stored cannot be read, or trusted to be this run's
@@ -61,6 +62,7 @@ __all__ = [
     "StorageError",
     "TargetError",
     "UnavailableError",
+    "UserCodeError",
     "run_error",
     "traceback_lines",
 ]
@@ -226,6 +228,25 @@ class TargetError(RunError):
 
 class UnavailableError(RunError):
     """Nothing answered, or the endpoint was not ready, for as long as we were told to wait."""
+
+
+class UserCodeError(DistilabelError):
+    """Code of yours that a run or a call uses raised an error, which is its `__cause__`.
+
+    Attributes:
+        index: the row, counted from 0.
+        outputs: as those of `RunError`, where a call of `generate` was ended.
+    """
+
+    def __init__(self, name: str, index: int, reason: str) -> None:
+        super().__init__(name, index, reason)
+        self.name = name
+        self.index = index
+        self.reason = reason
+        self.outputs: list[Any] = []
+
+    def __str__(self) -> str:
+        return f"{self.name} raised an error at row {self.index + 1}: {self.reason}"
 
 
 class StorageError(DistilabelError, OSError):

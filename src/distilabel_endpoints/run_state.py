@@ -63,6 +63,8 @@ class RunEnding(StrEnum):
     """This machine's disk: a `StorageError`."""
     INPUT = "input"
     """The input was changed while the run was reading it: an `InputChangedError`."""
+    USER_CODE = "user_code"
+    """A function of the caller's raised an error: a `UserCodeError`."""
     BUDGET = "budget"
     """The budget does not pay for another attempt."""
     PILOT = "pilot"
@@ -195,8 +197,8 @@ class RunSummary:
 
     ending: RunEnding
     exit_code: int
-    """0 all ok, 1 the input changed, 2 failed rows, 3 the endpoint stopped us, 4 storage, 6 the
-    budget, 8 a pilot that waits for a yes, 130 or 143 a signal."""
+    """0 all ok, 1 the input changed or your own code raised an error, 2 failed rows, 3 the endpoint
+    stopped us, 4 storage, 6 the budget, 8 a pilot that waits for a yes, 130 or 143 a signal."""
     reason: str | None = None
     """Where something stopped the run: what, and how to mend it."""
     ok: int = 0

@@ -13,6 +13,7 @@ from command import run
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
 from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.ray.coordinator import Coordinator, JobProgress, WorkerCounts
 from distilabel_endpoints.ray.following import Following
 from distilabel_endpoints.ray.reporting import Reporter, WorkerTally
@@ -52,14 +53,14 @@ def reporting(simulated_endpoint: Make) -> Iterator[tuple[Stub, InferenceEndpoin
     """A reporter over a real engine, before its first report."""
     llm = InferenceEndpointsLLM(base_url=simulated_endpoint(flavor="vllm").url, max_concurrency=8)
     stub = Stub()
-    reporter = Reporter(stub, "me", llm.engine(), shares=True)
+    reporter = Reporter(stub, "me", engine_of(llm), shares=True)
     reporter._ray = stub
     yield stub, llm, reporter
     reporter.close()
 
 
 def in_flight_limit(llm: InferenceEndpointsLLM) -> int | None:
-    return llm.engine().scheduler._pool.ceiling
+    return engine_of(llm).scheduler._pool.ceiling
 
 
 def test_nothing_may_be_sent_before_there_is_a_share(
@@ -96,7 +97,7 @@ def test_only_a_workers_own_pauses_are_reported(
 ) -> None:
     """A pause that others told of is obeyed and not passed on; one of our own is."""
     stub, llm, reporter = reporting
-    scheduler = llm.engine().scheduler
+    scheduler = engine_of(llm).scheduler
     name = scheduler._pool.members[0].name
     stub.share = Share(ceiling=5, pauses={name: 30.0})
     reporter.report()

@@ -204,3 +204,22 @@ def test_what_can_be_known_is_refused_before_the_start(ray_session: Path) -> Non
         generate_ray(InferenceEndpointsLLM(base_url="http://127.0.0.1:1", api_key="x"), ds)
     with pytest.raises(ConfigurationError, match="on_bad_row"):
         generate_ray(llm, ds, column_prefix="a_", on_bad_row="stop")
+
+
+def test_a_subclass_answers_on_the_workers(
+    ray_session: Path, simulated_endpoint: Make, tmp_path: Path, shards: Path
+) -> None:
+    """A program's own class travels to the actors, and its `agenerate` answers every row."""
+
+    class Shouting(InferenceEndpointsLLM):
+        async def agenerate(self, input: Any, *rest: Any, **parameters: Any) -> list[str | None]:  # noqa: A002
+            loud = [{**message, "content": message["content"].upper()} for message in input]
+            return await super().agenerate(loud, *rest, **parameters)
+
+    endpoint = simulated_endpoint(flavor="vllm")
+    path = write_rows(tmp_path / "in.jsonl", 20)
+    with Shouting(base_url=endpoint.url) as llm:
+        write_shards(generate_ray(llm, read_rows(str(path)), rows_per_block=8), shards)
+    assert questions(endpoint)
+    assert all(question.startswith("QUESTION ") for question in questions(endpoint))
+    assert sum(row["error"] is None for row in rows_in(shards)) == 18

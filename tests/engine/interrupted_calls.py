@@ -30,6 +30,7 @@ from typing import Any
 import distilabel_endpoints
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints._engine import loop
+from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 
 ROOT = str(Path(distilabel_endpoints.__file__).parent)
@@ -102,11 +103,11 @@ def left_over(llm: InferenceEndpointsLLM) -> str:
         given_up = [task._task for task in engine._tasks.values() if task._abandoned]
         if given_up:
             await asyncio.wait([task for task in given_up if task is not None], timeout=20)
-        statistics = llm.engine().scheduler.statistics()
+        statistics = engine_of(llm).scheduler.statistics()
         return statistics.limiter.in_flight, statistics.waiting, len(engine._tasks)
 
     llm.load()
-    in_flight, waiting, tasks = llm.engine().run(look)
+    in_flight, waiting, tasks = engine_of(llm).run(look)
     # Tasks: the lease, and the one that looks.
     if (in_flight, waiting, tasks) == (0, 0, 2):
         return ""

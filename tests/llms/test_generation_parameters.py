@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_type_hints
 
 from distilabel_endpoints._clients.parameters import PARAMETERS
-from distilabel_endpoints.llms.base import GenerationParameters
+from distilabel_endpoints.llms.inputs import GenerationParameters
 
 
 def test_the_type_names_what_the_table_names() -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
+from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.testing import (
     BreakStream,
@@ -89,7 +90,7 @@ def run(url: str, folder: Path, seconds: float, count: int) -> None:
                     "ok": summary.ok + sum(output["errors"] == [None] for output in outputs),
                     "failed": summary.failed,
                     **held(),
-                    "tasks": sum(llm.engine().run(count_tasks) for llm in llms),
+                    "tasks": sum(engine_of(llm).run(count_tasks) for llm in llms),
                 }
             )
 

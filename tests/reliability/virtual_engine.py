@@ -25,6 +25,7 @@ from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints._clients import transport
 from distilabel_endpoints._engine import loop as engine_loop
 from distilabel_endpoints._engine.loop import Engine, Task
+from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.testing import LoopEndpoint, serve
 from distilabel_endpoints.testing.settings import SettingsChanges
 from virtual import TRUST, Library, VirtualConnector
@@ -106,7 +107,7 @@ class Stage:
     @property
     def now(self) -> float:
         """Virtual seconds since the loop began."""
-        return self.llm.engine().loop.time()
+        return engine_of(self.llm).loop.time()
 
     @property
     def requests(self) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from distilabel_endpoints.errors import RunError
+from distilabel_endpoints.errors import RunError, UserCodeError
 from distilabel_endpoints.spending.account import Account
 
 __all__ = ["Drain", "InFlight", "LeftError", "Seat", "current_seat", "take_seat"]
@@ -72,7 +72,7 @@ class InFlight:
         self._account = account
         self._deadline: asyncio.TimerHandle | None = None
         self._pump: Callable[[], None] | None = None
-        self.stopped: RunError | None = None
+        self.stopped: RunError | UserCodeError | None = None
         self.is_fed = False
         """Whether the last of its rows has been begun."""
 

@@ -241,6 +241,11 @@ class Task(Generic[T]):
 
     def run(self) -> T:
         """Begin, wait for the end, and give back what came of it."""
+        if threading.current_thread() is self.engine.thread:
+            raise RuntimeError(
+                "A blocking call (generate, load, ...) was made inside a coroutine that the engine "
+                "runs, so it would wait for itself. Await agenerate there instead."
+            )
         self.wait(self._over)
         return self.result()
 
@@ -356,6 +361,8 @@ class Lease:
 
     async def call(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         """Await `function`, run on the engine loop; cancelling here cancels it there."""
+        if threading.current_thread() is self._task.engine.thread:
+            return await function(*arguments)
         return await self._task.engine.portal.call_async(function, *arguments)
 
     def close(self) -> None:

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Self
 
 from distilabel_endpoints._engine.retry import RetryPolicy
-from distilabel_endpoints._limits.availability import BreakerState
-from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings, LimiterStatistics, Permit
+from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings, Permit
 from distilabel_endpoints._limits.quotas import Quotas
+from distilabel_endpoints.engine_state import BreakerState, LimiterStatistics
 from distilabel_endpoints.records import Answer, Client, Failure, FailureKind, Request
 
 __all__ = ["Grant", "Member", "Pool", "total"]

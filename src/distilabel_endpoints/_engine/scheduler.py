@@ -17,8 +17,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 from textwrap import shorten
 from typing import Any, TypeVar
 
@@ -42,14 +42,13 @@ from distilabel_endpoints._engine.retry import (
     is_telling,
 )
 from distilabel_endpoints._engine.retry_budget import RetryBudget
-from distilabel_endpoints._limits.limiter import LimiterStatistics
-from distilabel_endpoints.errors import RunError, run_error
-from distilabel_endpoints.html_text import figures
+from distilabel_endpoints.engine_state import EngineStatistics, LimiterStatistics
+from distilabel_endpoints.errors import RunError, UserCodeError, run_error
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 from distilabel_endpoints.served import Served, ServedBy
 from distilabel_endpoints.spending.account import Account
 
-__all__ = ["EngineStatistics", "Scheduler", "each"]
+__all__ = ["Scheduler", "each"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -84,45 +83,6 @@ class _Suspect:
     def tell(self, *, answered: bool) -> None:
         if not self.answered.done():
             self.answered.set_result(answered)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStatistics:
-    """What the engine is doing, at one instant."""
-
-    limiter: LimiterStatistics
-    """All endpoints together."""
-    endpoints: Mapping[str, LimiterStatistics]
-    """Each endpoint of a pool, by its URL; empty where there is only one."""
-    waiting: int
-    """Requests that wait for a permit."""
-    delayed: int
-    """Requests that wait out a backoff, or for a sign of life."""
-    succeeded: int
-    retries: Mapping[FailureKind, int]
-    """Attempts that were repeated, by what went wrong."""
-    waiting_for: str | None
-    """What the endpoint makes every request wait for, in a few words."""
-    pause_left: float | None
-    """Seconds until that is over, where it is known."""
-    last_failure: Failure | None
-    """The newest failure that made a request wait."""
-    served: Mapping[ServedBy, Served] = field(default_factory=dict)
-    """What each endpoint, and each provider behind it, has answered."""
-
-    def _repr_html_(self) -> str:
-        retries = sum(self.retries.values())
-        return figures(
-            "Engine",
-            {
-                "in flight": f"{self.limiter.in_flight} of {self.limiter.limit}",
-                "waiting": f"{self.waiting} for a permit, {self.delayed} for a retry",
-                "answered": f"{self.succeeded:,}",
-                "retries": f"{retries:,}" if retries else None,
-                "waits for": self.waiting_for,
-                "last failure": self.last_failure and self.last_failure.describe(),
-            },
-        )
 
 
 class Scheduler:
@@ -185,7 +145,7 @@ class Scheduler:
             take_seat(seat)
             try:
                 deliver(await work(row))
-            except RunError as error:
+            except (RunError, UserCodeError) as error:
                 in_flight.stopped = in_flight.stopped or error
             except LeftError:
                 pass  # left undone on purpose

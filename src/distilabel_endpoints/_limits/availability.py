@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
-__all__ = ["AT_ONCE", "Breaker", "BreakerState", "SoftStart"]
+from distilabel_endpoints.engine_state import BreakerState
+
+__all__ = ["AT_ONCE", "Breaker", "SoftStart"]
 
 # requests; that go at once when the limit opens.
 AT_ONCE: Final = 8
@@ -47,8 +49,6 @@ class SoftStart:
         missing = in_flight + 1 - self._floor
         return min(max(now, self._starts_at + _SECONDS * missing / limit), self.over_at)
 
-
-BreakerState = Literal["closed", "open", "probing"]
 
 # failures in a row; after which single probes are sent.
 _OPEN_AFTER: Final = 8

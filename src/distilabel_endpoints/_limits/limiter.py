@@ -25,10 +25,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from distilabel_endpoints._limits.availability import AT_ONCE, Breaker, BreakerState, SoftStart
+from distilabel_endpoints._limits.availability import AT_ONCE, Breaker, SoftStart
 from distilabel_endpoints._limits.quotas import Quotas
 from distilabel_endpoints._limits.refusals import Cut, Lift, Refusals, Stage
 from distilabel_endpoints._limits.search import Phase, Search
+from distilabel_endpoints.engine_state import LimiterStatistics
 from distilabel_endpoints.errors import ConfigurationError
 
 __all__ = [
@@ -37,7 +38,6 @@ __all__ = [
     "DEFAULT_START_WITH_CEILING",
     "Limiter",
     "LimiterSettings",
-    "LimiterStatistics",
     "Meter",
     "Permit",
 ]
@@ -143,37 +143,6 @@ class Permit:
         self.probe = probe
         """Sent alone, to see whether the endpoint is back."""
         self.returned = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimiterStatistics:
-    """The limiter at one instant."""
-
-    limit: int
-    in_flight: int
-    phase: str
-    """`ramping up`, `holding`, `probing up`, `probing down`."""
-    reason: str
-    """Why the limit is what it is, in a few words."""
-    requests_per_second: float
-    """Answers, over the last 20 s."""
-    tokens_per_second: float
-    """Output tokens, over the last 20 s."""
-    latency_p50: float | None
-    """Seconds, over the last 256 answers."""
-    latency_p95: float | None
-    sent: int
-    refused: int
-    """Attempts the endpoint pushed back (429, 529, overloaded), since the start."""
-    refusals: str
-    """What they are taken for: `clear`, `too many at once`, `rate-limited by the server`, ..."""
-    paced_per_second: float | None
-    """Attempts per second allowed, where the server's refusals set it."""
-    gate_until: float | None
-    """Clock reading until which nothing is sent, if the server asked for that."""
-    breaker: BreakerState
-    probe_at: float | None
-    """Clock reading of the next probe, while nothing answers."""
 
 
 # seconds; a longer time without any event is a pause or a suspended machine: the evidence is

@@ -2,74 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from distilabel_endpoints._clients.parameters import BEYOND_OPENAI, accepted_parameters
+from distilabel_endpoints.engine_state import Capabilities, Description
 from distilabel_endpoints.grammar import GrammarFormat, constrain, parse_grammar
-from distilabel_endpoints.html_text import figures
 from distilabel_endpoints.records import Route, Server
 
 if TYPE_CHECKING:
     from distilabel_endpoints._targets.urls import Target
 
-__all__ = ["Capabilities", "Description", "capabilities_of", "describe_endpoints"]
+__all__ = ["capabilities_of", "describe_endpoints"]
 
 _EXAMPLES: Final = {
     GrammarFormat.JSON: {"format": "json", "schema": {"type": "object"}},
     GrammarFormat.REGEX: {"format": "regex", "schema": "[a-z]+"},
     GrammarFormat.CHOICE: {"format": "choice", "schema": ["yes", "no"]},
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
-    """What the server at hand can do on the route that is used."""
-
-    parameters: tuple[str, ...]
-    """Generation parameters that can be sent."""
-    structured_output: tuple[str, ...]
-    """Formats that really constrain the answer; the others are only checked afterwards."""
-    unconfirmed: tuple[str, ...]
-    """Parameters and formats that are sent, and that a server nobody recognised may ignore."""
-    choices: int | None
-    """Completions one request brings at most; `None` until the server fell short of a wish."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What an LLM talks to."""
-
-    target: str
-    """What was named: `model_id=...`, `endpoint_name=...` or `base_url=...`."""
-    url: str
-    """Where requests go; several are separated by commas."""
-    client: str
-    """The class that sends them."""
-    route: Route
-    server: Server
-    """`unknown` where several endpoints have different ones."""
-    endpoints: Mapping[str, Server]
-    """Each URL, and the server that is there."""
-    model: str | None
-    """The name in the body, as the server wants it."""
-    capabilities: Capabilities
-
-    def _repr_html_(self) -> str:
-        can = self.capabilities
-        return figures(
-            "Connected to",
-            {
-                "target": self.target,
-                "server": f"{self.server} at {self.url}",
-                "model": self.model,
-                "client": f"{self.client}, {self.route}",
-                "structured output": ", ".join(can.structured_output),
-                "parameters": ", ".join(can.parameters),
-                "may be ignored": ", ".join(can.unconfirmed),
-            },
-        )
 
 
 def capabilities_of(route: Route, server: Server, choices: int | None) -> Capabilities:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints._targets.settings import TargetSettings
 from distilabel_endpoints._targets.urls import Target, target_of_url
 from distilabel_endpoints.errors import ConfigurationError, RunError, run_error
-from distilabel_endpoints.records import Failure, Route, Server
+from distilabel_endpoints.records import Client, Failure, Route, Server
 
 __all__ = [
     "check_distinct",
@@ -30,6 +30,8 @@ __all__ = [
     "identity_of",
     "open_lease",
 ]
+
+ClientHook = Callable[[Client, str], Client]
 
 
 def check_distinct(urls: Sequence[str]) -> None:
@@ -143,25 +145,39 @@ def open_lease(
     limits: LimiterSettings,
     retries: RetrySettings,
     timeout: float,
+    replace_client: Callable[[], ClientHook | None] | None = None,
 ) -> Lease:
-    """The scheduler of these endpoints, shared by all who ask for the same with the same limits."""
+    """The scheduler of these endpoints, shared by all who ask for the same with the same limits.
+
+    Args:
+        replace_client: gives what a subclass makes of each client. A scheduler with such clients
+            is shared with nobody. It is a weak reference: the lease must not keep its owner.
+    """
+    from distilabel_endpoints._targets.connect import open_client
+
+    def opened(endpoint: Target) -> Client:
+        hook = replace_client and replace_client()
+        client = open_client(endpoint)
+        return hook(client, endpoint.root) if hook else client
 
     async def make() -> Scheduler:
-        return Scheduler(_open_pool(endpoints, limits, retries), attempt_timeout=timeout)
+        return Scheduler(_open_pool(endpoints, limits, retries, opened), attempt_timeout=timeout)
 
-    return Lease((tuple(endpoints), limits, retries, timeout), make)
+    owner = replace_client and object()
+    return Lease((tuple(endpoints), limits, retries, timeout, owner), make)
 
 
 def _open_pool(
-    endpoints: Sequence[Target], limits: LimiterSettings, retries: RetrySettings
+    endpoints: Sequence[Target],
+    limits: LimiterSettings,
+    retries: RetrySettings,
+    opened: Callable[[Target], Client],
 ) -> Pool:
-    from distilabel_endpoints._targets.connect import open_client
-
     rng, now = random.Random(), asyncio.get_running_loop().time()
     if len(endpoints) == 1:
         only = endpoints[0]
         return Pool.of_one(
-            open_client(only),
+            opened(only),
             limiter=Limiter(limits, rng=rng, now=now),
             policy=RetryPolicy(retries, rng=rng),
         )
@@ -171,7 +187,7 @@ def _open_pool(
     def member(endpoint: Target) -> Member:
         return Member(
             name=endpoint.name,
-            client=open_client(endpoint),
+            client=opened(endpoint),
             limiter=Limiter(own, rng=rng, now=now),
             policy=RetryPolicy(retries, rng=rng, history=history),
             dialect=spoken.index(endpoint.dialect),

@@ -9,7 +9,7 @@ from typing import cast, get_args
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.lifecycle.decisions import Then
-from distilabel_endpoints.llms.base import AsyncLLM
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 
 __all__ = ["check_then", "life_of_run"]
 
@@ -32,16 +32,15 @@ def check_then(then: str | None, *, has_endpoint: bool) -> Then:
 
 
 def life_of_run(
-    llm: AsyncLLM, then: Then | None, output: Path, say: Callable[[str], None]
+    llm: InferenceEndpointsLLM, then: Then | None, output: Path, say: Callable[[str], None]
 ) -> AbstractContextManager[object]:
     """`endpoint_life` for a run into `output`; the watchdog's log is beside its journal.
 
     Raises:
         ConfigurationError: `then` is not a way to leave it, or there is no dedicated endpoint.
     """
-    from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 
-    if not isinstance(llm, InferenceEndpointsLLM) or llm.endpoint_name is None:
+    if llm.endpoint_name is None:
         check_then(then, has_endpoint=False)
         return nullcontext()
     from distilabel_endpoints.lifecycle.life import endpoint_life

@@ -28,10 +28,13 @@ from distilabel_endpoints.errors import (
     ParameterError,
 )
 from distilabel_endpoints.grammar import Grammar, check, constrain, parse_grammar
-from distilabel_endpoints.llms.base import Input, Planner
+from distilabel_endpoints.llms.inputs import Input
 from distilabel_endpoints.records import Conversation, Request, Route, Server
 
-__all__ = ["LONG_ANSWER", "Call", "growth", "plan_in_dialects"]
+__all__ = ["LONG_ANSWER", "Call", "Planner", "growth", "plan_in_dialects"]
+
+Planner = Callable[[int, Input], RowPlan]
+"""Makes the plan of one row from its number and its input."""
 
 LONG_ANSWER: Final = 2048
 """With `stream="auto"`, answers that may be longer than this many tokens are read as a stream:

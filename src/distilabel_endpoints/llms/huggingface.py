@@ -1,57 +1,68 @@
-"""`InferenceEndpointsLLM`: the fields, what they must be together, and getting ready.
+"""`InferenceEndpointsLLM`: getting ready, generating, and everything else it does.
 
-No wire code: targets are resolved and clients are made in `_clients`, rows are answered by
-`_engine`.
+Rules
+- No wire code: targets are found and opened in `_targets`, rows are answered by `_engine`.
+- Whatever is called, from one thread or many, blocking or awaited, goes through one engine.
+- What the package's other rooms ask of an LLM, and its users do not, is in `internals.py`.
 """
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Mapping
-from copy import deepcopy
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack, final
+from weakref import WeakMethod
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from anyio import to_thread
+from pydantic import PrivateAttr, SecretStr
 
 from distilabel_endpoints._clients.parameters import check_parameters
+from distilabel_endpoints._engine.bridge import aiter_results, iter_results
+from distilabel_endpoints._engine.generations import RowPlan, answer_row
+from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._engine.retry import RetrySettings
+from distilabel_endpoints._engine.scheduler import Scheduler, each
 from distilabel_endpoints._limits.limiter import LimiterSettings
-from distilabel_endpoints._targets.credentials import (
-    FoundToken,
-    refuse_insecure_token,
-    token_of_environment,
-)
-from distilabel_endpoints._targets.description import Description, describe_endpoints
+from distilabel_endpoints._targets.description import describe_endpoints
 from distilabel_endpoints._targets.endpoints import (
-    check_distinct,
     dialects,
     find_endpoints,
     identity_of,
     open_lease,
 )
-from distilabel_endpoints._targets.router_models import ALL, STICKY, Needs
-from distilabel_endpoints._targets.settings import TargetSettings
-from distilabel_endpoints._targets.urls import Target, check_base_url
+from distilabel_endpoints._targets.router_models import STICKY
+from distilabel_endpoints._targets.urls import Target
 from distilabel_endpoints.chat_templates import ChatRenderer, load_renderer
-from distilabel_endpoints.config import ATTEMPT_TIMEOUT, MAX_PAUSE, WAIT_READY
-from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.engine_state import Description, EngineStatistics
+from distilabel_endpoints.errors import (
+    ConfigurationError,
+    ParameterError,
+    RunError,
+    UserCodeError,
+)
 from distilabel_endpoints.grammar import parse_grammar
 from distilabel_endpoints.grammar.labels import LabelSet
-from distilabel_endpoints.llms.base import AsyncLLM, Planner
+from distilabel_endpoints.llms.attributes import Attributes, listed
 from distilabel_endpoints.llms.bodies import BodyPlanner
-from distilabel_endpoints.llms.calls import Call, growth, plan_in_dialects
+from distilabel_endpoints.llms.calls import Call, Planner, growth, plan_in_dialects
+from distilabel_endpoints.llms.inputs import GenerationParameters, Input
 from distilabel_endpoints.llms.labels import check_labelling, label_parameters, label_planner
+from distilabel_endpoints.llms.outputs import Output, Outputs, output_of
+from distilabel_endpoints.llms.overrides import (
+    overridden,
+    own_parameters,
+    own_planner,
+    refuse_ignored,
+    remember,
+)
+from distilabel_endpoints.records import Client, Result
 from distilabel_endpoints.spending.prices import Pricing
+
+if TYPE_CHECKING:
+    from distilabel_endpoints.llms.mapping import MapFunction
+    from distilabel_endpoints.rows.formats import Format
 
 __all__ = ["InferenceEndpointsLLM"]
 
@@ -59,7 +70,7 @@ _NO_TOKENIZER: Final = (
     "tokenizer_id is not used: the serverless router takes conversations only, and applies the "
     "chat template of model_id itself. Leave tokenizer_id out to be rid of this warning."
 )
-_READ_BY_EACH_CALL = {
+_READ_BY_EACH_CALL: Final = {
     "generation_kwargs",
     "labels",
     "model_display_name",
@@ -69,21 +80,14 @@ _READ_BY_EACH_CALL = {
     "structured_output",
     "structured_output_retries",
 }
-_CLIENTS = {False: "huggingface_hub.AsyncInferenceClient", True: "openai.AsyncOpenAI"}
+_CLIENTS: Final = {False: "huggingface_hub.AsyncInferenceClient", True: "openai.AsyncOpenAI"}
+
+# What may end a call with some of its outputs done: the endpoint, a subclass's own code, Ctrl-C, a
+# handler of SIGTERM.
+_ENDS = (RunError, UserCodeError, KeyboardInterrupt, SystemExit)
 
 
-def _usable_policy(given: str) -> str:
-    growth(given)
-    return given
-
-
-PositiveInt = Annotated[int, Field(ge=1)]
-TokenCount = Annotated[int, Field(ge=1, strict=True)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-OnLength = Annotated[str, AfterValidator(_usable_policy)]
-
-
-class InferenceEndpointsLLM(AsyncLLM):
+class InferenceEndpointsLLM(Attributes):
     """Hugging Face inference: serverless models, dedicated endpoints, any TGI or OpenAI-like URL.
 
     Exactly one of `model_id`, `endpoint_name` and `base_url` says what to talk to.
@@ -91,166 +95,15 @@ class InferenceEndpointsLLM(AsyncLLM):
         llm = InferenceEndpointsLLM(base_url="http://localhost:8080")
         llm.load()
         llm.generate(inputs=[[{"role": "user", "content": "Hello world!"}]])
+
+    Safe to use from several threads and loops at once. A subclass may override `agenerate` or
+    `agenerate_output`, `load`, `open_client`, validators and attributes: see docs/extending.md.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-        protected_namespaces=(),
-        hide_input_in_errors=True,
-        validate_assignment=True,
-        use_attribute_docstrings=True,
-    )
-
-    model_id: str | None = None
-    """A model on the Hub, served by the Inference Providers' router."""
-    endpoint_name: str | None = None
-    """A dedicated Inference Endpoint."""
-    endpoint_namespace: str | None = None
-    """Whose endpoint it is; default: the token's own user."""
-    base_url: str | list[str] | None = None
-    """The URL to talk to, with or without `/v1`. Overwritten when a name is given too.
-
-    Several URLs, each of an endpoint with the same model, are used as one: see "Several endpoints"
-    in `docs/targets.md`."""
-    api_key: SecretStr | None = Field(default_factory=token_of_environment, repr=False)
-    """Default: `HF_TOKEN`, read now; then the token saved by `hf auth login`."""
-    tokenizer_id: str | None = None
-    """A Hub id or folder: the prompt is rendered here and sent as text generation."""
-    model_display_name: str | None = None
-    """What `model_name` answers before anything else."""
-    use_openai_client: bool = False
-    """Send with `openai.AsyncOpenAI` instead of `huggingface_hub.AsyncInferenceClient`."""
-    provider: str | list[str] | None = None
-    """For `model_id`: which provider serves it; default: the router's choice.
-
-    A list of providers, or `all`, is used as one pool; `sticky` keeps to who answers first. See
-    "Several providers" in `docs/targets.md`."""
-    max_price_out: PositiveFloat | None = None
-    """For several providers: the most US dollars for a million tokens of output."""
-    bill_to: str | None = None
-    """For `model_id`: the organisation that pays."""
-    served_model: str | None = None
-    """For `base_url`: which of several models the server should use."""
-    structured_output: dict[str, Any] | None = None
-    """`{"format": "json" | "regex" | "choice", "schema": ...}` for every input."""
-    structured_output_retries: int = Field(default=0, ge=0)
-    """Further tries for an answer that does not fit its structured output, this or its own."""
-    generation_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Generation parameters that per-call ones win over."""
-    stream: bool | Literal["auto"] = "auto"
-    """Read answers as a stream: `True`, `False`, or `"auto"`: where long answers need it."""
-    max_concurrency: PositiveInt | None = None
-    """Requests in flight at most, at all endpoints together; default: as many as they take."""
-    requests_per_minute: PositiveFloat | None = None
-    tokens_per_minute: PositiveFloat | None = None
-    timeout: PositiveFloat = ATTEMPT_TIMEOUT
-    """Seconds for one attempt, whatever it waits for."""
-    wait_ready: PositiveFloat = WAIT_READY
-    """Seconds to wait for an endpoint that starts, is away, or fails everything."""
-    max_pause: PositiveFloat = MAX_PAUSE
-    """Seconds: the longest pause that a server may ask for; a longer one ends the run."""
-    wake: bool = False
-    """For `endpoint_name`: resume it, at its owner's cost, when it is paused in a run."""
-    ca_file: str | None = None
-    """A file of certificates, in PEM, to trust beside the system's: a private authority's."""
-    on_length: OnLength = "keep"
-    """An answer cut off at `max_new_tokens`: `keep` it; `fail` the row and keep the text there; or
-    `grow:2x`: ask once more with twice as many (any factor over 1), and keep what comes."""
-    reasoning: Literal["off", "low", "medium", "high"] | TokenCount | None = None
-    """How much a model that thinks is to think: `off`, an effort, or at most so many tokens."""
-    labels: list[str] | None = None
-    """Each answer is one of these labels, with the probability of each: see `docs/labels.md`."""
-    trusted_hosts: list[str] = Field(default_factory=list)
-    """For `base_url`: hosts in a private network that a key may go to over plain http."""
-    headers: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
-    """Sent with every request. Treated as secret: not printed, not saved."""
-
+    _lease: Lease | None = PrivateAttr(default=None)
     _endpoints: tuple[Target, ...] = PrivateAttr(default=())
     _renderer: ChatRenderer | None = PrivateAttr(default=None)
     _loading: Any = PrivateAttr(default_factory=threading.Lock)
-    _only_looks: bool = PrivateAttr(default=False)
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_usable_url(cls, given: str | list[str] | None) -> str | list[str] | None:
-        for url in _listed(given):
-            check_base_url(url)
-        if isinstance(given, list):
-            check_distinct(given)
-        return given
-
-    @field_validator("generation_kwargs")
-    @classmethod
-    def _are_parameters(cls, given: dict[str, Any]) -> dict[str, Any]:
-        check_parameters(given, where="generation_kwargs: ")
-        return given
-
-    @field_validator("structured_output")
-    @classmethod
-    def _is_grammar(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
-        if given is not None:
-            parse_grammar(given)
-        return given
-
-    @field_validator("provider")
-    @classmethod
-    def _names_providers(cls, given: str | list[str] | None) -> str | list[str] | None:
-        if isinstance(given, list) and (not given or len(set(given)) < len(given)):
-            raise ConfigurationError("provider is a list without names, or with one twice.")
-        return given
-
-    @field_validator("labels")
-    @classmethod
-    def _can_be_told_apart(cls, given: list[str] | None) -> list[str] | None:
-        return None if given is None else list(LabelSet(tuple(given)).labels)
-
-    @model_validator(mode="after")
-    def _names_one_target(self) -> Self:
-        named = [n for n in ("model_id", "endpoint_name", "base_url") if getattr(self, n)]
-        if not named:
-            raise ConfigurationError("Give one of model_id, endpoint_name and base_url.")
-        if self.model_id and self.endpoint_name:
-            raise ConfigurationError(
-                "model_id and endpoint_name are both given; they name different targets. Keep one."
-            )
-        self._check_companions()
-        if len(named) > 1 and "base_url" not in self.model_fields_set:
-            return self  # what was loaded has overwritten it
-        if self.base_url and len(named) > 1:
-            warnings.warn(
-                f"base_url is ignored: {named[0]} is given too, and base_url will be overwritten "
-                "with what that resolves to.",
-                UserWarning,
-                stacklevel=2,
-            )
-        elif self.base_url and self._target_settings(None).gives_token:
-            for url in _listed(self.base_url):
-                refuse_insecure_token(url, self.trusted_hosts)
-        return self
-
-    def _given_token(self) -> SecretStr | None:
-        return None if isinstance(self.api_key, FoundToken) else self.api_key
-
-    def _check_companions(self) -> None:
-        """Fields that only mean something beside another."""
-        for field, needed in (
-            ("endpoint_namespace", "endpoint_name"),
-            ("wake", "endpoint_name"),
-            ("provider", "model_id"),
-            ("bill_to", "model_id"),
-            ("max_price_out", "provider_pool"),
-            ("served_model", "base_url"),
-            ("trusted_hosts", "base_url"),
-        ):
-            if getattr(self, field) and not getattr(self, needed):
-                raise ConfigurationError(f"{field} is given without {needed}, which it is for.")
-
-    @property
-    def provider_pool(self) -> tuple[str, ...]:
-        """The providers that are used as one: their names, or `all`; none for a single one."""
-        if isinstance(self.provider, list):
-            return tuple(self.provider)
-        return (ALL,) if self.provider == ALL else ()
 
     @property
     def model_name(self) -> str:
@@ -265,7 +118,7 @@ class InferenceEndpointsLLM(AsyncLLM):
             or self.model_id
             or self.endpoint_name
             or (target.model if target else None)
-            or ", ".join(_listed(self.base_url))
+            or ", ".join(listed(self.base_url))
         )
 
     def load(self) -> None:
@@ -285,6 +138,7 @@ class InferenceEndpointsLLM(AsyncLLM):
                 return
             if self._is_own_tokenizer():
                 warnings.warn(_NO_TOKENIZER, UserWarning, stacklevel=2)
+            self._require_target()
             endpoints = find_endpoints(
                 self._settings_of_each(),
                 use_openai_client=self.use_openai_client,
@@ -292,6 +146,7 @@ class InferenceEndpointsLLM(AsyncLLM):
             )
             self._renderer = self._open_renderer(endpoints[0].token)
             self._endpoints = endpoints
+            own = type(self).open_client
             if self.model_id or self.endpoint_name:
                 vars(self)["base_url"] = endpoints[0].root  # ours, so not validated
             self._lease = open_lease(
@@ -303,63 +158,25 @@ class InferenceEndpointsLLM(AsyncLLM):
                 ),
                 RetrySettings(wait_ready=self.wait_ready, longest_pause=self.max_pause),
                 self.timeout,
+                None if own is InferenceEndpointsLLM.open_client else WeakMethod(self.open_client),
             )
-
-    def _settings_of_each(self) -> tuple[TargetSettings, ...]:
-        """One for each endpoint."""
-        named = self.model_id or self.endpoint_name
-        urls = [None] if named else _listed(self.base_url)
-        return tuple(self._target_settings(url) for url in urls)
-
-    def _target_settings(self, base_url: str | None) -> TargetSettings:
-        given, pool = self._given_token(), self.provider_pool
-        return TargetSettings(
-            model_id=self.model_id,
-            endpoint_name=self.endpoint_name,
-            endpoint_namespace=self.endpoint_namespace,
-            base_url=base_url,
-            served_model=self.served_model,
-            provider=self.provider if isinstance(self.provider, str) and not pool else None,
-            providers=pool,
-            needs=Needs(
-                tools=bool(self.generation_kwargs.get("tools")),
-                structured_output=self.structured_output is not None,
-                tokens=self.generation_kwargs.get("max_new_tokens") or 0,
-                max_price_out=self.max_price_out,
-            ),
-            bill_to=self.bill_to,
-            given_token=given,
-            found_token=None if given else self.api_key,
-            headers=tuple(self.headers.items()),
-            trusted_hosts=tuple(self.trusted_hosts),
-            wait_ready=self.wait_ready,
-            waits_to_listen="wait_ready" in self.model_fields_set,
-            timeout=self.timeout,
-            ca_file=self.ca_file,
-            wake=self.wake,
-            only_looks=self._only_looks,
-        )
-
-    def only_look(self) -> None:
-        """From here on start nothing: a dedicated endpoint that sleeps is described, not woken."""
-        self._only_looks = True
-
-    @property
-    def sends_prompts(self) -> bool:
-        """Whether requests hold a prompt, not a conversation."""
-        return self.tokenizer_id is not None and not self._is_own_tokenizer()
-
-    def _is_own_tokenizer(self) -> bool:
-        """Whether `tokenizer_id` names the model that the router serves, with its own template."""
-        if self.model_id is None or self.tokenizer_id is None:
-            return False
-        repository, _, _provider = self.model_id.partition(":")
-        return repository.casefold() == self.tokenizer_id.casefold()
 
     @property
     def renderer(self) -> ChatRenderer | None:
         """What makes prompts of conversations, where prompts are sent; once loaded."""
         return self._renderer
+
+    def open_client(self, client: Client, url: str) -> Client:
+        """What sends the requests: `client`, one around it, or another. A subclass overrides it.
+
+        Called once for each endpoint, on the engine's loop, when the object is loaded.
+
+        Args:
+            client: ours, for the library that the attributes chose.
+            url: where it sends.
+        """
+        del url
+        return client
 
     def _open_renderer(self, token: SecretStr | None) -> ChatRenderer | None:
         if self.tokenizer_id is None or not self.sends_prompts:
@@ -368,18 +185,294 @@ class InferenceEndpointsLLM(AsyncLLM):
 
     def describe(self) -> Description:
         """What this object talks to and what can be asked of it there; loads if need be."""
-        lease = self.engine()
+        lease = self._engine()
         named = next(n for n in ("model_id", "endpoint_name", "base_url") if getattr(self, n))
         return describe_endpoints(
             self._endpoints,
-            target=f"{named}={', '.join(_listed(getattr(self, named)))}",
+            target=f"{named}={', '.join(listed(getattr(self, named)))}",
             client=_CLIENTS[self.use_openai_client],
             choices=lease.scheduler.choices_limit,
         )
 
-    def planner(self, num_generations: int, parameters: Mapping[str, Any]) -> Planner:
+    def fingerprint(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """What decides the answers, as JSON values: a resumed run must have the same.
+
+        The URLs are not part of it where the servers say which model they serve; `on_length` is
+        where it makes other texts.
+        """
+        self._engine()
+        named = self.model_id or self.endpoint_name
+        own = {"answered_by": type(self).__qualname__} if overridden(type(self)) else {}
+        providers = STICKY if self.provider == STICKY else sorted(self.provider_pool)
+        return {
+            **own,
+            **({"providers": providers} if providers else {}),
+            **({"max_price_out": self.max_price_out} if self.max_price_out else {}),
+            **({"labels": self.labels} if self.labels else {}),
+            **({"on_length": self.on_length} if growth(self.on_length) else {}),
+            **({"reasoning": self.reasoning} if self.reasoning is not None else {}),
+            **identity_of(self._endpoints, by_url=not named),
+            "tokenizer_id": self.tokenizer_id if self.sends_prompts else None,
+            "structured_output": self.structured_output
+            and parse_grammar(self.structured_output).as_value(),
+            "parameters": {**self.generation_kwargs, **parameters},
+        }
+
+    @final
+    def generate(
+        self,
+        inputs: Iterable[Input],
+        num_generations: int = 1,
+        **parameters: Unpack[GenerationParameters],
+    ) -> list[list[str | None]]:
+        """Complete every input; blocks until all are done.
+
+        Works in scripts, in notebooks and from several threads at once.
+
+        Args:
+            inputs: conversations, each a list of messages, or a tuple of one and the
+                `structured_output` it wants. With `tokenizer_id`, a text is a prompt that is
+                sent as it is.
+            num_generations: completions per input.
+            **parameters: see `GenerationParameters`; they win over `generation_kwargs`.
+
+        Returns:
+            One list per input, in input order, with `num_generations` texts; `None` where one
+            failed (`generate_outputs` says why).
+
+        Raises:
+            InputError: an input or a parameter is wrong; nothing was sent.
+            RunError: the run cannot go on; `outputs` holds what was finished.
+            KeyboardInterrupt: Ctrl-C; its `outputs` too.
+        """
+        try:
+            outputs = self.generate_outputs(inputs, num_generations, **parameters)
+        except _ENDS as error:
+            kept: list[Output | None] = vars(error).get("outputs", [])
+            vars(error)["outputs"] = [output and output["generations"] for output in kept]
+            raise
+        return [output["generations"] for output in outputs]
+
+    @final
+    def generate_outputs(
+        self,
+        inputs: Iterable[Input],
+        num_generations: int = 1,
+        **parameters: Unpack[GenerationParameters],
+    ) -> list[Output]:
+        """As `generate`, with statistics, finish reasons and errors: one `Output` per input."""
+        planner = self._planner(_positive(num_generations), parameters)
+        plans = [planner(index, given) for index, given in enumerate(inputs)]
+        outputs: list[Output | None] = [None] * len(plans)
+
+        def deliver(result: Result) -> None:
+            outputs[result.ordinal] = output_of(result)
+
+        try:
+            self._answer(plans, deliver)
+        except _ENDS as error:
+            vars(error)["outputs"] = outputs
+            raise
+        return Outputs(output for output in outputs if output is not None)
+
+    @final
+    def iter_outputs(
+        self,
+        inputs: Iterable[Input],
+        num_generations: int = 1,
+        **parameters: Unpack[GenerationParameters],
+    ) -> Iterator[Output]:
+        """Outputs as they finish, each with its input's `index`, in bounded memory.
+
+        `inputs` may be endless: it is pulled a little ahead of what is done. Leaving the loop
+        early cancels what is under way.
+
+        Raises:
+            InputError: an input is wrong; raised after the outputs of those before it.
+            RunError: the run cannot go on.
+        """
+        lease = self._engine()
+        planner = self._planner(_positive(num_generations), parameters)
+        plans = (planner(index, given) for index, given in enumerate(inputs))
+        for result in iter_results(lease, plans, _work(lease.scheduler)):
+            yield _indexed(result)
+
+    async def agenerate(
+        self,
+        input: Input,  # noqa: A002 - the documented name
+        num_generations: int = 1,
+        **parameters: Unpack[GenerationParameters],
+    ) -> list[str | None]:
+        """Complete one input. Any number may be awaited at once; they share one limit.
+
+        Returns:
+            `num_generations` texts; `None` where one failed (`agenerate_output` says why).
+
+        Raises:
+            InputError: the input or a parameter is wrong; nothing was sent.
+            RunError: no request can succeed.
+        """
+        if overridden(type(self)) == "agenerate_output":
+            output = await self.agenerate_output(input, num_generations, **parameters)
+        else:
+            output = output_of(await self._result(input, num_generations, parameters))
+        return output["generations"]
+
+    async def agenerate_output(
+        self,
+        input: Input,  # noqa: A002 - the documented name
+        num_generations: int = 1,
+        **parameters: Unpack[GenerationParameters],
+    ) -> Output:
+        """As `agenerate`, with statistics, finish reasons and errors."""
+        if overridden(type(self)) == "agenerate":
+            lease = await self._aready()
+            plan = self._planner(_positive(num_generations), parameters)(0, input)
+            return output_of(await lease.call(answer_row, lease.scheduler, plan))
+        return output_of(await self._result(input, num_generations, parameters))
+
+    async def _result(
+        self, content: Input, num_generations: int, parameters: Mapping[str, Any]
+    ) -> Result:
+        """One input's result by this class itself, whatever a subclass overrides."""
+        lease = await self._aready()
+        plan = self._plan_requests(_positive(num_generations), parameters)(0, content)
+        result = await lease.call(answer_row, lease.scheduler, plan)
+        remember(self, result)
+        return result
+
+    @final
+    async def aiter_outputs(
+        self,
+        inputs: AsyncIterable[Input] | Iterable[Input],
+        num_generations: int = 1,
+        **parameters: Unpack[GenerationParameters],
+    ) -> AsyncIterator[Output]:
+        """As `iter_outputs`, on a running loop; `inputs` may be an async iterable."""
+        lease = await self._aready()
+        planner = self._planner(_positive(num_generations), parameters)
+        results = aiter_results(lease, _planned(inputs, planner), _work(lease.scheduler))
+        async for result in results:
+            yield _indexed(result)
+
+    def as_map_function(
+        self,
+        *,
+        input_column: str | None = None,
+        system: str | None = None,
+        template: str | None = None,
+        num_generations: int = 1,
+        column_prefix: str = "",
+        format: Format = "auto",  # noqa: A002 - the word for it
+        drop_last_assistant: bool = False,
+        row_settings: bool = True,
+        **parameters: Unpack[GenerationParameters],
+    ) -> MapFunction:
+        """A picklable function for `datasets.Dataset.map(function, batched=True)`.
+
+            ask = llm.as_map_function(temperature=0.7)
+            ds.map(ask, batched=True, batch_size=1000, features=ask.features(ds.features))
+
+        Args:
+            input_column: default `messages`, else `prompt`, else `instruction`.
+            system: a system message for rows of text.
+            template: a Jinja template over the columns, which makes the user's message.
+            num_generations: completions per row.
+            column_prefix: before the names of the columns that are added.
+            format: in which form the columns hold the conversation; `auto` recognises it.
+            drop_last_assistant: leave out assistant messages at the end of a conversation.
+            row_settings: whether columns with such names are a row's system message and parameters.
+            **parameters: see `GenerationParameters`.
+
+        Raises:
+            ParameterError: a parameter is unknown or has a wrong value.
+        """
+        from distilabel_endpoints.llms.mapping import MapFunction
+        from distilabel_endpoints.rows import ConversationSpec
+
+        spec = ConversationSpec(
+            input_column,
+            system,
+            template=template,
+            format=format,
+            drop_last_assistant=drop_last_assistant,
+            row_settings=row_settings,
+        )
+        return MapFunction(
+            llm=self,
+            conversations=spec,
+            num_generations=_positive(num_generations),
+            column_prefix=column_prefix,
+            parameters=own_parameters(type(self), parameters),
+        )
+
+    def statistics(self) -> EngineStatistics:
+        """What the engine is doing for this target right now."""
+        return self._engine().scheduler.statistics()
+
+    def _engine(self) -> Lease:
+        """The engine that this object sends through; loads if that was not done before."""
+        if self._lease is None or not self._lease.alive:
+            self.load()
+        if self._lease is None or not self._lease.alive:
+            raise ConfigurationError(
+                f"{type(self).__name__}.load() did not connect to the endpoint. Call "
+                "super().load() in it."
+            )
+        return self._lease
+
+    def note_capacity(self, reason: str) -> None:
+        """The endpoint can take more than before (`reason`, in a few words). From any thread."""
+
+        async def note(lease: Lease) -> None:
+            lease.scheduler.note_capacity(reason)
+
+        lease = self._lease
+        if lease is not None and lease.alive:
+            lease.run(note, lease)
+
+    def only_look(self) -> None:
+        """From here on start nothing: a dedicated endpoint that sleeps is described, not woken."""
+        self._only_looks = True
+
+    async def _aready(self) -> Lease:
+        """As `_engine`, without blocking the caller's loop while it loads."""
+        if self._lease is None or not self._lease.alive:
+            await to_thread.run_sync(self.load)
+        return self._engine()
+
+    def close(self) -> None:
+        """Close connections and, with the last open object, the engine loop.
+
+        Generating again afterwards loads again. Happens by itself when the object goes.
+        """
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.close()
+
+    def __enter__(self) -> Self:
+        self.load()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _planner(self, num_generations: int, parameters: Mapping[str, Any]) -> Planner:
         """Check what is the same for all rows of a call; give back what plans one row."""
-        self.engine()
+        method = overridden(type(self))
+        if method is None:
+            return self._plan_requests(num_generations, parameters)
+        self._engine()
+        seed = {**self.generation_kwargs, **parameters}.get("seed")
+        return own_planner(self, method, num_generations, parameters, seed)
+
+    def _plan_requests(self, num_generations: int, parameters: Mapping[str, Any]) -> Planner:
+        self._engine()
         asked = {**self.generation_kwargs, **check_parameters(parameters)}
         self._check_providers(asked)
         labels = LabelSet(tuple(self.labels)) if self.labels else None
@@ -419,7 +512,7 @@ class InferenceEndpointsLLM(AsyncLLM):
                 "generation_kwargs, which leaves that one out of provider='all'."
             )
 
-    def body_planner(self, *, completes: bool) -> BodyPlanner:
+    def _body_planner(self, *, completes: bool) -> BodyPlanner:
         """What plans requests whose bodies are sent as they are.
 
         Args:
@@ -428,7 +521,12 @@ class InferenceEndpointsLLM(AsyncLLM):
         Raises:
             ConfigurationError: an attribute would change them, or the client has no such API.
         """
-        self.engine()
+        self._engine()
+        if method := overridden(type(self)):
+            raise ConfigurationError(
+                f"bodies are sent as they are, so {type(self).__name__}.{method} cannot answer "
+                "them. Use InferenceEndpointsLLM itself, or another format of input."
+            )
         for field in (
             "tokenizer_id",
             "structured_output",
@@ -462,79 +560,53 @@ class InferenceEndpointsLLM(AsyncLLM):
         """What the target costs: by the router's list, or by a table of well-known hosts."""
         from distilabel_endpoints._targets.pricing import find_pricing
 
-        lease = self.engine()
+        lease = self._engine()
         return lease.run(find_pricing, self._endpoints)
 
-    def fingerprint(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """What decides the answers, as JSON values: a resumed run must have the same.
+    def _answer(self, plans: Iterable[RowPlan], deliver: Callable[[Result], None]) -> None:
+        """Send what is planned; blocks until each row was delivered, from the engine's thread.
 
-        The URLs are not part of it where the servers say which model they serve; `on_length` is
-        where it makes other texts.
+        Raises:
+            RunError: no row can be answered; those that were have been delivered.
         """
-        self.engine()
-        named = self.model_id or self.endpoint_name
-        providers = STICKY if self.provider == STICKY else sorted(self.provider_pool)
-        return {
-            **({"providers": providers} if providers else {}),
-            **({"max_price_out": self.max_price_out} if self.max_price_out else {}),
-            **({"on_length": self.on_length} if growth(self.on_length) else {}),
-            **({"labels": self.labels} if self.labels else {}),
-            **({"reasoning": self.reasoning} if self.reasoning is not None else {}),
-            **identity_of(self._endpoints, by_url=not named),
-            "tokenizer_id": self.tokenizer_id if self.sends_prompts else None,
-            "structured_output": self.structured_output
-            and parse_grammar(self.structured_output).as_value(),
-            "parameters": {**self.generation_kwargs, **parameters},
-        }
+        lease = self._engine()
+        lease.run(lease.scheduler.drive, plans, _work(lease.scheduler), deliver)
 
     @classmethod
-    def _secret_fields(cls) -> set[str]:
-        return {"api_key", "headers"}
-
-    def dump(self) -> dict[str, Any]:
-        """The object as plain JSON values, with `type_info` and without any secret."""
-        values = super().dump()
-        if self.model_id or self.endpoint_name:
-            values["base_url"] = None  # resolved anew where it is loaded
-        return values
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The object of a dump. Secrets are read anew, from where they are kept."""
-        made = super().from_dict(values)
-        if made.wait_ready == WAIT_READY:
-            # A dump has every field; only a time that somebody named waits for a port to open.
-            made.model_fields_set.discard("wait_ready")
-        return made
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        refuse_ignored(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Validated like the constructor's; what was loaded with another value is loaded anew."""
         before = vars(self).get(name)
         super().__setattr__(name, value)
-        is_read_at_load = name in type(self).model_fields and name not in _READ_BY_EACH_CALL
+        is_read_at_load = name in Attributes.model_fields and name not in _READ_BY_EACH_CALL
         if is_read_at_load and vars(self)[name] != before:
             self._lease = None  # given back when the calls that use it have ended
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> InferenceEndpointsLLM:
-        """A copy with the same attributes, secrets included, that is not loaded."""
-        values = {name: deepcopy(getattr(self, name), memo) for name in type(self).model_fields}
-        return type(self).model_construct(_fields_set=set(self.model_fields_set), **values)
 
-    def __copy__(self) -> InferenceEndpointsLLM:
-        """As `copy.deepcopy`: two objects never share what one of them closes."""
-        return self.__deepcopy__()
+def _work(scheduler: Scheduler) -> Any:
+    async def work(plan: RowPlan) -> Result:
+        return await answer_row(scheduler, plan)
 
-    def __getstate__(self) -> dict[Any, Any]:
-        """Pickled without secrets and connections: they are read and made anew where it lands."""
-        return {"dump": self.dump()}
-
-    def __setstate__(self, state: dict[Any, Any]) -> None:
-        other = type(self).from_dict(state["dump"])
-        super().__setstate__(BaseModel.__getstate__(other))
+    return work
 
 
-def _listed(given: str | list[str] | None) -> list[str]:
-    """One URL or several, as several."""
-    if given is None:
-        return []
-    return [given] if isinstance(given, str) else given
+async def _planned(
+    inputs: AsyncIterable[Input] | Iterable[Input], planner: Planner
+) -> AsyncIterator[RowPlan]:
+    index = 0
+    async for given in each(inputs):
+        yield planner(index, given)
+        index += 1
+
+
+def _indexed(result: Result) -> Output:
+    return {**output_of(result), "index": result.ordinal}
+
+
+def _positive(num_generations: int) -> int:
+    if type(num_generations) is not int or num_generations < 1:
+        raise ParameterError(f"'num_generations' must be an integer >= 1; got {num_generations!r}.")
+    return num_generations

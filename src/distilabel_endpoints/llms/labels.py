@@ -15,7 +15,8 @@ from distilabel_endpoints.errors import ConfigurationError, ParameterError
 from distilabel_endpoints.grammar import constrain, parse_grammar
 from distilabel_endpoints.grammar.labels import Evidence, LabelSet, steps_of
 from distilabel_endpoints.grammar.values import GrammarFormat
-from distilabel_endpoints.llms.base import Input, Planner
+from distilabel_endpoints.llms.calls import Planner
+from distilabel_endpoints.llms.inputs import Input
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Request, Route, Server
 
 __all__ = ["LabelInquiry", "check_labelling", "label_parameters", "label_planner"]

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from distilabel_endpoints._clients.parameters import check_parameters
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.conversations import without_nulls
 from distilabel_endpoints.errors import InputError
+from distilabel_endpoints.llms.internals import answer_plans, planner_of
 from distilabel_endpoints.llms.outputs import refused_row
+from distilabel_endpoints.llms.overrides import own_parameters
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import ConversationSpec, OutputColumns, Place, Row
 from distilabel_endpoints.rows.columns import ColumnKind, OutputColumn, cell_text
@@ -25,7 +26,7 @@ from distilabel_endpoints.rows.datasets_rows import datasets_package
 from distilabel_endpoints.rows.prompts import PreparedRow
 
 if TYPE_CHECKING:
-    from distilabel_endpoints.llms.base import AsyncLLM
+    from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 
 __all__ = ["MapFunction"]
 
@@ -36,7 +37,7 @@ Batch = Mapping[str, Sequence[Any]]
 class MapFunction:
     """Takes a batch (column name to values), gives back the columns that a run would add."""
 
-    llm: AsyncLLM
+    llm: InferenceEndpointsLLM
     conversations: ConversationSpec
     num_generations: int = 1
     column_prefix: str = ""
@@ -102,7 +103,7 @@ class MapFunction:
     def _results(self, batch: Batch, ordinals: Sequence[int]) -> dict[int, Result]:
         """Every row's result, by its ordinal."""
         bound = self.conversations.bind(batch)
-        shared = self.llm.planner(self.num_generations, self.parameters)
+        shared = self._planner({})
         results: dict[int, Result] = {}
         plans: list[RowPlan] = []
         for place, ordinal in enumerate(ordinals):
@@ -117,11 +118,12 @@ class MapFunction:
         def deliver(result: Result) -> None:
             results[result.ordinal] = result
 
-        self.llm.answer(plans, deliver)
+        answer_plans(self.llm, plans, deliver)
         return results
 
     def _planner(self, own: Mapping[str, Any]) -> Any:
-        return self.llm.planner(self.num_generations, check_parameters({**self.parameters, **own}))
+        checked = own_parameters(type(self.llm), {**self.parameters, **own})
+        return planner_of(self.llm, self.num_generations, checked)
 
 
 def _row(batch: Batch, place: int, ordinal: int) -> Row:

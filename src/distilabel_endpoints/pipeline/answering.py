@@ -14,8 +14,9 @@ from typing import Any
 
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.errors import InputError
-from distilabel_endpoints.llms.base import Input
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.llms.inputs import Input
+from distilabel_endpoints.llms.internals import answer_plans, planner_of
 from distilabel_endpoints.llms.outputs import Output, output_of, refused_row
 from distilabel_endpoints.pipeline.parameters import fitting
 from distilabel_endpoints.pipeline.progress import BatchProgress
@@ -67,7 +68,7 @@ class Answering:
             InputError: one has a wrong value, or does not fit the others.
         """
         with self._noting():
-            self.llm.planner(num_generations, self._fitting(self.llm, parameters))
+            planner_of(self.llm, num_generations, self._fitting(self.llm, parameters))
 
     def generate(
         self, inputs: Sequence[Any], num_generations: int, parameters: Mapping[str, Any]
@@ -96,8 +97,10 @@ class Answering:
             for is_text, ready_rows in rows.items():
                 if ready_rows:
                     llm = self._llm(is_text=is_text)
-                    llm.answer(
-                        self._plans(llm, ready_rows, num_generations, parameters, deliver), deliver
+                    answer_plans(
+                        llm,
+                        self._plans(llm, ready_rows, num_generations, parameters, deliver),
+                        deliver,
                     )
         return [output_of(results[index]) for index in range(len(inputs))]
 
@@ -111,7 +114,7 @@ class Answering:
     ) -> list[RowPlan]:
         plans = []
         with self._noting():
-            planner = llm.planner(num_generations, self._fitting(llm, parameters))
+            planner = planner_of(llm, num_generations, self._fitting(llm, parameters))
             for index, given in rows.items():
                 try:
                     plans.append(planner(index, given))

@@ -23,8 +23,8 @@ from distilabel.models.llms.huggingface.inference_endpoints import (
 )
 from distilabel_endpoints.conversations import without_nulls
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.llms.base import Input
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM as EndpointsLLM
+from distilabel_endpoints.llms.inputs import Input
 from distilabel_endpoints.pipeline.answering import Answering
 from distilabel_endpoints.pipeline.fields import Attributes
 from distilabel_endpoints.pipeline.outputs import generate_outputs
@@ -167,7 +167,11 @@ class InferenceEndpointsLLM(Attributes, UpstreamLLM):  # type: ignore[misc, vali
     def _ready(self) -> Answering:
         if self._answering is None:
             self.load()
-        assert self._answering is not None
+        if self._answering is None:
+            raise ConfigurationError(
+                f"{type(self).__name__}.load() did not connect to the endpoint. Call "
+                "super().load() in it."
+            )
         return self._answering
 
     def prepare_input(self, input: Sequence[Mapping[str, Any]]) -> str:  # noqa: A002

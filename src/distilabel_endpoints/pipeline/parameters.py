@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from distilabel_endpoints.llms.base import GenerationParameters
+from distilabel_endpoints.llms.inputs import GenerationParameters
 from distilabel_endpoints.records import Route, Server
 
 __all__ = ["fitting", "renamed", "spelled_out"]

@@ -13,7 +13,7 @@ from logging import Logger
 from types import TracebackType
 from typing import Final, Self
 
-from distilabel_endpoints._engine.scheduler import EngineStatistics
+from distilabel_endpoints.engine_state import EngineStatistics
 from distilabel_endpoints.records import Result
 
 __all__ = ["REPORT_EVERY", "BatchProgress"]

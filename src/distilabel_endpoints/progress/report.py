@@ -84,6 +84,8 @@ def _ending(summary: RunSummary) -> tuple[str, Style]:
             return "Stopped at the end of the budget", Style.NOTICE
         case RunEnding.PILOT:
             return "Stopped after the pilot", Style.NOTICE
+        case RunEnding.USER_CODE:
+            return "Stopped by an error in your own code", Style.BAD
         case _:
             assert_never(summary.ending)
 

@@ -35,6 +35,8 @@ _TARGET: Final = (
 class Parcel:
     """What makes the LLM again on a worker. Holds no secret."""
 
+    kind: type[InferenceEndpointsLLM]
+    """The class, which may be a subclass that the workers can import or that travels by value."""
     dump: Mapping[str, Any] = field(repr=False)
     api_key_env: str | None = None
     """The environment variable that holds the token; None: `HF_TOKEN`, or the saved login."""
@@ -57,7 +59,7 @@ class Parcel:
             values["api_key"] = _read(self.api_key_env)
         if self.headers_env:
             values["headers"] = {name: _read(env) for name, env in self.headers_env.items()}
-        return InferenceEndpointsLLM.from_dict(values)
+        return self.kind.from_dict(values)
 
 
 def pack(
@@ -87,7 +89,7 @@ def pack(
             f"headers {missing} were given as values, which are not sent to workers. Name the "
             "environment variables that hold them there: headers_env={'NAME': 'VARIABLE'}."
         )
-    return Parcel(dump=dump, api_key_env=env, headers_env=headers_env)
+    return Parcel(kind=type(llm), dump=dump, api_key_env=env, headers_env=headers_env)
 
 
 def _variable_of(llm: InferenceEndpointsLLM) -> str | None:

@@ -28,6 +28,7 @@ from distilabel_endpoints.errors import (
 from distilabel_endpoints.lifecycle.decisions import Then
 from distilabel_endpoints.lifecycle.for_runs import life_of_run
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.progress import Progress
 from distilabel_endpoints.ray.cluster import cluster
 from distilabel_endpoints.ray.coordinator import JobProgress, start_coordinator
@@ -154,7 +155,7 @@ class _Execution:
 
     def _answer(self) -> None:
         run, tally = self._run, self._following.tally
-        run.llm.engine()
+        engine_of(run.llm)
         before = None if run.fresh else Marker.read(run.output)
         file = look_through(
             run.input,

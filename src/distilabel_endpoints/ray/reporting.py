@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from distilabel_endpoints._engine.loop import Lease
-from distilabel_endpoints._engine.scheduler import EngineStatistics
+from distilabel_endpoints.engine_state import EngineStatistics
 from distilabel_endpoints.ray.coordinator import WorkerCounts
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.ray.shares import SILENCE, Share, WorkerReport

@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Final, Unpack
 
-from distilabel_endpoints._clients.parameters import check_parameters
 from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.llms.base import GenerationParameters
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.llms.inputs import GenerationParameters
+from distilabel_endpoints.llms.overrides import own_parameters
 from distilabel_endpoints.ray.coordinator import start_coordinator
 from distilabel_endpoints.ray.credentials import pack
 from distilabel_endpoints.ray.package import ray_package
@@ -100,7 +100,7 @@ def generate_ray(
     """
     options = RunOptions(
         num_generations=num_generations,
-        parameters=check_parameters(parameters),
+        parameters=own_parameters(type(llm), parameters),
         input_column=input_column,
         system=system,
         template=template,

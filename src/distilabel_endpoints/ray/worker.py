@@ -25,6 +25,7 @@ from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._store.journal.record import encode_failure
 from distilabel_endpoints.errors import DistilabelError, StorageError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.ray.credentials import Parcel
 from distilabel_endpoints.ray.reporting import Reporter
 from distilabel_endpoints.ray.source import FAILURE, PROBLEM, ROW_ID, ordinal_of, told_problem
@@ -98,7 +99,7 @@ class GenerateRows:
             if self._opened is None:
                 spec = self._spec
                 llm = spec.parcel.unpack()
-                lease = llm.engine()
+                lease = engine_of(llm)
                 shares = llm.max_concurrency is not None
                 reporter = Reporter(self._coordinator, self._name, lease, shares=shares)
                 given = [name for name in names if name not in (ROW_ID, PROBLEM, FAILURE)]

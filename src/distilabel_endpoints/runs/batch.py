@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.llms.base import AsyncLLM
 from distilabel_endpoints.llms.bodies import BodyPlanner
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.llms.internals import body_planner_of
 from distilabel_endpoints.rows import OutputColumns, Row, RowSource
 from distilabel_endpoints.rows.batch_lines import BatchLook, check_batch, is_batch, read_line
 from distilabel_endpoints.rows.batch_writer import errors_beside
@@ -41,7 +42,9 @@ def _reads_batch(source: RowSource, options: RunOptions) -> bool:
     return options.format == "auto" and not named and is_batch(source.columns)
 
 
-def planning(llm: AsyncLLM, source: RowSource, output: Path, options: RunOptions) -> Planning:
+def planning(
+    llm: InferenceEndpointsLLM, source: RowSource, output: Path, options: RunOptions
+) -> Planning:
     """What plans the rows of an input.
 
     Raises:
@@ -65,7 +68,9 @@ class BatchPlanner:
             has another model.
     """
 
-    def __init__(self, llm: AsyncLLM, source: RowSource, output: Path, options: RunOptions) -> None:
+    def __init__(
+        self, llm: InferenceEndpointsLLM, source: RowSource, output: Path, options: RunOptions
+    ) -> None:
         _refuse_beside(options)
         look = check_batch(source, options.limit)
         self._bodies = _bodies(llm, look)
@@ -119,9 +124,5 @@ def _refuse_beside(options: RunOptions) -> None:
         )
 
 
-def _bodies(llm: AsyncLLM, look: BatchLook) -> BodyPlanner:
-    from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
-
-    if not isinstance(llm, InferenceEndpointsLLM):
-        raise ConfigurationError("a batch file needs an InferenceEndpointsLLM.")
-    return llm.body_planner(completes=look.url.endswith("/v1/completions"))
+def _bodies(llm: InferenceEndpointsLLM, look: BatchLook) -> BodyPlanner:
+    return body_planner_of(llm, completes=look.url.endswith("/v1/completions"))

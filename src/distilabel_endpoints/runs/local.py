@@ -22,10 +22,10 @@ from distilabel_endpoints._engine.bridge import iter_results
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
 from distilabel_endpoints._engine.in_flight import Drain, current_seat
 from distilabel_endpoints._engine.loop import Lease
-from distilabel_endpoints._engine.scheduler import EngineStatistics
 from distilabel_endpoints._store.journal import NOTHING_STORED, Journal, Reader
 from distilabel_endpoints._store.lock import Lock
 from distilabel_endpoints._store.place import check_space
+from distilabel_endpoints.engine_state import EngineStatistics
 from distilabel_endpoints.errors import (
     DistilabelError,
     InputChangedError,
@@ -33,7 +33,8 @@ from distilabel_endpoints.errors import (
 )
 from distilabel_endpoints.lifecycle.decisions import Then
 from distilabel_endpoints.lifecycle.for_runs import life_of_run
-from distilabel_endpoints.llms.base import AsyncLLM
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.progress import Progress
 from distilabel_endpoints.progress.forecast_text import forecast_text
 from distilabel_endpoints.records import Result
@@ -112,7 +113,7 @@ class Run:
         then: how a dedicated endpoint is left; default: asleep again if this run woke it.
     """
 
-    llm: AsyncLLM
+    llm: InferenceEndpointsLLM
     source: RowSource | OneTimeInput
     output: Path
     options: RunOptions
@@ -184,7 +185,7 @@ class _Execution:
         for note in source.notes:
             run.progress.message(note)
         self._life.enter_context(life_of_run(run.llm, run.then, run.output, run.progress.message))
-        lease = self._lease = run.llm.engine()
+        lease = self._lease = engine_of(run.llm)
         planner = planning(run.llm, source, run.output, run.options)
         columns = planner.output_columns()
         check_output(run.output, columns, source)

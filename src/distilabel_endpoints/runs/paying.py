@@ -26,7 +26,7 @@ from distilabel_endpoints.spending.reservation import Bound
 
 if TYPE_CHECKING:  # `status` reads what was spent, and loads nothing that sends
     from distilabel_endpoints._engine.loop import Lease
-    from distilabel_endpoints.llms.base import AsyncLLM
+    from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 
 __all__ = [
     "GO_ON",
@@ -76,7 +76,7 @@ class SpendingOptions:
         return cls(budget=parse_budget(budget), price=price, pilot=pilot, yes=yes)
 
 
-def pricing_of(llm: AsyncLLM, options: SpendingOptions) -> Pricing:
+def pricing_of(llm: InferenceEndpointsLLM, options: SpendingOptions) -> Pricing:
     """What the target costs: as the user says, or looked up if anything depends on it.
 
     Raises:

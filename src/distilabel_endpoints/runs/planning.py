@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from distilabel_endpoints._clients.parameters import check_parameters
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.errors import ConfigurationError, InputError
-from distilabel_endpoints.llms.base import AsyncLLM, Planner
+from distilabel_endpoints.llms.calls import Planner
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.llms.internals import planner_of
+from distilabel_endpoints.llms.overrides import own_parameters
 from distilabel_endpoints.records import Conversation
 from distilabel_endpoints.rows import Conversations, OutputColumns, Row
 from distilabel_endpoints.rows.prompts import STRUCTURED_OUTPUT
@@ -55,7 +57,7 @@ class RowPlanner:
 
     def __init__(
         self,
-        llm: AsyncLLM,
+        llm: InferenceEndpointsLLM,
         columns: Iterable[str],
         options: RunOptions,
         *,
@@ -92,8 +94,9 @@ class RowPlanner:
         return [] if self._conversations is None else self._conversations.remarks()
 
     def _planner(self, own: Mapping[str, Any]) -> Planner:
-        checked = check_parameters({**self._options.parameters, **own})
-        return self._llm.planner(self._options.num_generations, checked)
+        asked = {**self._options.parameters, **own}
+        checked = own_parameters(type(self._llm), asked)
+        return planner_of(self._llm, self._options.num_generations, checked)
 
     def plan(self, row: Row) -> RowPlan:
         """What `row` asks for; the plan's key is the hash of the row's content.

@@ -20,7 +20,7 @@ import yaml
 
 from distilabel_endpoints._targets.credentials import saved_token
 from distilabel_endpoints.errors import ConfigurationError, RunError, run_error
-from distilabel_endpoints.llms.base import AsyncLLM
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.rows.compression import COMPRESSIONS
 from distilabel_endpoints.run_state import RunSummary
@@ -47,7 +47,7 @@ class About:
     summary: RunSummary
 
 
-def about_run(llm: AsyncLLM, options: RunOptions, summary: RunSummary) -> About:
+def about_run(llm: InferenceEndpointsLLM, options: RunOptions, summary: RunSummary) -> About:
     """What the card of this run's output states."""
     asked = llm.fingerprint(options.parameters)
     named = next((name for name in _TARGETS if getattr(llm, name, None)), "base_url")
@@ -61,7 +61,7 @@ def about_run(llm: AsyncLLM, options: RunOptions, summary: RunSummary) -> About:
     )
 
 
-def _is_named_by_url(llm: AsyncLLM) -> bool:
+def _is_named_by_url(llm: InferenceEndpointsLLM) -> bool:
     urls = getattr(llm, "base_url", None) or ()
     return llm.model_name == (urls if isinstance(urls, str) else ", ".join(urls))
 

@@ -21,6 +21,7 @@ from distilabel_endpoints.errors import (
     RunError,
     StorageError,
     TargetError,
+    UserCodeError,
 )
 from distilabel_endpoints.progress import Progress
 from distilabel_endpoints.records import FailureKind
@@ -79,7 +80,7 @@ class Session:
                 work(lock)
         except LockedError:
             raise
-        except (RunError, StorageError) as error:
+        except (RunError, StorageError, UserCodeError) as error:
             if isinstance(error, RunError) and not self.has_begun:
                 raise  # the endpoint cannot be used: there is no run yet to report on
             self.error = error
@@ -102,6 +103,8 @@ class Session:
                 return RunEnding.ENDPOINT, 3
             case InputChangedError():
                 return RunEnding.INPUT, 1
+            case UserCodeError():
+                return RunEnding.USER_CODE, 1
         if self.stopping:
             return RunEnding.INTERRUPTED, self.stopping.exit_code
         if self.halted is not None:

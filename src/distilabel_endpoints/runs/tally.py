@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from distilabel_endpoints._engine.scheduler import EngineStatistics
 from distilabel_endpoints._store.journal import Record
+from distilabel_endpoints.engine_state import EngineStatistics
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.run_state import (
     Rates,

@@ -1,0 +1,64 @@
+"""What the package's other rooms ask of an LLM and its users do not: its engine, a row's plan.
+
+These are functions, so that the class shows its users what is for them and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from distilabel_endpoints._engine.generations import RowPlan
+from distilabel_endpoints._engine.loop import Lease
+from distilabel_endpoints.llms.bodies import BodyPlanner
+from distilabel_endpoints.llms.calls import Planner
+from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.records import Result
+
+__all__ = ["answer_plans", "body_planner_of", "engine_of", "planner_of"]
+
+
+def engine_of(llm: InferenceEndpointsLLM) -> Lease:
+    """The engine that `llm` sends through; loads it if that was not done before.
+
+    Raises:
+        InputError: the attributes do not fit together, or not the server.
+        RunError: no request can succeed.
+    """
+    return llm._engine()
+
+
+def planner_of(
+    llm: InferenceEndpointsLLM, num_generations: int, parameters: Mapping[str, Any]
+) -> Planner:
+    """Check what is the same for all rows of a call; give back what plans one row.
+
+    Raises:
+        InputError: a parameter has a wrong value, or cannot be sent.
+    """
+    return llm._planner(num_generations, parameters)
+
+
+def body_planner_of(llm: InferenceEndpointsLLM, *, completes: bool) -> BodyPlanner:
+    """What plans requests whose bodies are sent as they are.
+
+    Args:
+        llm: what sends them.
+        completes: whether they are for the completions API.
+
+    Raises:
+        ConfigurationError: an attribute or a subclass would change them, or the client has no
+            such API.
+    """
+    return llm._body_planner(completes=completes)
+
+
+def answer_plans(
+    llm: InferenceEndpointsLLM, plans: Iterable[RowPlan], deliver: Callable[[Result], None]
+) -> None:
+    """Send what is planned; blocks until each row was delivered, from the engine's thread.
+
+    Raises:
+        RunError: no row can be answered; those that were have been delivered.
+    """
+    llm._answer(plans, deliver)
