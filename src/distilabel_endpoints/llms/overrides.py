@@ -29,7 +29,7 @@ from distilabel_endpoints.errors import (
 )
 from distilabel_endpoints.llms.calls import Planner
 from distilabel_endpoints.llms.inputs import GenerationParameters, Input
-from distilabel_endpoints.llms.outputs import refused_row
+from distilabel_endpoints.llms.outputs import Statistics, refused_row
 from distilabel_endpoints.records import (
     Completion,
     Failure,
@@ -274,5 +274,8 @@ def _usages(output: Mapping[str, Any], remembered: Sequence[Result]) -> tuple[Us
     counted = output.get("statistics")
     if not counted:
         return tuple(usage for result in remembered for usage in result.usages)
-    pairs = zip(counted["input_tokens"], counted["output_tokens"], strict=True)
-    return tuple(Usage(*pair) for pair in pairs)
+    names = [
+        name for name in ("input_tokens", "output_tokens", "reasoning_tokens") if name in counted
+    ]
+    counts = zip(*(counted[name] for name in names), strict=True)
+    return tuple(Usage(**dict(zip(names, each, strict=True))) for each in counts)
