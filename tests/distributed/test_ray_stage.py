@@ -206,19 +206,25 @@ def test_what_can_be_known_is_refused_before_the_start(ray_session: Path) -> Non
         generate_ray(llm, ds, column_prefix="a_", on_bad_row="stop")
 
 
-def test_a_subclass_answers_on_the_workers(
-    ray_session: Path, simulated_endpoint: Make, tmp_path: Path, shards: Path
-) -> None:
-    """A program's own class travels to the actors, and its `agenerate` answers every row."""
+def shouting() -> type[InferenceEndpointsLLM]:
+    """A class as a script has one: workers cannot import it, so it travels by value."""
 
     class Shouting(InferenceEndpointsLLM):
         async def agenerate(self, input: Any, *rest: Any, **parameters: Any) -> list[str | None]:  # noqa: A002
             loud = [{**message, "content": message["content"].upper()} for message in input]
             return await super().agenerate(loud, *rest, **parameters)
 
+    return Shouting
+
+
+def test_a_subclass_answers_on_the_workers(
+    ray_session: Path, simulated_endpoint: Make, tmp_path: Path, shards: Path
+) -> None:
+    """A program's own class travels to the actors, and its `agenerate` answers every row."""
+
     endpoint = simulated_endpoint(flavor="vllm")
     path = write_rows(tmp_path / "in.jsonl", 20)
-    with Shouting(base_url=endpoint.url) as llm:
+    with shouting()(base_url=endpoint.url) as llm:
         write_shards(generate_ray(llm, read_rows(str(path)), rows_per_block=8), shards)
     assert questions(endpoint)
     assert all(question.startswith("QUESTION ") for question in questions(endpoint))

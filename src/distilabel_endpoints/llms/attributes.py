@@ -299,7 +299,9 @@ class Attributes(Serializable):
         return {"dump": self.dump()}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        other = type(self).from_dict(state["dump"])
+        # A class that travels by value has another name where it lands.
+        values = {name: value for name, value in state["dump"].items() if name != "type_info"}
+        other = type(self).from_dict(values)
         super().__setstate__(BaseModel.__getstate__(other))
 
 

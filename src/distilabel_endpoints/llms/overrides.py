@@ -29,7 +29,7 @@ from distilabel_endpoints.errors import (
 )
 from distilabel_endpoints.llms.calls import Planner
 from distilabel_endpoints.llms.inputs import GenerationParameters, Input
-from distilabel_endpoints.llms.outputs import Statistics, refused_row
+from distilabel_endpoints.llms.outputs import refused_row
 from distilabel_endpoints.records import (
     Completion,
     Failure,

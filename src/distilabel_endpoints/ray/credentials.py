@@ -78,6 +78,7 @@ def pack(
             themselves.
     """
     dump = llm.dump()
+    del dump["type_info"]  # `kind` says it: a class that travels by value has another name there
     for name in _SHARED:
         if dump.get(name) is not None:
             dump[name] = dump[name] / workers
