@@ -32,6 +32,7 @@ NAMES = (
     "limiter_constants",
     "forecast",
     "limit_picture",
+    "alarms",
 )
 
 

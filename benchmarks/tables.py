@@ -24,6 +24,7 @@ PAGES = {
     "reliability": "reliability.md",
     "limiter_constants": "limits.md",
     "forecast": "costs.md",
+    "alarms": "alarms.md",
 }
 """Pages of measurements that are not on `performance.md`."""
 QUICK = bool(os.environ.get("BENCH_QUICK"))

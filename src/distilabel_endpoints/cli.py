@@ -69,6 +69,7 @@ EXIT_CODES: Final = MappingProxyType(
         4: "this machine's storage stopped the run",
         5: "another process writes this output",
         6: "the budget is spent",
+        7: "an alarm paused the run: too many answers are flawed",
         8: "a pilot is done and waits for --yes",
         70: "a defect of distilabel-endpoints",
         129: "the terminal was closed (SIGHUP)",

@@ -16,8 +16,9 @@ from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.lifecycle.decisions import Then
 from distilabel_endpoints.progress import clip, open_progress, safe_text, showing_notices
 from distilabel_endpoints.progress.report import spent_text
+from distilabel_endpoints.quality.alarms import parse_alarms
 from distilabel_endpoints.rows import RowSource, default_output, open_rows
-from distilabel_endpoints.run_state import RunEnding
+from distilabel_endpoints.run_state import RunEnding, RunSummary
 from distilabel_endpoints.runs import RunOptions, RunStatus
 from distilabel_endpoints.runs.examples import first_answers
 from distilabel_endpoints.runs.kept_input import OneTimeInput, stream_once
@@ -52,6 +53,10 @@ class GenerateSettings:
     push_to_hub: str | None
     """The dataset repository that gets the output."""
     resume_command: tuple[str, ...]
+    alarm: tuple[str, ...] = ()
+    """Shares of flawed answers, as words: `loops=2%`."""
+    on_alarm: str | None = None
+    """What they do."""
     report: bool = False
     """Whether the run's page is written when it ends."""
     ray: str | None = None
@@ -76,6 +81,7 @@ def generate(settings: GenerateSettings) -> int:
         return _generate_ray(settings)
     options = RunOptions(parameters=settings.parameters, **_row_options(settings.rows))
     spending = _spending_options(settings)
+    alarms = parse_alarms(settings.alarm or None, settings.on_alarm)
     if settings.push_to_hub is not None:
         from distilabel_endpoints.runs.publishing import check_repository
 
@@ -96,6 +102,7 @@ def generate(settings: GenerateSettings) -> int:
             llm=llm,
             source=source,
             output=settings.output,
+            alarms=alarms,
             options=options,
             progress=progress,
             fresh=settings.fresh,
@@ -107,6 +114,7 @@ def generate(settings: GenerateSettings) -> int:
         summary, _ = run.execute()
         if _mode(settings) == "auto" and sys.stderr.isatty():
             sys.stderr.write(_first_answers(settings.output, options))
+        _show_flawed(settings, summary)
         _report(settings)
         if settings.push_to_hub is not None and summary.ending is RunEnding.FINISHED:
             from distilabel_endpoints.runs.publishing import about_run, push_output
@@ -173,6 +181,7 @@ def _generate_ray(settings: GenerateSettings) -> int:
         {
             "--ray-actors": settings.ray is None,
             "--local": settings.local is not None,
+            "--alarm": bool(settings.alarm or settings.on_alarm),
             "--dry-run": settings.dry_run,
             "--error-file": settings.rows.get("error_file") is not None,
             "--push-to-hub": settings.push_to_hub is not None,
@@ -201,6 +210,14 @@ def _generate_ray(settings: GenerateSettings) -> int:
         summary, _ = run.execute()
         _report(settings)
         return summary.exit_code
+
+
+def _show_flawed(settings: GenerateSettings, summary: RunSummary) -> None:
+    """The rows for which an alarm ended the run, for whoever watches."""
+    if summary.ending is RunEnding.ALARM and _mode(settings) == "auto" and sys.stderr.isatty():
+        from distilabel_endpoints.report.viewer import show_rows
+
+        show_rows(settings.output, summary.alarms[-1].examples, sys.stderr)
 
 
 def _report(settings: GenerateSettings) -> None:

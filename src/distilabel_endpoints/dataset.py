@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from distilabel_endpoints.config import MAX_ROW_MB
-from distilabel_endpoints.errors import BudgetError, ConfigurationError, DistilabelError
+from distilabel_endpoints.errors import AlarmError, BudgetError, ConfigurationError, DistilabelError
 from distilabel_endpoints.html_text import table
 from distilabel_endpoints.lifecycle.decisions import Then
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.inputs import GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
 from distilabel_endpoints.progress.notebook import report_html
+from distilabel_endpoints.quality.alarms import OnAlarm, parse_alarms
 from distilabel_endpoints.rows import RowSource, open_rows, to_dataset, to_pandas
 from distilabel_endpoints.rows.formats import Format
 from distilabel_endpoints.run_state import RunEnding, RunSummary
@@ -86,6 +87,8 @@ def generate_dataset(
     price_in: float | str | None = None,
     price_out: float | str | None = None,
     push_to_hub: str | None = None,
+    alarms: Mapping[str, float | str] | Iterable[str] | str | None = None,
+    on_alarm: OnAlarm | None = None,
     report: bool = False,
     ray: str | None = None,
     ray_actors: int | None = None,
@@ -127,6 +130,9 @@ def generate_dataset(
         price_out: the same for output tokens.
         push_to_hub: a dataset repository, `OWNER/NAME`, that gets the finished output and a card.
             It is made private if it is not there. The token is `HF_TOKEN` or the saved one.
+        alarms: shares of flawed answers that are too many, such as `{"loops": 0.02}`; `"off"` for
+            none. See docs/alarms.md.
+        on_alarm: what the alarms that are named do, or all if none is: `warn`, `pause`, `stop`.
         report: write `OUTPUT.report.html`, too, whatever ends the run.
         ray: the address of a Ray cluster that sends (`auto`, `HOST:6379`, `ray://...`), or `local`
             for one on this machine that ends with the run. `input` is then a path that all nodes
@@ -143,6 +149,7 @@ def generate_dataset(
         StorageError: the disk did; the same.
         BudgetError: the budget is spent; its `summary` says on what, and the same call with a
             larger one resumes.
+        AlarmError: the answers cannot be right; its `summary` says how the run stands.
         KeyboardInterrupt: Ctrl-C. What was in flight has finished (after a second one it has not);
             the exception's `summary` says how the run stands, and the same call resumes it.
         SystemExit: the same, after SIGTERM or SIGHUP.
@@ -167,9 +174,18 @@ def generate_dataset(
     spending = SpendingOptions.of(
         budget=budget, price_in=price_in, price_out=price_out, pilot=pilot, yes=yes
     )
+    watched = parse_alarms(alarms, on_alarm)
     shown = progress or open_progress("auto")
     if ray is not None or ray_actors is not None:
-        _refuse_over_ray(input, options, spending, ray=ray, push_to_hub=push_to_hub)
+        has_alarms = alarms is not None or on_alarm is not None
+        _refuse_over_ray(
+            input,
+            options,
+            spending,
+            ray=ray,
+            push_to_hub=push_to_hub,
+            has_alarms=has_alarms,
+        )
         over_ray = _over_ray(llm, input, path, options, shown, fresh=fresh, ray=ray)
         over_ray.actors = ray_actors or over_ray.actors
         over_ray.then = then
@@ -182,6 +198,7 @@ def generate_dataset(
         source=_source(input, options),
         output=path,
         options=options,
+        alarms=watched,
         progress=shown,
         fresh=fresh,
         describe=str(input) if isinstance(input, str | os.PathLike) else "",
@@ -208,6 +225,8 @@ def _reported(ended: _Ended, path: Path, *, report: bool) -> _Ended:
 
 
 def _finished(summary: RunSummary, error: DistilabelError | None) -> RunSummary:
+    if isinstance(error, AlarmError):
+        error.summary = summary
     if error is not None:
         raise error
     if summary.ending is RunEnding.INTERRUPTED:
@@ -224,6 +243,7 @@ def _refuse_over_ray(
     *,
     ray: str | None,
     push_to_hub: str | None,
+    has_alarms: bool,
 ) -> None:
     from distilabel_endpoints.ray.job import refuse_unusable
 
@@ -231,6 +251,7 @@ def _refuse_over_ray(
         {
             "ray_actors": ray is None,
             "push_to_hub": push_to_hub is not None,
+            "alarms": has_alarms,
             "error_file": options.error_file is not None,
             "budget": bool(spending.budget),
             "pilot": spending.pilot is not None,

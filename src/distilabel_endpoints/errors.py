@@ -19,6 +19,7 @@
     │       ├── ModelNotFoundError       404: no such model, endpoint or path
     │       ├── TargetError              the URL is not what it should be: TLS, redirect, web page
     │       └── UnavailableError         nothing answered for as long as we were told to wait
+    ├── AlarmError                       the answers cannot be right, or the user's alarm says so
     ├── BudgetError                      the budget is spent; a larger one resumes the run
     ├── UserCodeError                    a function of the caller's raised: `on_row`, an override
     └── StorageError (OSError)           this machine's disk: full, gone, failing
@@ -40,6 +41,7 @@ from distilabel_endpoints.records import Failure, FailureKind
 
 __all__ = [
     "AccessError",
+    "AlarmError",
     "AuthenticationError",
     "BudgetError",
     "ConfigurationError",
@@ -132,6 +134,22 @@ class FingerprintError(ConfigurationError):
                 _OTHER_SETTINGS,
             ]
         )
+
+
+class AlarmError(DistilabelError):
+    """Answers that cannot be right, or that the user's own alarm ends a run for.
+
+    `flaw` names what is wrong, `examples` are ordinals of rows with it, `summary` is the
+    `RunSummary`. The same call with `alarms="off"` resumes.
+    """
+
+    def __init__(
+        self, message: str, *, flaw: str = "", examples: tuple[int, ...] = (), summary: Any = None
+    ) -> None:
+        super().__init__(message)
+        self.flaw = flaw
+        self.examples = examples
+        self.summary = summary
 
 
 class OutputExistsError(ConfigurationError):

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import click
 from click.shell_completion import CompletionItem
@@ -30,6 +30,7 @@ from distilabel_endpoints.flag_values import (
     forgo_settings_file,
     read_settings_file,
 )
+from distilabel_endpoints.quality.alarms import OnAlarm
 from distilabel_endpoints.spending.forecast import LEAST_ROWS
 
 __all__ = ["generate_flags", "variable_name"]
@@ -509,6 +510,20 @@ def _run_flags() -> list[Flag]:
         *_spending_flags(),
         Flag("--json", is_flag=True, part=Part.RUN, help="Progress as JSON lines on stdout."),
         Flag("--quiet", is_flag=True, part=Part.RUN, help="Show only errors and failures."),
+        Flag(
+            "--alarm",
+            multiple=True,
+            part=Part.RUN,
+            metavar="NAME=SHARE",
+            help="Flawed answers that are too many: empty, truncated, loops, echo, identical, "
+            "off_schema or filtered, such as loops=2%; or off. May be repeated.",
+        ),
+        Flag(
+            "--on-alarm",
+            type=click.Choice(get_args(OnAlarm)),
+            part=Part.RUN,
+            help="What then. Default: warn; pause if the answers cannot be right.",
+        ),
         Flag("--report", is_flag=True, part=Part.RUN, help="Write OUTPUT.report.html at the end."),
         Flag(
             "--push-to-hub",

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from distilabel_endpoints.quality.alarms import Alarm
 from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.served import Served, ServedBy
 
@@ -65,6 +66,8 @@ class RunEnding(StrEnum):
     """The input was changed while the run was reading it: an `InputChangedError`."""
     USER_CODE = "user_code"
     """A function of the caller's raised an error: a `UserCodeError`."""
+    ALARM = "alarm"
+    """Too many answers are flawed: an `AlarmError`."""
     BUDGET = "budget"
     """The budget does not pay for another attempt."""
     PILOT = "pilot"
@@ -198,7 +201,8 @@ class RunSummary:
     ending: RunEnding
     exit_code: int
     """0 all ok, 1 the input changed or your own code raised an error, 2 failed rows, 3 the endpoint
-    stopped us, 4 storage, 6 the budget, 8 a pilot that waits for a yes, 130 or 143 a signal."""
+    stopped us, 4 storage, 6 the budget, 7 an alarm, 8 a pilot that waits for a yes, 130 or 143 a
+    signal."""
     reason: str | None = None
     """Where something stopped the run: what, and how to mend it."""
     ok: int = 0
@@ -214,6 +218,8 @@ class RunSummary:
     """Completions in the run: `num_generations` to a row that is ok."""
     truncated: int = 0
     """Answers that were cut off at `max_new_tokens` (`finish_reason` is `length`)."""
+    alarms: tuple[Alarm, ...] = ()
+    """What this process raised because of its answers, in order."""
     elapsed: float = 0.0
     """Wall seconds of this process."""
     tokens: TokenCount = TokenCount()

@@ -10,6 +10,7 @@ import json
 import math
 from typing import Any
 
+from distilabel_endpoints.quality.alarms import Alarm
 from distilabel_endpoints.run_state import FailureGroup, RunSnapshot, RunSummary, Spent, Waiting
 
 __all__ = ["Event", "event_line", "finished_event", "message_event", "progress_event"]
@@ -75,6 +76,7 @@ def finished_event(summary: RunSummary) -> Event:
         "failures": [_failure_group(group) for group in summary.failures],
         "answers": summary.answers,
         "truncated": summary.truncated,
+        "alarms": [_alarm(alarm) for alarm in summary.alarms],
         "elapsed": _rounded(summary.elapsed),
         "input_tokens": summary.tokens.input_tokens,
         "output_tokens": summary.tokens.output_tokens,
@@ -121,6 +123,17 @@ def _failure_group(group: FailureGroup) -> Event:
         "hint": group.hint,
         "example_ordinal": group.example_ordinal,
         "example_source": group.example_source,
+    }
+
+
+def _alarm(alarm: Alarm) -> Event:
+    return {
+        "name": str(alarm.flaw),
+        "flawed": alarm.part,
+        "answers": alarm.whole,
+        "threshold": alarm.threshold,
+        "acts": alarm.acts,
+        "examples": list(alarm.examples),
     }
 
 

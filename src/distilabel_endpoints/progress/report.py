@@ -86,6 +86,8 @@ def _ending(summary: RunSummary) -> tuple[str, Style]:
             return "Stopped after the pilot", Style.NOTICE
         case RunEnding.USER_CODE:
             return "Stopped by an error in your own code", Style.BAD
+        case RunEnding.ALARM:
+            return "Paused by an alarm", Style.BAD
         case _:
             assert_never(summary.ending)
 
@@ -136,6 +138,9 @@ def _facts(summary: RunSummary, width: int) -> Iterator[Line]:
 
 
 def _named_facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
+    for alarm in summary.alarms:
+        if not alarm.acts:
+            yield "Alarm", alarm.describe()
     if summary.truncated:
         part = share(summary.truncated, summary.answers)
         number = f"{count(summary.truncated)} of {count(summary.answers)} answers ({part})"

@@ -64,6 +64,8 @@ _INSTEAD: Final = {
     "--dry-run": "cannot be used with --ray; leave out --ray to see what would be sent.",
     "--push-to-hub": "cannot be used with --ray; push the finished folder with `hf upload`.",
     "--on-bad-row stop": "cannot be used with --ray; choose fail or skip.",
+    "--alarm": "cannot be used with --ray; `report` shows the same shares while it is running.",
+    "alarms": "cannot be used with ray; `report` shows the same shares while it is running.",
     "ray_actors": "needs ray.",
     "push_to_hub": "cannot be used with ray; push the finished folder with `hf upload`.",
     "on_bad_row='stop'": "cannot be used with ray; choose 'fail' or 'skip'.",

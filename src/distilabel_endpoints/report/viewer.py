@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
@@ -19,7 +19,7 @@ from distilabel_endpoints.progress import safe_text
 from distilabel_endpoints.quality.flaws import Flaw, answers_of, flaws_of
 from distilabel_endpoints.report.stored import Index, Prompt, StoredRow, StoredRows, open_stored
 
-__all__ = ["FILTERS", "Filter", "Viewer", "row_lines", "view"]
+__all__ = ["FILTERS", "Filter", "Viewer", "row_lines", "show_rows", "view"]
 
 FILTERS: Final = ("all", "failed", "ok", *(str(f) for f in Flaw if f not in ("echo", "identical")))
 _CHUNK: Final = 256
@@ -206,6 +206,15 @@ def _say(viewer: Viewer, out: TextIO, *, moved: bool) -> None:
         return
     out.write("\n".join(row_lines(*pair)) + "\n")
     out.flush()
+
+
+def show_rows(output: Path, ordinals: Collection[int], stream: TextIO) -> None:
+    """Show these rows of the run that writes `output`, one after the other."""
+    with open_stored(output) as rows:
+        stored = rows.fetch(ordinals)
+        prompts = rows.prompts(list(stored.values()))
+        for ordinal, row in sorted(stored.items()):
+            stream.writelines(f"{line}\n" for line in row_lines(row, prompts[ordinal]))
 
 
 def row_lines(row: StoredRow, prompt: Prompt) -> Iterator[str]:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +36,7 @@ from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.progress import Progress
 from distilabel_endpoints.progress.forecast_text import forecast_text
+from distilabel_endpoints.quality.alarms import Alarm, Alarms
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import OutputColumns, Row, RowSource, check_output
 from distilabel_endpoints.rows.datasets_rows import hub_address
@@ -79,6 +79,7 @@ from distilabel_endpoints.runs.scan import (
 from distilabel_endpoints.runs.session import Session
 from distilabel_endpoints.runs.stopping import watch_signals
 from distilabel_endpoints.runs.tally import Tally
+from distilabel_endpoints.runs.watching import AnswerWatch
 from distilabel_endpoints.runs.written import (
     Written,
     exporting,
@@ -106,6 +107,7 @@ class Run:
         llm: what answers; loaded if it is not yet.
         source: rows; such as come only once are kept beside the output.
         output: the file to write; the journal is beside it.
+        alarms: which shares of flawed answers are reported, and which end the run.
         fresh: drop what an earlier run left.
         describe: the input's path or address, for `export`; empty if a program made the rows.
         resume_command: what goes on with this run, for the summary.
@@ -118,6 +120,7 @@ class Run:
     output: Path
     options: RunOptions
     progress: Progress
+    alarms: Alarms = field(default_factory=Alarms)
     fresh: bool = False
     describe: str = ""
     resume_command: tuple[str, ...] | None = None
@@ -155,6 +158,7 @@ class _Execution:
         self._repaired = 0
         self._drain = Drain()
         self._recorder = Recorder(run.output)
+        self._watch = AnswerWatch(run.alarms, self._tell_alarm, self._begin_drain)
         self._pricing = Pricing()
         self._bound = Bound()
         self._unlimited = 0
@@ -373,6 +377,8 @@ class _Execution:
                 close_account(account, journal)
         journal.flush()
         session = self._session
+        if self._watch.error is not None and session.error is None and self._pending():
+            session.error = self._watch.error
         if session.error is None and self._pending() and not (session.stopping or session.halted):
             session.error = changed_meanwhile(self._source)
         if session.error is not None:
@@ -429,20 +435,29 @@ class _Execution:
                 pilot.spans[result.ordinal] = Span(began, scheduler.loop.time())
             return result
 
-        sent = takewhile(lambda _: not self._session.stopping, plans)
         heap = Heap()
         heap.give_back()  # what the first look took, the ids above all
-        for result in iter_results(lease, sent, work, self._drain, self._account):
+        for result in iter_results(lease, self._sent(plans), work, self._drain, self._account):
             self._tally.appended(result)
             journal.append(result, result.key)
+            self._watch.ended(result)
             heap.row()
             if journal.backlog > _MOST_BACKLOG:
                 journal.flush()
         journal.flush()
 
+    def _sent(self, plans: Iterator[RowPlan]) -> Iterator[RowPlan]:
+        """These plans, until something ends the sending."""
+        for plan in plans:
+            if self._session.stopping or self._watch.error is not None:
+                return
+            self._watch.sent(plan)
+            yield plan
+
     def _may_go_on(self, pilot: Pilot, journal: Journal, found: Scan) -> bool:
         """Whether the others are to be sent, now that the pilot's rows have ended."""
-        if self._session.stopping or self._session.error is not None or not self._is_paid():
+        stopped = self._session.stopping or self._session.error or self._watch.error
+        if stopped or not self._is_paid():
             return False
         self._forecast = pilot.forecast(journal, found, self._pricing)
         self._run.progress.message(forecast_text(self._forecast, no_price=self._pricing.reason))
@@ -453,6 +468,11 @@ class _Execution:
     def _pending(self) -> int:
         tally = self._tally
         return (tally.total or 0) - tally.ok - tally.failed - tally.skipped
+
+    def _tell_alarm(self, alarm: Alarm) -> None:
+        self._recorder.note("alarm", alarm.describe())
+        if not alarm.acts:
+            self._run.progress.message(f"Alarm: {alarm.describe()}.")
 
     def _begin_drain(self, grace: float) -> None:
         self._tally.phase = RunPhase.DRAINING
@@ -555,6 +575,7 @@ class _Execution:
             failures=failures,
             answers=exported.answers if exported else tally.answers,
             truncated=exported.truncated if exported else tally.truncated,
+            alarms=tuple(self._watch.raised),
             elapsed=time.monotonic() - tally.started,
             tokens=TokenCount(input_tokens=tally.input_tokens, output_tokens=tally.output_tokens),
             run_tokens=tally.run_tokens,
@@ -570,6 +591,8 @@ class _Execution:
 
     def _resume_command(self) -> tuple[str, ...] | None:
         command, halted = self._run.resume_command, self._session.halted
+        if command and self._watch.error is not None:
+            return (*command, "--alarm", "off")
         return (*command, "--yes") if command and halted is RunEnding.PILOT else command
 
     def _reason(self, spent: Spent | None) -> str | None:

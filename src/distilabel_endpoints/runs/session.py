@@ -14,6 +14,7 @@ from typing import Final
 from distilabel_endpoints._store.lock import Lock, hold
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import (
+    AlarmError,
     DistilabelError,
     InputChangedError,
     LockedError,
@@ -80,7 +81,7 @@ class Session:
                 work(lock)
         except LockedError:
             raise
-        except (RunError, StorageError, UserCodeError) as error:
+        except (RunError, StorageError, UserCodeError, AlarmError) as error:
             if isinstance(error, RunError) and not self.has_begun:
                 raise  # the endpoint cannot be used: there is no run yet to report on
             self.error = error
@@ -105,6 +106,8 @@ class Session:
                 return RunEnding.INPUT, 1
             case UserCodeError():
                 return RunEnding.USER_CODE, 1
+            case AlarmError():
+                return RunEnding.ALARM, 7
         if self.stopping:
             return RunEnding.INTERRUPTED, self.stopping.exit_code
         if self.halted is not None:
