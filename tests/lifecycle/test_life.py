@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -157,6 +158,17 @@ def test_without_its_watchdog_the_run_does_it_itself(simulated_hugging_face: Sta
                 process.send_signal(signal.SIGKILL)
                 process.wait(30)
     assert (endpoint.state, commands(endpoint)) == ("paused", ["resume", "pause"])
+
+
+def test_a_lost_folder_of_locks_leaves_nothing_running(
+    simulated_hugging_face: Start, tmp_path: Path
+) -> None:
+    """Somebody cleans up the folder in the middle of a run: it is put back all the same."""
+    endpoint = live(simulated_hugging_face)
+    with mine() as llm, endpoint_life(llm, log=tmp_path / "log"):
+        shutil.rmtree(tmp_path / "state")
+    assert (endpoint.state, commands(endpoint)) == ("paused", ["resume", "pause"])
+    assert "without a lock" in (tmp_path / "log").read_text()
 
 
 def test_nothing_is_started_without_a_watchdog(

@@ -169,6 +169,6 @@ def _user(path: Path) -> int | None:
             except BlockingIOError:
                 return int(path.name.partition("-")[0])
             path.unlink(missing_ok=True)
-    except FileNotFoundError:
-        pass
+    except OSError:
+        pass  # it went meanwhile
     return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
@@ -112,7 +113,7 @@ class _Restoring:
         looks = 0
         while True:
             # Nobody begins to use it between the look and the command.
-            with self.lease.turn():
+            with self._turn():
                 outcome = self._step()
                 while outcome is None and self.asked is not None and not self._is_late:
                     # A run that begins now would find it running, and see it stop.
@@ -125,6 +126,16 @@ class _Restoring:
                 return self._gave_up()
             self.sleep(next_look(looks))
             looks += 1
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The lease's, where it can be had: what costs money is not left for a file."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.lease.turn())
+            except OSError as error:
+                self.say(f"is put back without a lock: {error.strerror or error}")
+            yield
 
     @property
     def _is_late(self) -> bool:

@@ -80,7 +80,13 @@ def _watch(orders: dict[str, Any]) -> None:
             break
         duty = duty_from(message["duty"])
     log.say("has no run any more" if ordered else "has no run any more: it died")
-    outcome = restore(control, duty, lease, log.say, on_others=lambda pids: _tell({"others": pids}))
+    try:
+        outcome = restore(
+            control, duty, lease, log.say, on_others=lambda pids: _tell({"others": pids})
+        )
+    except Exception as error:
+        log.say(f"may still be running: the watchdog broke ({type(error).__name__}: {error})")
+        raise
     log.say(f"{outcome.ending}: {outcome.text}")
     if not ordered and lease.own is not None:
         (lease.folder / lease.own).unlink(missing_ok=True)
