@@ -28,6 +28,7 @@ from distilabel_endpoints.ray.source import FAILURE, ROW_ID, look_through
 from distilabel_endpoints.ray.status import read_status, refuse_export
 from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.run_state import TokenCount
+from distilabel_endpoints.testing import SimulatedEndpoint
 
 TOO_LONG = Failure(
     kind=FailureKind.ROW,
@@ -266,6 +267,33 @@ def test_status_without_ray(output: Path) -> None:
         "running: no",
         "failed: 1 x too_long (400): 9000 tokens are too many (for example row 2)",
     ]
+
+
+def test_a_ray_that_does_not_start(
+    output: Path, simulated_endpoint: Callable[..., SimulatedEndpoint]
+) -> None:
+    """A plain exception of Ray's is no defect of ours: exit 4, what happened and what to do."""
+    begin(output)
+    broken = (
+        "import ray, ray.data, sys\n"
+        "def init(**_): raise Exception('The current node timed out during startup.')\n"
+        "ray.init = init\n"
+        "from distilabel_endpoints.cli import main; main()"
+    )
+    words = ["generate", str(output.with_name("in.jsonl")), "-o", str(output), "--ray"]
+    done = subprocess.run(
+        [sys.executable, "-c", broken, *words, "--base-url", simulated_endpoint().url, "--fresh"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=100,
+    )
+    assert done.returncode == 4, done.stderr
+    shown = " ".join(done.stderr.split())
+    assert "Ray did not start on this machine: The current node timed out" in shown
+    assert "ray start --head" in shown
+    assert not list(output.parent.glob("*.error.txt"))
 
 
 def test_status_without_pyarrow(output: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from distilabel_endpoints.errors import TargetError
+from distilabel_endpoints.errors import RunError, TargetError
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.records import Failure, FailureKind
 
@@ -29,7 +29,7 @@ def cluster(address: str | None, *, cpus: float) -> Iterator[Any]:
         cpus: what actors and tasks will ask for together; a Ray of our own has as many.
 
     Raises:
-        TargetError: nothing answers at the address.
+        RunError: nothing answers at the address, or Ray does not start here.
         InstallationError: `ray` is not installed.
     """
     with warnings.catch_warnings():
@@ -42,7 +42,9 @@ def cluster(address: str | None, *, cpus: float) -> Iterator[Any]:
         where = {"address": address} if address is not None else _here(cpus)
         try:
             ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 - a start that takes too long is a bare one
+            if address is None:
+                raise RunError(_not_started(error)) from None
             raise TargetError(_unreachable(address, error)) from None
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -61,11 +63,20 @@ def _here(cpus: float) -> dict[str, Any]:
     }
 
 
-def _unreachable(address: str | None, error: Exception) -> Failure:
-    where = "on this machine" if address is None else f"at {address}"
+def _unreachable(address: str, error: Exception) -> Failure:
     return Failure(
         kind=FailureKind.UNAVAILABLE,
         code="ray",
-        message=f"no Ray cluster {where}: {error}",
+        message=f"no Ray cluster at {address}: {error}",
         hint="Give the address that `ray start` printed, or --ray alone for this machine.",
+    )
+
+
+def _not_started(error: Exception) -> Failure:
+    return Failure(
+        kind=FailureKind.LOCAL,
+        code="ray",
+        message=f"Ray did not start on this machine: {error}",
+        hint="Run the same command again; or start Ray with `ray start --head` and give --ray its "
+        "address.",
     )
