@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from command import run, write_rows
 
 from distilabel_endpoints.testing import SimulatedEndpoint
@@ -46,6 +48,16 @@ def test_a_pilot_without_a_terminal_stops_and_says_how_to_continue(
     assert last["forecast"]["output_tokens"]["low"] < last["forecast"]["output_tokens"]["high"]
     assert run(*words, "--yes").returncode == 0
     assert len(endpoint.generations) == 60
+
+
+@pytest.mark.parametrize("words", [("--budget", "3ktok"), ("--pilot", 50)])
+def test_what_workers_cannot_do_is_refused(words: tuple[Any, ...], tmp_path: Path) -> None:
+    """With --ray, before anything is begun, in one sentence."""
+    rows, out = write_rows(tmp_path / "in.jsonl", 5), tmp_path / "out"
+    target = ("--base-url", "http://127.0.0.1:9")
+    done = run("generate", rows, "-o", out, *target, "--ray", "local", *words)
+    assert done.returncode == 1, done.stderr
+    assert f"{words[0]} is counted by one process" in done.stderr
 
 
 def test_a_budget_ends_with_its_own_code(simulated_endpoint: Make, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ __all__ = ["RayRun", "refuse_unusable"]
 _LAST_WORD: Final = 5.0
 _OTHERS_CPUS: Final = 2.0
 """Of the tasks that read, cut and write, and of Ray's checkpoint filter."""
+_NO_LEDGER: Final = "is counted by one process, so it cannot be used with"
 _INSTEAD: Final = {
     "--ray-actors": "needs --ray.",
     "--local": "cannot be used with --ray: run `distilabel-endpoints serve --host HOST` and "
@@ -66,6 +67,10 @@ _INSTEAD: Final = {
     "--on-bad-row stop": "cannot be used with --ray; choose fail or skip.",
     "--alarm": "cannot be used with --ray; `report` shows the same shares while it is running.",
     "alarms": "cannot be used with ray; `report` shows the same shares while it is running.",
+    "--budget": f"{_NO_LEDGER} --ray; leave out one of them.",
+    "budget": f"{_NO_LEDGER} ray; leave out one of them.",
+    "--pilot": f"{_NO_LEDGER} --ray; forecast without it, at the same endpoint.",
+    "pilot": f"{_NO_LEDGER} ray; forecast without it, at the same endpoint.",
     "ray_actors": "needs ray.",
     "push_to_hub": "cannot be used with ray; push the finished folder with `hf upload`.",
     "on_bad_row='stop'": "cannot be used with ray; choose 'fail' or 'skip'.",

@@ -96,7 +96,7 @@ def pricing_of(llm: InferenceEndpointsLLM, options: SpendingOptions) -> Pricing:
     return pricing
 
 
-def _by_the_hour(llm: AsyncLLM) -> Pricing | None:
+def _by_the_hour(llm: LLM) -> Pricing | None:
     """Of a dedicated endpoint: its hardware, times the replicas that it can grow to."""
     from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 
