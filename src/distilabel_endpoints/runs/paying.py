@@ -96,11 +96,9 @@ def pricing_of(llm: InferenceEndpointsLLM, options: SpendingOptions) -> Pricing:
     return pricing
 
 
-def _by_the_hour(llm: LLM) -> Pricing | None:
+def _by_the_hour(llm: InferenceEndpointsLLM) -> Pricing | None:
     """Of a dedicated endpoint: its hardware, times the replicas that it can grow to."""
-    from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
-
-    if not isinstance(llm, InferenceEndpointsLLM) or llm.endpoint_name is None:
+    if llm.endpoint_name is None:
         return None
     from distilabel_endpoints.lifecycle.life import Plane
 
