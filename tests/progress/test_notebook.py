@@ -170,3 +170,31 @@ def test_a_finished_run_becomes_a_dataset_and_a_frame(
     assert dataset["prompt"][:] == frame["prompt"].tolist() == ["a", "b"]
     assert dataset["generation"][:] == frame["generation"].tolist()
     assert all(dataset["generation"][:])
+
+
+def test_an_llm_shows_what_it_is_connected_to(
+    simulated_endpoint: Callable[..., SimulatedEndpoint],
+) -> None:
+    """The target before it is loaded, server and model after; only what was given, never a key."""
+    endpoint = simulated_endpoint(flavor="vllm")
+    with InferenceEndpointsLLM(base_url=endpoint.url, api_key="s3cr3t") as llm:
+        assert "vllm" in llm._repr_html_()
+        assert "simulated-model" in llm.describe()._repr_html_()
+        assert "in flight" in llm.statistics()._repr_html_()
+        shown = llm._repr_html_() + repr(llm)
+    idle = InferenceEndpointsLLM(base_url=endpoint.url, api_key="s3cr3t")
+    shown += idle._repr_html_()
+    assert "Not connected yet" in idle._repr_html_()
+    assert "s3cr3t" not in shown
+    assert repr(idle) == f"InferenceEndpointsLLM(base_url='{endpoint.url}')"
+
+
+def test_a_call_takes_progress_and_gives_outputs(
+    simulated_endpoint: Callable[..., SimulatedEndpoint],
+) -> None:
+    """`progress=False` is no generation parameter; outputs are the list that shows as a table."""
+    inputs = [[{"role": "user", "content": "Hi"}]]
+    with InferenceEndpointsLLM(base_url=simulated_endpoint().url) as llm:
+        outputs = llm.generate_outputs(inputs, progress=False)
+        assert isinstance(outputs, Outputs)
+        assert llm.generate(inputs, progress=False) == [outputs[0]["generations"]]

@@ -6,6 +6,7 @@ Nothing here talks to anybody: what was named is looked up when the object is lo
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -127,6 +128,10 @@ class Attributes(Serializable):
     """Sent with every request. Treated as secret: not printed, not saved."""
 
     _only_looks: bool = PrivateAttr(default=False)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """The attributes that were given, not all that there are."""
+        return ((n, v) for n, v in super().__repr_args__() if n in self.model_fields_set)
 
     @field_validator("base_url")
     @classmethod

@@ -44,6 +44,7 @@ from distilabel_endpoints.errors import (
 )
 from distilabel_endpoints.grammar import parse_grammar
 from distilabel_endpoints.grammar.labels import LabelSet
+from distilabel_endpoints.html_text import figures
 from distilabel_endpoints.llms.attributes import Attributes, listed
 from distilabel_endpoints.llms.bodies import BodyPlanner
 from distilabel_endpoints.llms.calls import Call, Planner, growth, plan_in_dialects
@@ -57,6 +58,7 @@ from distilabel_endpoints.llms.overrides import (
     refuse_ignored,
     remember,
 )
+from distilabel_endpoints.progress.calls import showing_call
 from distilabel_endpoints.records import Client, Result
 from distilabel_endpoints.spending.prices import Pricing
 
@@ -183,6 +185,13 @@ class InferenceEndpointsLLM(Attributes):
             return None
         return load_renderer(self.tokenizer_id, token.get_secret_value() if token else None)
 
+    def _repr_html_(self) -> str:
+        """What it is connected to, or what it was given: nothing is sent for it."""
+        if self._lease is not None and self._lease.alive:
+            return self.describe()._repr_html_()
+        named = next(n for n in ("model_id", "endpoint_name", "base_url") if getattr(self, n))
+        return figures("Not connected yet", {named: ", ".join(listed(getattr(self, named)))})
+
     def describe(self) -> Description:
         """What this object talks to and what can be asked of it there; loads if need be."""
         lease = self._engine()
@@ -223,6 +232,8 @@ class InferenceEndpointsLLM(Attributes):
         self,
         inputs: Iterable[Input],
         num_generations: int = 1,
+        *,
+        progress: bool | None = None,
         **parameters: Unpack[GenerationParameters],
     ) -> list[list[str | None]]:
         """Complete every input; blocks until all are done.
@@ -234,6 +245,8 @@ class InferenceEndpointsLLM(Attributes):
                 `structured_output` it wants. With `tokenizer_id`, a text is a prompt that is
                 sent as it is.
             num_generations: completions per input.
+            progress: whether a call of more than two seconds shows a bar; None: on a terminal and
+                in a notebook.
             **parameters: see `GenerationParameters`; they win over `generation_kwargs`.
 
         Returns:
@@ -246,7 +259,9 @@ class InferenceEndpointsLLM(Attributes):
             KeyboardInterrupt: Ctrl-C; its `outputs` too.
         """
         try:
-            outputs = self.generate_outputs(inputs, num_generations, **parameters)
+            outputs = self.generate_outputs(
+                inputs, num_generations, progress=progress, **parameters
+            )
         except _ENDS as error:
             kept: list[Output | None] = vars(error).get("outputs", [])
             vars(error)["outputs"] = [output and output["generations"] for output in kept]
@@ -258,6 +273,8 @@ class InferenceEndpointsLLM(Attributes):
         self,
         inputs: Iterable[Input],
         num_generations: int = 1,
+        *,
+        progress: bool | None = None,
         **parameters: Unpack[GenerationParameters],
     ) -> list[Output]:
         """As `generate`, with statistics, finish reasons and errors: one `Output` per input."""
@@ -265,11 +282,14 @@ class InferenceEndpointsLLM(Attributes):
         plans = [planner(index, given) for index, given in enumerate(inputs)]
         outputs: list[Output | None] = [None] * len(plans)
 
-        def deliver(result: Result) -> None:
-            outputs[result.ordinal] = output_of(result)
-
         try:
-            self._answer(plans, deliver)
+            with showing_call(len(plans), wanted=progress) as shown:
+
+                def deliver(result: Result) -> None:
+                    outputs[result.ordinal] = output_of(result)
+                    shown.add(result)
+
+                self._answer(plans, deliver)
         except _ENDS as error:
             vars(error)["outputs"] = outputs
             raise
