@@ -76,6 +76,7 @@ def test_a_display_that_fails_harms_no_run(monkeypatch: pytest.MonkeyPatch) -> N
         progress.finish(SUMMARIES["finished"])
 
 
+@pytest.mark.promise("S8")
 def test_html_is_escaped_and_clipped() -> None:
     """A name, a column or an answer is shown as the text it is."""
     shown = figures(HOSTILE, {HOSTILE: HOSTILE * 100, "empty": None})
