@@ -27,6 +27,7 @@ from distilabel_endpoints.runs.local import Run
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
 from distilabel_endpoints.runs.paying import SpendingOptions
 from distilabel_endpoints.runs.publishing import about_run, check_repository, push_output
+from distilabel_endpoints.runs.row_callback import OnRow
 from distilabel_endpoints.runs.stopping import interruption
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def generate_dataset(
     ray: str | None = None,
     ray_actors: int | None = None,
     then: Then | None = None,
+    on_row: OnRow | None = None,
     progress: Progress | None = None,
     **parameters: Unpack[GenerationParameters],
 ) -> FinishedRun:
@@ -140,6 +142,7 @@ def generate_dataset(
         ray_actors: how many processes of the cluster send.
         then: how a dedicated endpoint is left: `restore` (default: asleep again if this run woke
             it), `pause`, `scale-to-zero` or `keep`.
+        on_row: called with the `Output` of each row as it finishes; see docs/extending.md.
         progress: where to show it; default: what suits the terminal or notebook.
         **parameters: see `GenerationParameters`.
 
@@ -185,6 +188,7 @@ def generate_dataset(
             ray=ray,
             push_to_hub=push_to_hub,
             has_alarms=has_alarms,
+            on_row=on_row,
         )
         over_ray = _over_ray(llm, input, path, options, shown, fresh=fresh, ray=ray)
         over_ray.actors = ray_actors or over_ray.actors
@@ -204,6 +208,7 @@ def generate_dataset(
         describe=str(input) if isinstance(input, str | os.PathLike) else "",
         spending=spending,
         then=then,
+        on_row=on_row,
     )
     summary = _finished(*_reported(run.execute(), path, report=report))
     if push_to_hub is None or summary.ending is not RunEnding.FINISHED:
@@ -244,6 +249,7 @@ def _refuse_over_ray(
     ray: str | None,
     push_to_hub: str | None,
     has_alarms: bool,
+    on_row: OnRow | None,
 ) -> None:
     from distilabel_endpoints.ray.job import refuse_unusable
 
@@ -252,6 +258,7 @@ def _refuse_over_ray(
             "ray_actors": ray is None,
             "push_to_hub": push_to_hub is not None,
             "alarms": has_alarms,
+            "on_row": on_row is not None,
             "error_file": options.error_file is not None,
             "budget": bool(spending.budget),
             "pilot": spending.pilot is not None,

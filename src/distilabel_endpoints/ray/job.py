@@ -72,6 +72,7 @@ _INSTEAD: Final = {
     "--pilot": f"{_NO_LEDGER} --ray; forecast without it, at the same endpoint.",
     "pilot": f"{_NO_LEDGER} ray; forecast without it, at the same endpoint.",
     "ray_actors": "needs ray.",
+    "on_row": "cannot be used with ray: rows finish on the workers. Read the output instead.",
     "push_to_hub": "cannot be used with ray; push the finished folder with `hf upload`.",
     "on_bad_row='stop'": "cannot be used with ray; choose 'fail' or 'skip'.",
     "- as INPUT": "cannot be used with --ray: workers cannot read standard input. Save it as a "

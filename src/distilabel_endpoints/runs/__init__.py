@@ -8,6 +8,7 @@ export.py     the output                               written.py     whether OU
 finished.py   a run that is over already               kept_input.py  rows that come only once
 status.py     looking at a run from outside            preview.py     --dry-run
 publishing.py the output as a dataset on the Hub       heap.py        memory given back
+row_callback.py the caller's function per row
 """
 
 from distilabel_endpoints.runs.options import RunOptions

@@ -68,6 +68,7 @@ from distilabel_endpoints.runs.paying import (
 from distilabel_endpoints.runs.pilot import Pilot, Span
 from distilabel_endpoints.runs.planning import Planning
 from distilabel_endpoints.runs.recorder import Recorder
+from distilabel_endpoints.runs.row_callback import OnRow, row_callback
 from distilabel_endpoints.runs.scan import (
     Ids,
     Scan,
@@ -113,6 +114,7 @@ class Run:
         resume_command: what goes on with this run, for the summary.
         spending: what it may spend, and whether it forecasts that first.
         then: how a dedicated endpoint is left; default: asleep again if this run woke it.
+        on_row: called with the output of each row as it finishes.
     """
 
     llm: InferenceEndpointsLLM
@@ -126,6 +128,7 @@ class Run:
     resume_command: tuple[str, ...] | None = None
     spending: SpendingOptions = field(default_factory=SpendingOptions)
     then: Then | None = None
+    on_row: OnRow | None = None
 
     def execute(self) -> tuple[RunSummary, DistilabelError | None]:
         """Do what is left to do, then write the output.
@@ -167,6 +170,7 @@ class _Execution:
         self._pilot = None if wanted is None else Pilot(wanted)
         self._forecast: Forecast | None = None
         self._session = Session(run.output, run.progress, self._begin_drain)
+        self._tally.on_result = row_callback(run.on_row, self._session, self._drain)
 
     def run(self) -> tuple[RunSummary, DistilabelError | None]:
         check_place(self._run.output)
@@ -349,13 +353,7 @@ class _Execution:
             self._tally.appended(result)
             journal.append(result, result.key)
 
-    def _generate(
-        self,
-        journal: Journal,
-        lease: Lease,
-        planner: Planning,
-        found: Scan,
-    ) -> None:
+    def _generate(self, journal: Journal, lease: Lease, planner: Planning, found: Scan) -> None:
         """Send what is pending, and hand every result to the journal as it comes."""
         lease.scheduler.note_answered(found.done)
         self._session.has_begun = True

@@ -7,7 +7,7 @@ plain integer, so a reader sees every count a moment late at worst.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from distilabel_endpoints._store.journal import Record
@@ -33,6 +33,7 @@ class Tally:
 
     started: float = field(default_factory=time.monotonic)
     phase: RunPhase = RunPhase.SCANNING
+    on_result: Callable[[Result], None] | None = None
     total: int | None = None
     rows_read: int = 0
     ok: int = 0
@@ -71,6 +72,8 @@ class Tally:
             if completion is not None:
                 self.answers += 1
                 self.truncated += completion.finish_reason == "length"
+        if self.on_result is not None:
+            self.on_result(result)
 
     def committed(self, records: Iterable[Record]) -> None:
         """These results are durable: only now are their rows done."""
