@@ -52,6 +52,7 @@ __all__ = [
     "report",
     "serve",
     "status",
+    "tune",
     "view",
 ]
 
@@ -440,6 +441,19 @@ def endpoint(
     if minutes is not None:
         click.echo(_shown(set_idle_minutes(name, namespace, api_key_env, minutes)), err=True)
     click.echo(_shown(show_endpoint(name, namespace, api_key_env, as_json=as_json)))
+    return 0
+
+
+@commands.command(cls=_Guarded, short_help="Slow down, speed up, pause or resume a running run.")
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--max-concurrency", type=click.IntRange(1, 1 << 20), help="Requests in flight.")
+@click.option("--pause/--resume", "paused", default=None, help="Send nothing for now; go on.")
+def tune(output: Path, max_concurrency: int | None, paused: bool | None) -> int:
+    """Change how the run that is writing OUTPUT goes on, until it ends."""
+    from distilabel_endpoints.runs.steering import tune as wish
+
+    wish(output, max_concurrency=max_concurrency, paused=paused)
+    click.echo("The run obeys within a second or two.", err=True)
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.lifecycle.decisions import Then
-from distilabel_endpoints.progress import clip, open_progress, safe_text, showing_notices
+from distilabel_endpoints.progress import Progress, clip, open_progress, safe_text, showing_notices
 from distilabel_endpoints.progress.report import spent_text
 from distilabel_endpoints.quality.alarms import parse_alarms
 from distilabel_endpoints.rows import RowSource, default_output, open_rows
@@ -57,6 +57,8 @@ class GenerateSettings:
     """Shares of flawed answers, as words: `loops=2%`."""
     on_alarm: str | None = None
     """What they do."""
+    metrics_port: int | None = None
+    """Of 127.0.0.1, where metrics are served."""
     report: bool = False
     """Whether the run's page is written when it ends."""
     ray: str | None = None
@@ -87,7 +89,7 @@ def generate(settings: GenerateSettings) -> int:
 
         check_repository(settings.push_to_hub)
     source = _source(settings, options)  # what cannot be read is an error before any request
-    with showing_notices(open_progress(_mode(settings))) as progress, _llm(settings) as llm:
+    with showing_notices(_display(settings)) as progress, _llm(settings) as llm:
         if settings.settings_file is not None:
             progress.message(f"Settings from {settings.settings_file} in this folder.")
         if settings.dry_run:
@@ -165,6 +167,16 @@ def _first_answers(output: Path, options: RunOptions) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def _display(settings: GenerateSettings) -> Progress:
+    """Where the run is shown, metrics included if a port is given."""
+    display = open_progress(_mode(settings))
+    if settings.metrics_port is None or settings.dry_run:
+        return display
+    from distilabel_endpoints.progress.metrics import MeteredProgress
+
+    return MeteredProgress(display, settings.metrics_port)
+
+
 def _mode(settings: GenerateSettings) -> str:
     if settings.dry_run:
         return "plain"
@@ -193,7 +205,7 @@ def _generate_ray(settings: GenerateSettings) -> int:
     )
     ray_package("--ray")  # before the folder is looked at, which needs what comes with it
     check_folder(settings.output)
-    with showing_notices(open_progress(_mode(settings))) as progress, _llm(settings) as llm:
+    with showing_notices(_display(settings)) as progress, _llm(settings) as llm:
         run = RayRun(
             llm=llm,
             input=settings.input,

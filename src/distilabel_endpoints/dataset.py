@@ -16,6 +16,7 @@ from distilabel_endpoints.lifecycle.decisions import Then
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.inputs import GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
+from distilabel_endpoints.progress.metrics import MeteredProgress
 from distilabel_endpoints.progress.notebook import report_html
 from distilabel_endpoints.quality.alarms import OnAlarm, parse_alarms
 from distilabel_endpoints.rows import RowSource, open_rows, to_dataset, to_pandas
@@ -90,6 +91,7 @@ def generate_dataset(
     push_to_hub: str | None = None,
     alarms: Mapping[str, float | str] | Iterable[str] | str | None = None,
     on_alarm: OnAlarm | None = None,
+    metrics_port: int | None = None,
     report: bool = False,
     ray: str | None = None,
     ray_actors: int | None = None,
@@ -135,6 +137,7 @@ def generate_dataset(
         alarms: shares of flawed answers that are too many, such as `{"loops": 0.02}`; `"off"` for
             none. See docs/alarms.md.
         on_alarm: what the alarms that are named do, or all if none is: `warn`, `pause`, `stop`.
+        metrics_port: serve Prometheus metrics on this port of 127.0.0.1; 0 for any.
         report: write `OUTPUT.report.html`, too, whatever ends the run.
         ray: the address of a Ray cluster that sends (`auto`, `HOST:6379`, `ray://...`), or `local`
             for one on this machine that ends with the run. `input` is then a path that all nodes
@@ -179,6 +182,8 @@ def generate_dataset(
     )
     watched = parse_alarms(alarms, on_alarm)
     shown = progress or open_progress("auto")
+    if metrics_port is not None:
+        shown = MeteredProgress(shown, metrics_port)
     if ray is not None or ray_actors is not None:
         has_alarms = alarms is not None or on_alarm is not None
         _refuse_over_ray(

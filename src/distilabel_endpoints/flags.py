@@ -524,6 +524,12 @@ def _run_flags() -> list[Flag]:
             part=Part.RUN,
             help="What then. Default: warn; pause if the answers cannot be right.",
         ),
+        Flag(
+            "--metrics-port",
+            type=click.IntRange(0, 65535),
+            part=Part.RUN,
+            help="Serve Prometheus metrics on this port of 127.0.0.1; 0 for any.",
+        ),
         Flag("--report", is_flag=True, part=Part.RUN, help="Write OUTPUT.report.html at the end."),
         Flag(
             "--push-to-hub",

@@ -181,6 +181,7 @@ class RequestQueue:
         if ceiling is not None:
             self._pool.ceiling = ceiling
         for member in self._pool.members:
+            member.limiter.widen(ceiling or 0, now)
             if pauses.get(member.name, 0.0) > 0.0:
                 member.limiter.pause(now + pauses[member.name])
         self.pump()

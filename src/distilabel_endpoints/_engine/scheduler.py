@@ -396,6 +396,13 @@ class Scheduler:
                 future.set_exception(run_error(failure))
 
     @property
+    def most(self) -> int:
+        """How many attempts the user allows in flight, at all endpoints together."""
+        if self._pool.ceiling is not None:
+            return self._pool.ceiling
+        return max(member.limiter.most for member in self._pool.members)
+
+    @property
     def window(self) -> int:
         """How many rows `drive` has pulled and not delivered, at most, as of now."""
         window = max(_LEAST_WINDOW, self._pool.window)

@@ -205,6 +205,15 @@ class Limiter:
         self._open_gently(now)
 
     @property
+    def most(self) -> int:
+        """What the limit may grow to."""
+        return self._search.most
+
+    def widen(self, most: int, now: float) -> None:
+        """The limit may grow to `most` from now on; never less than before."""
+        self._search.widen(most, now)
+
+    @property
     def limit(self) -> int:
         """How many attempts may be in flight."""
         return self._search.limit

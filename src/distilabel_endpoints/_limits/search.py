@@ -363,6 +363,12 @@ class Search:
         self.generation += 1
         self.changed = self.generation
 
+    def widen(self, most: int, now: float) -> None:
+        """`most` may be more from now on: grow from where the limit is."""
+        if most > self.most:
+            self.most = self.bound = most
+            self.ramp(self.limit, now, "max_concurrency was raised")
+
     def confine(self, bound: int) -> None:
         """Never above `bound` until further notice."""
         self.bound = max(1, min(bound, self.most))

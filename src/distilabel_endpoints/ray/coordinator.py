@@ -73,6 +73,10 @@ class Coordinator:
         self._counts[worker], self._seen[worker] = counts, now
         return self._shares.report(worker, report, now)
 
+    def tune(self, ceiling: int) -> None:
+        """Attempts in flight at most, of all workers together, from now on; 0 sends nothing."""
+        self._shares.ceiling = ceiling
+
     def stop(self, failure: Failure) -> None:
         """A worker met what ends the run."""
         self._stopped = self._stopped or replace(failure, text=None)

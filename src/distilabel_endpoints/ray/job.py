@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from distilabel_endpoints._limits.limiter import DEFAULT_MOST
 from distilabel_endpoints._store.lock import Lock
 from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.errors import (
@@ -50,6 +51,7 @@ from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import RowPlanner
 from distilabel_endpoints.runs.recorder import Recorder
 from distilabel_endpoints.runs.session import Session, repeating
+from distilabel_endpoints.runs.steering import Steering, steered
 from distilabel_endpoints.runs.stopping import watch_signals
 
 __all__ = ["RayRun", "refuse_unusable"]
@@ -144,6 +146,7 @@ class _Execution:
         self._run = run
         self._following = Following()
         self._recorder = Recorder(run.output)
+        self._steering: Steering | None = None
         self._session = Session(run.output, run.progress, _interrupt)
 
     def run(self) -> tuple[RunSummary, DistilabelError | None]:
@@ -217,7 +220,11 @@ class _Execution:
                 parcel=parcel, options=run.options, id_column=ROW_ID, keeps_failures=True
             )
             ds = generate_blocks(read_rows(file), spec, coordinator, actors=actors)
-            with self._followed(ray, coordinator):
+            most = run.llm.max_concurrency or DEFAULT_MOST
+            tuned = steered(
+                run.output, most=most, apply=coordinator.tune.remote, tell=self._tell_change
+            )
+            with self._followed(ray, coordinator), tuned as self._steering:
                 try:
                     write_shards(ds, run.output)
                 except (ray.exceptions.RayError, OSError, RuntimeError) as error:
@@ -271,8 +278,14 @@ class _Execution:
             if not self._session.stopping:
                 ask()
 
+    def _tell_change(self, text: str) -> None:
+        self._recorder.note("tune", text)
+        self._run.progress.message(f"Tuned: {text}")
+
     def _show(self) -> None:
         snapshot = self._following.snapshot()
+        if self._steering is not None:
+            snapshot = self._steering.shown(snapshot)
         self._run.progress.update(snapshot)
         self._recorder.observe(snapshot)
 

@@ -78,6 +78,7 @@ from distilabel_endpoints.runs.scan import (
     scan,
 )
 from distilabel_endpoints.runs.session import Session
+from distilabel_endpoints.runs.steering import Steering, steered_engine
 from distilabel_endpoints.runs.stopping import watch_signals
 from distilabel_endpoints.runs.tally import Tally
 from distilabel_endpoints.runs.watching import AnswerWatch
@@ -161,6 +162,7 @@ class _Execution:
         self._repaired = 0
         self._drain = Drain()
         self._recorder = Recorder(run.output)
+        self._steering: Steering | None = None
         self._watch = AnswerWatch(run.alarms, self._tell_alarm, self._begin_drain)
         self._pricing = Pricing()
         self._bound = Bound()
@@ -369,7 +371,10 @@ class _Execution:
             give_up=lambda: self._drain.begin(0.0),
         )
         try:
-            self._send_all(journal, lease, planner, found)
+            with steered_engine(
+                self._run.output, journal, lease, self._tell_change
+            ) as self._steering:
+                self._send_all(journal, lease, planner, found)
         finally:
             with suppress(StorageError):  # raised by the next flush
                 close_account(account, journal)
@@ -467,6 +472,10 @@ class _Execution:
         tally = self._tally
         return (tally.total or 0) - tally.ok - tally.failed - tally.skipped
 
+    def _tell_change(self, text: str) -> None:
+        self._recorder.note("tune", text)
+        self._run.progress.message(f"Tuned: {text}")
+
     def _tell_alarm(self, alarm: Alarm) -> None:
         self._recorder.note("alarm", alarm.describe())
         if not alarm.acts:
@@ -540,6 +549,8 @@ class _Execution:
 
     def _show(self) -> None:
         snapshot = self._tally.snapshot(self._engine_now())
+        if self._steering is not None:
+            snapshot = self._steering.shown(snapshot)
         spent = None if self._account is None else self._account.spent()
         self._run.progress.update(replace(snapshot, spent=spent))
         self._recorder.observe(snapshot)

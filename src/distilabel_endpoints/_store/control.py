@@ -1,0 +1,110 @@
+"""What somebody wants of a running run: `OUTPUT.control`, written by `tune`, read by the run.
+
+Rules
+- A file, so that it works over network file systems, over ssh, and for whatever machine sends.
+- Whole or not at all, by a rename; its owner's alone. One that others could write is refused.
+- It holds what may change while a run goes on, and nothing that changes an answer.
+- The run drops what it finds when it begins: wishes are for the run that is going on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from distilabel_endpoints._store.atomic import writing
+from distilabel_endpoints._store.place import beside
+from distilabel_endpoints.errors import StorageError
+
+__all__ = ["Wishes", "control_path", "drop_wishes", "read_wishes", "write_wishes"]
+
+_FORMAT: Final = 1
+_MOST_BYTES: Final = 1 << 16
+_MOST: Final = 1 << 20
+
+
+def control_path(output: Path) -> Path:
+    """Where the wishes for the run that writes `output` are."""
+    return beside(output, ".control")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """How a run is to go on."""
+
+    max_concurrency: int | None = None
+    """Requests in flight at most; `None`: as the run began."""
+    paused: bool = False
+    """Whether nothing is to be sent for now."""
+    by: str = ""
+    """Who said so: user, host and process."""
+    at: str = ""
+    """When, in UTC, ISO 8601."""
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """What `write_wishes` wrote. Raises `ValueError`, `TypeError` or `KeyError` for others."""
+        most = document["max_concurrency"]
+        if document["format"] != _FORMAT or not isinstance(document["paused"], bool):
+            raise ValueError("another version's")
+        if most is not None and (type(most) is not int or not 1 <= most <= _MOST):
+            raise ValueError("no number of requests")
+        return cls(
+            max_concurrency=most,
+            paused=document["paused"],
+            by=str(document["by"])[:200],
+            at=str(document["at"])[:40],
+        )
+
+
+def write_wishes(output: Path, wishes: Wishes) -> None:
+    """Put them beside `output`.
+
+    Raises:
+        StorageError: the disk did not take it.
+    """
+    with writing(control_path(output)) as file:
+        file.write(json.dumps({"format": _FORMAT, **asdict(wishes)}).encode())
+
+
+def read_wishes(output: Path) -> Wishes | None:
+    """What is wished now; `None` for nothing.
+
+    Raises:
+        StorageError: the file is not what `tune` writes, or could have been written by others.
+    """
+    path = control_path(output)
+    try:
+        # Opened anew each time: that is when a network file system looks whether there is news.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}. It is not obeyed.") from error
+    try:
+        status = os.fstat(descriptor)
+        mode = stat.S_IMODE(status.st_mode)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or mode & 0o077:
+            raise StorageError(
+                f"{path} is not obeyed: it must be a file of this run's user that nobody else can "
+                "read or write (mode 600). Remove it, and use `tune`."
+            )
+        return Wishes.of(json.loads(os.read(descriptor, _MOST_BYTES)))
+    except StorageError:
+        raise
+    except (ValueError, TypeError, KeyError, RecursionError, OSError):
+        raise StorageError(f"{path} is not what `tune` writes. It is not obeyed.") from None
+    finally:
+        os.close(descriptor)
+
+
+def drop_wishes(output: Path) -> None:
+    """Forget what was wished of a run that is over."""
+    with suppress(OSError):
+        control_path(output).unlink(missing_ok=True)

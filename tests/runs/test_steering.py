@@ -1,0 +1,94 @@
+"""`tune`: a second process slows, pauses and resumes a run; what changed is in the journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command import run, start, write_rows
+
+from distilabel_endpoints._store.control import Wishes, control_path, write_wishes
+from distilabel_endpoints._store.history import History
+from distilabel_endpoints._store.journal import Reader
+from distilabel_endpoints.runs.steering import Steering
+from distilabel_endpoints.testing import Latency, SimulatedEndpoint
+
+Make = Callable[..., SimulatedEndpoint]
+
+
+def test_a_run_is_paused_slowed_and_resumed(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """From outside, while it goes on: nothing is sent meanwhile, and every row is answered once."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.2))
+    rows, output = write_rows(tmp_path / "rows.jsonl", 300), tmp_path / "out.jsonl"
+    words = ("--base-url", endpoint.url, "--max-concurrency", 8, "--json")
+    running = start("generate", rows, "-o", output, *words)
+    assert running.stdout is not None
+
+    def wait_for(is_so: Callable[[dict[str, object]], bool]) -> dict[str, object]:
+        for line in running.stdout or ():
+            event = json.loads(line)
+            if event["event"] == "progress" and is_so(event):
+                return dict(event)
+        raise AssertionError(running.stderr.read() if running.stderr else "")
+
+    try:
+        wait_for(lambda event: bool(event["ok"]))
+        assert run("tune", output, "--pause").returncode == 0
+        paused = wait_for(lambda event: bool(event["waiting"]) and event["in_flight"] == 0)
+        assert paused["waiting"] == {"text": "paused by tune", "elapsed": 0.0, "remaining": None}
+        sent = len(endpoint.generations)
+        wait_for(lambda event: bool(event["waiting"]))
+        wait_for(lambda event: bool(event["waiting"]))
+        assert len(endpoint.generations) == sent < 300
+        assert run("tune", output, "--resume", "--max-concurrency", "20").returncode == 0
+        faster = wait_for(lambda event: int(str(event["in_flight"])) > 8)
+        assert int(str(faster["in_flight"])) <= 20
+    finally:
+        running.communicate(timeout=100)
+    assert running.returncode == 0
+    assert len(endpoint.generations) == 300 == len(output.read_text().splitlines())
+    with Reader(output) as reader:
+        changes = reader.note("steering")
+    assert [change.partition(" (by ")[0] for change in changes] == [
+        "paused",
+        "max_concurrency is now 20, resumed",
+    ]
+    history = [change.text for change in History.read(output).changes if change.kind == "tune"]
+    assert history == changes
+    assert not control_path(output).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "nothing to change"),
+        (["--pause"], "no run is writing"),
+        (["--max-concurrency", "0"], "--max-concurrency"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
+    """With exit 1, and nothing is left on the disk."""
+    done = run("tune", tmp_path / "out.jsonl", *words)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_not_ours_is_told_once(tmp_path: Path) -> None:
+    """And not obeyed; the next good one is."""
+    output = tmp_path / "out.jsonl"
+    applied: list[int] = []
+    told: list[str] = []
+    steering = Steering(output, most=8, apply=applied.append, tell=told.append)
+    write_wishes(output, Wishes(paused=True, by="x"))
+    control_path(output).chmod(0o666)
+    for _ in range(3):
+        steering.look()
+    assert (applied, len(told)) == ([], 1)
+    write_wishes(output, Wishes(max_concurrency=4, by="x"))
+    steering.look()
+    steering.look()
+    steering.close()
+    assert applied == [4, 8]

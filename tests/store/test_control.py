@@ -1,0 +1,88 @@
+"""The control file: read as it was written, and refused if anybody else could have written it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distilabel_endpoints._store.control import (
+    Wishes,
+    control_path,
+    drop_wishes,
+    read_wishes,
+    write_wishes,
+)
+from distilabel_endpoints.errors import StorageError
+
+WISHES = Wishes(max_concurrency=64, paused=True, by="ada on host, process 1", at="2026-01-01")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "answers.jsonl"
+
+
+def test_wishes_are_read_as_they_were_written(output: Path) -> None:
+    """By their owner alone; and forgotten when they are dropped."""
+    assert read_wishes(output) is None
+    write_wishes(output, WISHES)
+    assert read_wishes(output) == WISHES
+    assert control_path(output).stat().st_mode & 0o777 == 0o600
+    drop_wishes(output)
+    assert read_wishes(output) is None
+
+
+@pytest.mark.promise("S14")
+@pytest.mark.parametrize("mode", [0o640, 0o606, 0o620, 0o644, 0o777])
+def test_a_file_that_others_could_touch_is_refused(output: Path, mode: int) -> None:
+    """Whoever may write it could pause the run, and whoever may read it learns who steers."""
+    write_wishes(output, WISHES)
+    control_path(output).chmod(mode)
+    with pytest.raises(StorageError, match="mode 600"):
+        read_wishes(output)
+
+
+@pytest.mark.promise("S10")
+def test_links_folders_and_pipes_are_refused(output: Path, tmp_path: Path) -> None:
+    """None is followed, and none holds the run up."""
+    target = tmp_path / "elsewhere"
+    write_wishes(target, WISHES)
+    path = control_path(output)
+    path.symlink_to(control_path(target))
+    with pytest.raises(StorageError, match="not obeyed"):
+        read_wishes(output)
+    path.unlink()
+    path.mkdir(mode=0o700)
+    with pytest.raises(StorageError, match="not obeyed"):
+        read_wishes(output)
+    path.rmdir()
+    os.mkfifo(path, 0o600)
+    with pytest.raises(StorageError, match="not obeyed"):
+        read_wishes(output)
+
+
+@given(
+    st.binary(max_size=200)
+    | st.sampled_from(
+        [
+            b'{"format": 1, "max_concurrency": 0, "paused": false, "by": "", "at": ""}',
+            b'{"format": 1, "max_concurrency": true, "paused": false, "by": "", "at": ""}',
+            b'{"format": 1, "max_concurrency": 9999999, "paused": false, "by": "", "at": ""}',
+            b'{"format": 2, "max_concurrency": 1, "paused": false, "by": "", "at": ""}',
+            b'{"format": 1, "max_concurrency": 1, "paused": 1, "by": "", "at": ""}',
+            b"[" * 100_000,
+        ]
+    )
+)
+def test_anything_else_is_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    """Whatever the bytes: refused, never obeyed and never a crash."""
+    output = tmp_path_factory.mktemp("control") / "out.jsonl"
+    path = control_path(output)
+    path.touch(0o600)
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match="not what"):
+        read_wishes(output)
