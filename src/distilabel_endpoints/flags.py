@@ -117,7 +117,7 @@ def _main_flags() -> list[Flag]:
         Flag(
             *("-o", "--output"),
             type=click.Path(path_type=Path),
-            help="Output file. Default: INPUT.answers.jsonl, as in prompts.answers.jsonl.",
+            help="Output file. Default: INPUT.answers.jsonl.",
         ),
         Flag(
             "--local",
@@ -147,8 +147,7 @@ def _main_flags() -> list[Flag]:
             metavar="NAME",
             callback=variable_name,
             part=Part.RUN,
-            help="Variable that holds the key. Default for Hugging Face: HF_TOKEN, else the saved "
-            "login.",
+            help="Variable that holds the key. For the Hub: HF_TOKEN.",
         ),
         Flag(
             "--max-new-tokens",
@@ -280,7 +279,7 @@ def _answer_flags() -> list[Flag]:
             callback=_labels,
             part=Part.TARGET,
             sets="labels",
-            help="Answer with one of these labels, and its confidence.",
+            help="One of these labels, with its confidence.",
         ),
         Flag(
             "--reasoning",
@@ -295,8 +294,8 @@ def _answer_flags() -> list[Flag]:
             callback=_on_length,
             show_default="keep",
             part=Part.TARGET,
-            help="An answer cut off at --max-new-tokens: keep it, fail its row, or grow:2x: retry "
-            "once with twice as many tokens (any factor).",
+            help="A cut-off answer: keep it, fail its row, or grow:2x: retry once with twice the "
+            "tokens.",
         ),
         Flag(
             "--top-p",
@@ -447,7 +446,7 @@ def _limit_flags() -> list[Flag]:
             metavar="SECONDS",
             show_default=f"{WAIT_READY:.0f}",
             part=Part.TARGET,
-            help="Longest wait for a server that starts or is away.",
+            help="Longest wait for the server.",
         ),
         Flag(
             "--max-pause",
@@ -516,7 +515,7 @@ def _run_flags() -> list[Flag]:
             part=Part.RUN,
             metavar="NAME=SHARE",
             help="Flawed answers that are too many: empty, truncated, loops, echo, identical, "
-            "off_schema or filtered, such as loops=2%; or off. May be repeated.",
+            "off_schema or filtered, such as loops=2%; or off. Repeatable.",
         ),
         Flag(
             "--on-alarm",
