@@ -391,8 +391,8 @@ def test_to_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 
 
 def test_what_is_no_dataset(tmp_path: Path) -> None:
-    """Other formats, and types that `datasets` does not have, are refused."""
-    with pytest.raises(ConfigurationError, match=r"write \.arrow or \.parquet"):
+    """A file that is not there, and types that `datasets` does not have, are refused."""
+    with pytest.raises(ConfigurationError, match="no such file"):
         to_dataset(tmp_path / "y.jsonl")
     write_all(
         pa.table({"m": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int8()))}),
