@@ -350,15 +350,17 @@ def status(output: Path, *, as_json: bool) -> int:
 @click.option(
     "--input", "source", type=click.Path(), help="Where the input is now, if it has moved."
 )
-def export(output: Path, source: str | None) -> int:
-    """Write what is finished so far of the run to OUTPUT; also while it is running.
-
-    The folder of a run with --ray needs no export: its files hold every finished row already.
-    """
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    help="Write to this new file, in the format of its name. Needed for a run with --ray.",
+)
+def export(output: Path, source: str | None, to: Path | None) -> int:
+    """Write what is finished so far of the run to OUTPUT; also while it is running."""
     from distilabel_endpoints.commands import export as export_finished
 
-    rows = export_finished(output, source)
-    click.echo(f"{rows} rows written to {_shown(output)}", err=True)
+    rows = export_finished(output, source, to)
+    click.echo(f"{rows} rows written to {_shown(to or output)}", err=True)
     return 0
 
 

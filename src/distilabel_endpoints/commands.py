@@ -19,9 +19,10 @@ from distilabel_endpoints.progress.report import spent_text
 from distilabel_endpoints.quality.alarms import parse_alarms
 from distilabel_endpoints.rows import RowSource, default_output, open_rows
 from distilabel_endpoints.run_state import RunEnding, RunSummary
-from distilabel_endpoints.runs import RunOptions, RunStatus
+from distilabel_endpoints.runs import RunOptions
 from distilabel_endpoints.runs.examples import first_answers
 from distilabel_endpoints.runs.kept_input import OneTimeInput, stream_once
+from distilabel_endpoints.runs.status import Opener, open_reader
 
 if TYPE_CHECKING:
     from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
@@ -296,30 +297,34 @@ def _over_ray(output: Path) -> bool:
     return output.is_dir() or not output.suffix
 
 
-def _read_status(output: Path) -> RunStatus:
+def _opener(output: Path) -> Opener:
+    """Finds the results of a run, by what it writes: a file, or a folder of shards."""
     if _over_ray(output):
-        from distilabel_endpoints.ray.status import read_status as read_folder
+        from distilabel_endpoints.ray.folder import open_folder
 
-        return read_folder(output)
-    from distilabel_endpoints.runs import read_status
-
-    return read_status(output)
+        return open_folder
+    return open_reader
 
 
-def export(output: Path, source: str | None) -> int:
-    """Write what is finished so far to `output`; gives back how many rows that is."""
-    if _over_ray(output):
-        from distilabel_endpoints.ray.status import refuse_export
-
-        refuse_export(output)
+def export(output: Path, source: str | None, to: Path | None = None) -> int:
+    """Write what is finished so far to `to`, else to `output`; gives back how many rows that is."""
     from distilabel_endpoints.runs import export_run
 
-    return export_run(output, source).rows
+    opener = _opener(output)
+    if to is None and _over_ray(output):
+        opener(output)  # a run that is not there is reported first
+        raise ConfigurationError(
+            f"{output} is a folder of Parquet files, which hold every finished row already. For "
+            "one file in the input's order add --to FILE (.jsonl, .csv, .parquet and others)."
+        )
+    return export_run(output, source, to=to, opener=opener).rows
 
 
 def show_status(output: Path, *, as_json: bool) -> str:
     """How the run stands that writes `output`, for a person or a program."""
-    found = _read_status(output)
+    from distilabel_endpoints.runs import read_status
+
+    found = read_status(output, opener=_opener(output))
     if as_json:
         return json.dumps({**asdict(found), "pending": found.pending}, ensure_ascii=False)
     total = "?" if found.total is None else f"{found.total:,}"

@@ -19,6 +19,7 @@ from distilabel_endpoints.ray.following import Following
 from distilabel_endpoints.ray.reporting import Reporter, WorkerTally
 from distilabel_endpoints.ray.shares import SILENCE, Share, WorkerReport
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
+from distilabel_endpoints.runs.tally import Tally
 from distilabel_endpoints.testing import SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
@@ -168,7 +169,7 @@ def test_figures_add_up(
         tally.add(result(1))
         tally.add(result(7, REFUSED))
     counts = tuple(counted(tally, llm) for tally in tallies)
-    following = Following()
+    following = Following(Tally())
     following.begin(100, StoreStatistics(ok=40, input_tokens=80, output_tokens=120))
     following.told(JobProgress(counts=counts, live=counts, stopped=None))
     shown = following.snapshot()

@@ -125,7 +125,7 @@ def test_a_folder_that_no_run_wrote_is_refused(tmp_path: Path) -> None:
 def marked(tmp_path: Path, *lines: str, earlier: int = 0, **spec: Any) -> tuple[Marker, RowFile]:
     path = write_lines(tmp_path / "in.jsonl", *lines)
     file = look_through(str(path), earlier=earlier)
-    return Marker.of(spec, file), file
+    return Marker.of(spec, file, {}), file
 
 
 def test_a_run_is_known_again_by_its_settings_and_rows(tmp_path: Path) -> None:

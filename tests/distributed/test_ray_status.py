@@ -17,17 +17,21 @@ from command import environment, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilabel_endpoints._store.journal.record import decode_failure, encode_failure
+from distilabel_endpoints._store.journal.record import decode_failures, encode_failures
 from distilabel_endpoints._store.lock import hold
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.commands import show_status
 from distilabel_endpoints.errors import ConfigurationError, DamagedError, FingerprintError
+from distilabel_endpoints.ray.folder import open_folder
 from distilabel_endpoints.ray.marker import Marker, marker_path
 from distilabel_endpoints.ray.shards import checkpoint_of
 from distilabel_endpoints.ray.source import FAILURE, ROW_ID, look_through
-from distilabel_endpoints.ray.status import read_status, refuse_export
 from distilabel_endpoints.records import Failure, FailureKind
+from distilabel_endpoints.rows import OutputColumns
 from distilabel_endpoints.run_state import TokenCount
+from distilabel_endpoints.runs import RunOptions, RunStatus, export_run
+from distilabel_endpoints.runs import read_status as read
+from distilabel_endpoints.runs.status import run_note
 from distilabel_endpoints.testing import SimulatedEndpoint
 
 TOO_LONG = Failure(
@@ -40,7 +44,7 @@ TOO_LONG = Failure(
 )
 FILTERED = Failure(kind=FailureKind.CONTENT, code="filtered", message="filtered")
 ODD = "warning: odd"
-WITHOUT_PROOF = '{"header": "{}", "checksum": "00", "rows": 10, "digest": "", "skipped": 0}'
+WITHOUT_PROOF = '{"header": "{}", "checksum": "00", "rows": 10, "digest": "", "run": {}}'
 
 
 @pytest.fixture
@@ -49,12 +53,19 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "answers"
 
 
+def read_status(output: Path) -> RunStatus:
+    """How the run over Ray stands that writes this folder."""
+    return read(output, opener=open_folder)
+
+
 def begin(output: Path, rows: int = 10, **spec: Any) -> Marker:
     """A run of so many rows begins: its folder and marker are there."""
     path = output.with_name("in.jsonl")
     lines = (json.dumps({"prompt": f"Question {n}?"}) for n in range(rows))
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    marker = Marker.of({"column_prefix": "", **spec}, look_through(str(path)))
+    file = look_through(str(path))
+    about = run_note(RunOptions(), OutputColumns("a-model"), source=str(path), total=file.count)
+    marker = Marker.of({"column_prefix": "", **spec}, file, about)
     marker.write(output)
     return marker
 
@@ -83,7 +94,7 @@ def write_shard(
         "output_tokens": counts,
     }
     named = {f"{prefix}{name}": column for name, column in columns.items()}
-    kept = [failure and encode_failure(failure) for failure in failures]
+    kept = [failure and encode_failures([failure]) for failure in failures]
     table = pa.table({ROW_ID: identities, **named, FAILURE: pa.array(kept, type=pa.string())})
     checkpoint_of(output).mkdir(exist_ok=True)
     path = output / f"block{first}-0.parquet"
@@ -123,7 +134,7 @@ def test_rows_left_out_are_not_pending_once_the_run_has_finished(output: Path) -
     marker = begin(output)
     write_shard(output, 0, [None] * 7 + [TOO_LONG])
     assert (read_status(output).skipped, read_status(output).pending) == (0, 2)
-    replace(marker, skipped=2).write(output)
+    replace(marker, run={**marker.run, "skipped": 2}).write(output)
     assert (read_status(output).skipped, read_status(output).pending) == (2, 0)
     assert "7 ok, 1 failed, 2 skipped of 10 rows" in show_status(output, as_json=False)
     begin(output, rows=12)
@@ -218,9 +229,9 @@ def test_a_damaged_marker_is_an_error(output: Path, said: str) -> None:
     """Settings that cannot be trusted are said to be so, and what to do."""
     begin(output)
     marker_path(output).write_text(said, encoding="utf-8")
-    for look in (read_status, refuse_export):
+    for look in (read, export_run):
         with pytest.raises(DamagedError, match=r"_distilabel_endpoints\.json is damaged.*--fresh"):
-            look(output)
+            look(output, opener=open_folder)
 
 
 @pytest.mark.parametrize("name", ["mine", "nowhere"])
@@ -232,17 +243,6 @@ def test_a_folder_without_a_run_is_an_error(tmp_path: Path, name: str) -> None:
         assert done.returncode == 1
         assert f"there is no run on {tmp_path / name}" in done.stderr
         assert "_distilabel_endpoints.json does not exist" in done.stderr
-
-
-def test_export_says_where_the_rows_are(output: Path) -> None:
-    """The shards are the output; the message's own line gives the rows in the input's order."""
-    begin(output)
-    write_shard(output, 9, [None])
-    write_shard(output, 10, [None, FILTERED])
-    done = run("export", output)
-    assert done.returncode == 1
-    table = eval(done.stderr.strip().rpartition("row_id: ")[2], {"pyarrow": pa})
-    assert [int(identity.split("-")[0]) for identity in table[ROW_ID].to_pylist()] == [9, 10, 11]
 
 
 def test_status_without_ray(output: Path) -> None:
@@ -339,10 +339,11 @@ def test_a_failure_is_kept_as_a_value(
 ) -> None:
     """What a shard keeps of a failure is that failure, without the answer that was refused."""
     failure = Failure(kind=kind, message=message, status=status, code=code, hint=hint)
-    assert decode_failure(encode_failure(replace(failure, text="an answer"))) == failure
+    kept = encode_failures([None, replace(failure, text="an answer")])
+    assert decode_failures(kept) == (None, failure)
 
 
-@pytest.mark.parametrize("text", ["", "null", "[]", '{"kind": "none of these"}'])
+@pytest.mark.parametrize("text", ["", "null", "[]", "[null]", '[{"kind": "none of these"}]'])
 def test_a_failure_in_another_hand_is_damage(output: Path, text: str) -> None:
     """A shard that was written over is an error, not a wrong count."""
     begin(output)

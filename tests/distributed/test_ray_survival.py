@@ -23,7 +23,8 @@ from distilabel_endpoints import InferenceEndpointsLLM, RunSummary, generate_dat
 from distilabel_endpoints.errors import FingerprintError, InputChangedError
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.ray import generate_ray, read_rows, write_shards
-from distilabel_endpoints.ray.status import read_status
+from distilabel_endpoints.ray.folder import open_folder
+from distilabel_endpoints.runs import read_status
 from distilabel_endpoints.testing import Fault, Latency, Limits, Respond, SimulatedEndpoint, Token
 
 Make = Callable[..., SimulatedEndpoint]
@@ -314,7 +315,7 @@ def test_a_run_over_ray_from_python(
         assert (summary.ok, summary.failed, summary.exit_code) == (19, 1, 2)
         (group,) = summary.failures
         assert (group.status, group.example_ordinal, group.count) == (400, 19, 1)
-        assert read_status(shards).failures == summary.failures
+        assert read_status(shards, opener=open_folder).failures == summary.failures
         with pytest.raises(FingerprintError, match="max_new_tokens"):
             generate(max_new_tokens=5)
         path.write_text(rows, encoding="utf-8")

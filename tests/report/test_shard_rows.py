@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_report import said
 
-from distilabel_endpoints._store.journal.record import encode_failure
+from distilabel_endpoints._store.journal.record import encode_failures
 from distilabel_endpoints.ray.marker import Marker
 from distilabel_endpoints.ray.shards import checkpoint_of
 from distilabel_endpoints.ray.source import FAILURE, ROW_ID, look_through
@@ -40,7 +40,7 @@ def output(tmp_path: Path) -> Path:
     rows = tmp_path / "in.jsonl"
     rows.write_text("".join(f'{{"prompt": "Question {n}?"}}\n' for n in range(20)))
     spec = {"model": "m", "column_prefix": "x_", "num_generations": 1, **OPTIONS}
-    Marker.of(spec, look_through(str(rows))).write(folder)
+    Marker.of(spec, look_through(str(rows)), {}).write(folder)
     write_shard(folder, "a", range(10, 20))
     write_shard(folder, "b", range(10))
     return folder
@@ -61,7 +61,7 @@ def write_shard(folder: Path, name: str, ordinals: range) -> None:
             "x_error_code": {5: "too_long", 6: "off_schema"}.get(n),
             "x_reasoning": None,
             "x_failed_generation": "{]" if n == 6 else None,
-            FAILURE: encode_failure(TOO_LONG) if n == 5 else None,
+            FAILURE: encode_failures([TOO_LONG]) if n == 5 else None,
         }
         for n in ordinals
     ]

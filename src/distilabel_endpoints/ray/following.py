@@ -20,10 +20,14 @@ __all__ = ["Following"]
 
 
 class Following:
-    """Folds what workers say into one run's figures."""
+    """Folds what workers say into one run's figures.
 
-    def __init__(self) -> None:
-        self.tally = Tally()
+    Args:
+        tally: of the run.
+    """
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
         self._before = StoreStatistics()
         self._progress = JobProgress(counts=(), live=(), stopped=None)
 

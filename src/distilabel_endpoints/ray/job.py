@@ -8,7 +8,6 @@ Rules
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -46,11 +45,12 @@ from distilabel_endpoints.ray.stage import ACTORS, NUM_CPUS, generate_blocks
 from distilabel_endpoints.ray.worker import JobSpec
 from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.rows import open_rows
-from distilabel_endpoints.run_state import RunEnding, RunPhase, RunSummary, TokenCount
+from distilabel_endpoints.run_state import RunEnding, RunSnapshot, RunSummary
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import RowPlanner
 from distilabel_endpoints.runs.recorder import Recorder
-from distilabel_endpoints.runs.session import Session, repeating
+from distilabel_endpoints.runs.session import Outcome, Session, repeating
+from distilabel_endpoints.runs.status import run_note
 from distilabel_endpoints.runs.steering import Steering, steered
 from distilabel_endpoints.runs.stopping import watch_signals
 
@@ -136,27 +136,23 @@ class RayRun:
         check_folder(self.output)
         self.output = self.output.absolute()
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        return _Execution(self).run()
+        return _RayDriver(self).session.execute()
 
 
-class _Execution:
-    """One process's part in a run."""
+class _RayDriver:
+    """Rows through the workers of a cluster, results into shards."""
 
     def __init__(self, run: RayRun) -> None:
         self._run = run
-        self._following = Following()
         self._recorder = Recorder(run.output)
         self._steering: Steering | None = None
-        self._session = Session(run.output, run.progress, _interrupt)
+        self.session = Session(run.output, run.progress, self, run.resume_command)
+        self._following = Following(self.session.tally)
 
-    def run(self) -> tuple[RunSummary, DistilabelError | None]:
-        summary = self._session.execute(self._work, show=self._show, summarize=self._summary)
-        return summary, self._session.error
-
-    def _work(self, _: Lock) -> None:
+    def work(self, _: Lock, /) -> None:
         run = self._run
         with (
-            watch_signals(self._session.stopping),
+            watch_signals(self.session.stopping),
             life_of_run(run.llm, run.then, run.output, run.progress.message),
         ):
             try:
@@ -177,20 +173,22 @@ class _Execution:
         _check_rows(file, run.output)
         names = file.layout.schema.names
         planner = RowPlanner(run.llm, names, run.options, first=file.first)
-        planner.output_columns().refuse_clash([*names, ROW_ID])
+        columns = planner.output_columns()
+        columns.refuse_clash([*names, ROW_ID])
         spec = {
             **run.llm.fingerprint(run.options.parameters),
             **run.options.fingerprint(),
             "column_prefix": run.options.column_prefix,
         }
-        marker = self._begin(before, Marker.of(spec, file), file)
+        about = run_note(run.options, columns, source=run.input, total=file.count)
+        marker = self._begin(before, Marker.of(spec, file, about), file)
         for note in [*file.layout.notes, *planner.remarks()]:
             run.progress.message(note)
         if tally.ok < file.count:
-            self._session.has_begun = True
+            self.session.has_begun = True
             self._generate(file)
             self._check_written(file)
-            replace(marker, skipped=tally.skipped).write(run.output)
+            replace(marker, run={**about, "skipped": tally.skipped}).write(run.output)
 
     def _begin(self, before: Marker | None, marker: Marker, file: RowFile) -> Marker:
         """The run may start: the folder says so, and what failed is taken out."""
@@ -236,10 +234,11 @@ class _Execution:
         prefix = run.options.column_prefix
         if not file.is_unchanged():
             refuse_lost_rows(file, run.output, prefix=prefix)
-        found = read_shards(run.output, prefix=prefix)
-        if found.ok + found.failed + skipped != file.count:
+        stored = read_shards(run.output, prefix=prefix)
+        written = stored.ok + stored.failed
+        if written + skipped != file.count:
             raise StorageError(
-                f"{run.output} holds {found.ok + found.failed:,} rows of {file.count - skipped:,}. "
+                f"{run.output} holds {written:,} rows of {file.count - skipped:,}. "
                 "Run the same command again: it does the rows that are missing."
             )
 
@@ -275,52 +274,35 @@ class _Execution:
             with repeating(ask, interval, name, longest=_LAST_WORD):
                 yield
         finally:
-            if not self._session.stopping:
+            if not self.session.stopping:
                 ask()
 
     def _tell_change(self, text: str) -> None:
         self._recorder.note("tune", text)
         self._run.progress.message(f"Tuned: {text}")
 
-    def _show(self) -> None:
+    def drain(self, _: float, /) -> None:
+        """Blocks under way are lost: Ray has no way to let them finish and begin no others."""
+        raise KeyboardInterrupt
+
+    def snapshot(self) -> RunSnapshot:
         snapshot = self._following.snapshot()
         if self._steering is not None:
             snapshot = self._steering.shown(snapshot)
-        self._run.progress.update(snapshot)
         self._recorder.observe(snapshot)
+        return snapshot
 
-    def _summary(self) -> RunSummary:
-        """How the run stands now, as the shards have it."""
-        run, tally, session = self._run, self._following.tally, self._session
-        tally.phase = RunPhase.FINISHED
-        found = read_shards(run.output, prefix=run.options.column_prefix)
-        ending, code = session.ending(found.failed)
+    def outcome(self, ending: RunEnding) -> Outcome:
+        """Counted a moment ago is not written yet: the shards say how it stands."""
+        run, tally = self._run, self.session.tally
+        stored = read_shards(run.output, prefix=run.options.column_prefix)
+        tally.settle(stored)
         pending = None
         if tally.total is not None:
             skipped = tally.skipped if ending is RunEnding.FINISHED else 0
-            pending = max(0, tally.total - found.ok - found.failed - skipped)
-        helps = session.resuming_helps(pending, found.failures)
-        return RunSummary(
-            ending=ending,
-            exit_code=code,
-            reason=str(session.error) if session.error else None,
-            ok=found.ok,
-            failed=found.failed,
-            skipped=tally.skipped,
-            pending=pending,
-            resumed=tally.resumed,
-            failures=found.failures,
-            answers=tally.answers,
-            truncated=tally.truncated,
-            elapsed=time.monotonic() - tally.started,
-            tokens=TokenCount(input_tokens=tally.input_tokens, output_tokens=tally.output_tokens),
-            run_tokens=TokenCount(
-                input_tokens=found.input_tokens, output_tokens=found.output_tokens
-            ),
-            mean=tally.mean(),
-            output=str(run.output) if ending is RunEnding.FINISHED else None,
-            resume_command=run.resume_command if helps else None,
-        )
+            pending = max(0, tally.total - stored.ok - stored.failed - skipped)
+        output = run.output if ending is RunEnding.FINISHED else None
+        return Outcome(pending=pending, failures=stored.failures, output=output)
 
 
 def _check_rows(file: RowFile, output: Path) -> None:
@@ -334,7 +316,3 @@ def _check_rows(file: RowFile, output: Path) -> None:
         raise InputChangedError(
             f"{file.path} has no rows, so the run would only empty {output}. Check the input."
         )
-
-
-def _interrupt(_: float) -> None:
-    raise KeyboardInterrupt

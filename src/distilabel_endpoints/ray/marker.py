@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,13 +36,13 @@ class Marker:
     header: Header
     rows: int
     digest: str
-    skipped: int = 0
-    """Rows left out; 0 before a run has finished."""
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """What `run_note` says of it; no rows are left out before it has finished."""
 
     @classmethod
-    def of(cls, spec: Mapping[str, Any], file: RowFile) -> Marker:
+    def of(cls, spec: Mapping[str, Any], file: RowFile, run: Mapping[str, Any]) -> Marker:
         """For a run that begins now."""
-        return cls(header=Header.new(spec), rows=file.count, digest=file.digest)
+        return cls(header=Header.new(spec), rows=file.count, digest=file.digest, run=run)
 
     @classmethod
     def read(cls, output: Path) -> Marker | None:
@@ -54,10 +54,10 @@ class Marker:
         """
         path = marker_path(output)
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-            header = Header.decode(said["header"].encode(), bytes.fromhex(said["checksum"]))
-            rows, digest = int(said["rows"]), str(said["digest"])
-            skipped = int(said["skipped"])
+            document = json.loads(path.read_text(encoding="utf-8"))
+            header = Header.decode(document["header"].encode(), bytes.fromhex(document["checksum"]))
+            rows, digest = int(document["rows"]), str(document["digest"])
+            run = dict(document["run"])
         except FileNotFoundError:
             return None
         except StorageError:
@@ -68,7 +68,7 @@ class Marker:
             raise _damaged(path) from None
         if header is None:
             raise _damaged(path)
-        return cls(header=header, rows=rows, digest=digest, skipped=skipped)
+        return cls(header=header, rows=rows, digest=digest, run=run)
 
     @property
     def prefix(self) -> str:
@@ -78,19 +78,19 @@ class Marker:
     def write(self, output: Path) -> None:
         """Put it into `output`, whole or not at all."""
         value, checksum = self.header.encode()
-        said = {
+        document = {
             "header": value.decode(),
             "checksum": checksum.hex(),
             "rows": self.rows,
             "digest": self.digest,
-            "skipped": self.skipped,
+            "run": self.run,
         }
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"{output} cannot be made: {error.strerror}.") from error
         with writing(marker_path(output)) as file:
-            file.write(json.dumps(said).encode())
+            file.write(json.dumps(document).encode())
 
     def refuse_other(self, wanted: Marker, output: Path) -> None:
         """Raise `FingerprintError` if the settings are not those of this run."""

@@ -12,12 +12,14 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, Final
 
 from distilabel_endpoints._store.atomic import writing
-from distilabel_endpoints._store.journal.record import decode_failure
+from distilabel_endpoints._store.journal.record import decode_failures
 from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.errors import ConfigurationError, DamagedError, StorageError
 from distilabel_endpoints.ray.package import ray_package
@@ -32,10 +34,13 @@ __all__ = [
     "committed_shards",
     "read_shards",
     "remove_shards",
+    "rows_in_order",
+    "stored_failures",
     "write_shards",
 ]
 
 _CPUS: Final = 0.25
+_ROWS_AT_ONCE: Final = 256
 _UNSUPPORTED: Final = "You've enabled checkpointing, but the logical plan"
 
 
@@ -92,27 +97,34 @@ def write_shards(
 
 
 def read_shards(
-    output: str | os.PathLike[str], *, prefix: str = "", retry_failed: bool = False
+    output: str | os.PathLike[str],
+    *,
+    prefix: str = "",
+    stop: int | None = None,
+    retry_failed: bool = False,
 ) -> StoreStatistics:
     """Count what is done; also while a run goes on.
 
     Args:
         output: the folder.
         prefix: the column prefix of the run.
+        stop: only the rows before this ordinal.
         retry_failed: take failed rows out, so that the next run does them again.
 
     Raises:
         DamagedError: a shard is not what was written.
         StorageError: a shard cannot be read.
     """
-    ok = failed = given = made = 0
+    ok = failed = input_tokens = output_tokens = 0
     tally = FailureTally()
     for shard in committed_shards(Path(output)):
         table = _columns(shard, prefix)
         if table is None:
             continue
-        given += sum(filter(None, table.column(f"{prefix}input_tokens").to_pylist()))
-        made += sum(filter(None, table.column(f"{prefix}output_tokens").to_pylist()))
+        if stop is not None:
+            table = table.filter(_pyarrow().compute.less(table[ROW_ID], f"{stop:012d}"))
+        input_tokens += sum(filter(None, table.column(f"{prefix}input_tokens").to_pylist()))
+        output_tokens += sum(filter(None, table.column(f"{prefix}output_tokens").to_pylist()))
         bad = table.filter(_is_failed(table, prefix))
         ok += table.num_rows - bad.num_rows
         if bad.num_rows and retry_failed:
@@ -122,7 +134,11 @@ def read_shards(
             for ordinal, failure in _failures(shard, bad, prefix):
                 tally.add(failure, ordinal)
     return StoreStatistics(
-        ok=ok, failed=failed, input_tokens=given, output_tokens=made, failures=tally.groups()
+        ok=ok,
+        failed=failed,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        failures=tally.groups(),
     )
 
 
@@ -149,7 +165,7 @@ def _failures(shard: Path, bad: Any, prefix: str) -> Iterator[tuple[int, Failure
     for row, text, code, error in zip(ids, kept, codes, errors, strict=True):
         ordinal = ordinal_of(row, b"")
         if text is not None:
-            yield ordinal, _stored_failure(shard, text)
+            yield ordinal, next(filter(None, stored_failures(shard, text)))
         else:
             message = str(_first(error))
             yield ordinal, Failure(kind=FailureKind.ROW, code=_first(code), message=message)
@@ -160,9 +176,10 @@ def _first(value: Any) -> Any:
     return next(filter(None, value), None) if isinstance(value, list) else value
 
 
-def _stored_failure(shard: Path, text: str) -> Failure:
+def stored_failures(shard: Path, text: str) -> tuple[Failure | None, ...]:
+    """What the column `row_failures` keeps of a failed row."""
     try:
-        return decode_failure(text)
+        return decode_failures(text)
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedError(f"{shard} holds a failure that no run wrote: {text[:60]!r}") from error
 
@@ -175,6 +192,42 @@ def remove_shards(output: str | os.PathLike[str]) -> None:
     for shard in committed_shards(Path(output), all_written=True):
         shard.unlink()
     shutil.rmtree(checkpoint_of(output), ignore_errors=True)
+
+
+def rows_in_order(output: Path, names: Sequence[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The rows of all shards in the input's order, with these columns.
+
+    A shard is opened when its first row is due, so only those that overlap are held at once.
+    """
+    due = deque(
+        sorted((first, shard) for shard in committed_shards(output) if (first := _first_id(shard)))
+    )
+    opened: list[tuple[str, int, Path, dict[str, Any], Iterator[dict[str, Any]]]] = []
+    count = 0
+    while due or opened:
+        if due and (not opened or due[0][0] <= opened[0][0]):
+            shard = due.popleft()[1]
+            rows = _sorted_rows(shard, names)
+        else:
+            _, _, shard, row, rows = heappop(opened)
+            yield shard, row
+        following = next(rows, None)
+        if following is not None:
+            count += 1  # breaks ties, as rows cannot be compared
+            heappush(opened, (following[ROW_ID], count, shard, following, rows))
+
+
+def _first_id(shard: Path) -> str | None:
+    ids = _read(shard, [ROW_ID])
+    first = None if ids is None else _pyarrow().compute.min(ids.column(ROW_ID)).as_py()
+    return None if first is None else str(first)
+
+
+def _sorted_rows(shard: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    table = _read(shard, names)
+    if table is not None:
+        for batch in table.sort_by(ROW_ID).to_batches(max_chunksize=_ROWS_AT_ONCE):
+            yield from batch.to_pylist()
 
 
 def committed_shards(output: Path, *, all_written: bool = False) -> Iterator[Path]:
@@ -197,11 +250,16 @@ def _noted(checkpoint: Path, shard: Path) -> Path | None:
 
 def _columns(shard: Path, prefix: str) -> Any:
     """What is counted of a shard; None where the run that begins has just taken it out."""
+    return _read(shard, [ROW_ID, *(f"{prefix}{name}" for name in _COUNTED), FAILURE])
+
+
+def _read(shard: Path, names: Sequence[str]) -> Any:
+    """Columns of a shard. A run has the column of failures, a pipeline's shards have not."""
     pa = _pyarrow()
-    names = [ROW_ID, *(f"{prefix}{name}" for name in _COUNTED)]
     try:
-        kept = [FAILURE] if FAILURE in pa.parquet.read_schema(shard).names else []
-        return pa.parquet.read_table(shard, columns=[*names, *kept], partitioning=None)
+        there = pa.parquet.read_schema(shard).names
+        columns = [name for name in names if name in there or name != FAILURE]
+        return pa.parquet.read_table(shard, columns=columns, partitioning=None)
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException) as error:

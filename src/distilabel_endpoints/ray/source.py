@@ -40,7 +40,7 @@ ROW_ID: Final = "row_id"
 """The column with a row's identity: `<ordinal, 12 digits>-<content hash, 32 hex digits>`."""
 PROBLEM: Final = "row_problem"
 """The column that says in JSON why a row of the input cannot be used; null for all others."""
-FAILURE: Final = "row_failure"
+FAILURE: Final = "row_failures"
 """The column of a shard that keeps why a row failed, in JSON; null for all others."""
 _FORM: Final = re.compile(r"(\d{12,})-[0-9a-f]{32}")
 _CHUNK: Final = 1024

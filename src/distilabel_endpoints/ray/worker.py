@@ -22,7 +22,7 @@ from anyio import to_thread
 
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
 from distilabel_endpoints._engine.loop import Lease
-from distilabel_endpoints._store.journal.record import encode_failure
+from distilabel_endpoints._store.journal.record import encode_failures
 from distilabel_endpoints.errors import DistilabelError, StorageError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import engine_of
@@ -49,7 +49,7 @@ class JobSpec:
     options: RunOptions = attribute(repr=False)
     id_column: str | None
     keeps_failures: bool = False
-    """Whether the blocks are a run's store: they get the column `row_failure`."""
+    """Whether the blocks are a run's store: they get the column `row_failures`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,5 +191,7 @@ class GenerateRows:
 
 def _failures(results: list[Result]) -> Any:
     pa = pyarrow("a Ray dataset")
-    firsts = (next(filter(None, result.failures), None) for result in results)
-    return pa.array([first and encode_failure(first) for first in firsts], type=pa.string())
+    kept = [
+        encode_failures(result.failures) if any(result.failures) else None for result in results
+    ]
+    return pa.array(kept, type=pa.string())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from distilabel_endpoints._store.journal.record import decode_failure
+from distilabel_endpoints._store.journal.record import decode_failures
 from distilabel_endpoints._store.lock import holder_of
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import ConfigurationError
@@ -70,9 +70,9 @@ class ShardRows(StoredRows):
             spec=self._spec,
             created=marker.header.created,
             versions=marker.header.versions,
-            input=None,
+            input=marker.run.get("input"),
             total=marker.rows,
-            skipped=marker.skipped,
+            skipped=marker.run.get("skipped", 0),
             running=None if holder is None else f"process {holder.pid} on {holder.host}",
         )
 
@@ -167,6 +167,7 @@ def _result(values: Mapping[str, Any], prefix: str, *, many: bool) -> Result:
     finishes, thoughts = entries("finish_reason"), entries("reasoning")
     codes, errors, refused = entries("error_code"), entries("error"), entries("failed_generation")
     kept = values.get(FAILURE)
+    stored = decode_failures(kept) if kept else ()
     completions: list[Completion | None] = []
     failures: list[Failure | None] = []
     for place in range(max(len(texts), len(codes), 1)):
@@ -180,8 +181,7 @@ def _result(values: Mapping[str, Any], prefix: str, *, many: bool) -> Result:
             )
             failures.append(None)
             continue
-        failure = decode_failure(kept) if kept and not any(failures) else None
-        failure = failure or _failure(code, error, finish)
+        failure = _at(stored, place) or _failure(code, error, finish)
         completions.append(None)
         failures.append(replace(failure, text=_at(refused, place)))
     usage = Usage(values.get(f"{prefix}input_tokens"), values.get(f"{prefix}output_tokens"))
@@ -198,5 +198,5 @@ def _failure(code: str, error: str, finish: str | None) -> Failure:
     return Failure(kind=kind, code=code, message=error, finish_reason=finish)
 
 
-def _at(values: list[Any], place: int) -> Any:
+def _at(values: Sequence[Any], place: int) -> Any:
     return values[place] if place < len(values) else None

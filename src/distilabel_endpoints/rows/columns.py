@@ -18,8 +18,9 @@ generation `error` begins with `warning`: its text is there, and is not all it s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from enum import StrEnum
 from itertools import zip_longest
 from typing import Any, Final, Literal
@@ -154,6 +155,58 @@ class OutputColumns:
         if self.reasoning_tokens:
             counts.append(_total(usage.reasoning_tokens for usage in usages))
         return counts
+
+    def result(
+        self, ordinal: int, cells: Mapping[str, Any], failures: Sequence[Failure | None] = ()
+    ) -> Result:
+        """A result whose `values` are these cells of a table, as `cell_text` made them.
+
+        What no column holds is lost: attempts, and what each request cost. A failure's text is
+        told from its other parts in `failures`, which are empty for a row without one.
+        """
+        count = self.num_generations
+        failed = [*failures, *[None] * (count - len(failures))]
+        endings = [self._ending(cells, n, failed[n]) for n in range(count)]
+        kinds = ("input", "output", "reasoning") if self.reasoning_tokens else ("input", "output")
+        counts = [cells[self._name(f"{kind}_tokens")] for kind in kinds]
+        return Result(
+            ordinal=ordinal,
+            completions=tuple(one if isinstance(one, Completion) else None for one in endings),
+            failures=tuple(one if isinstance(one, Failure) else None for one in endings),
+            usages=(Usage(*counts),),
+        )
+
+    def _ending(
+        self, cells: Mapping[str, Any], n: int, failure: Failure | None
+    ) -> Completion | Failure:
+        def cell(name: str, *, parsed: bool = False) -> Any:
+            value = cells[self._name(name)]
+            if self.num_generations > 1:
+                value = value[n] if value is not None else None
+            return json.loads(value) if parsed and value is not None else value
+
+        if failure is not None:
+            return replace(failure, text=cell("failed_generation"))
+        calls = cell("tool_calls", parsed=True) if self.tool_calls else None
+        return Completion(
+            text=cell("generations" if self.num_generations > 1 else "generation"),
+            finish_reason=cell("finish_reason"),
+            reasoning=cell("reasoning"),
+            tool_calls=None if calls is None else tuple(calls),
+            logprobs=cell("logprobs", parsed=True) if self.logprobs else None,
+            utf8_replaced=cell("error") is not None,
+            provider=cell("provider") if self.provider else None,
+            distribution=self._distribution(cells) if self.labels and n == 0 else None,
+        )
+
+    def _distribution(self, cells: Mapping[str, Any]) -> dict[str, float] | None:
+        """The labels' shares; the likeliest first, as objects of JSON have no order."""
+        text = cells[self._name("distribution")]
+        if text is None:
+            return None
+        shares: dict[str, float] = json.loads(text)
+        label = cells[self._name("label")]
+        return {label: shares[label], **shares}
 
     def _first(self, entries: list[Any]) -> Any:
         return entries[0] if entries else None

@@ -1,4 +1,4 @@
-"""The output: a pure projection of input and journal, in input order, whole or not at all.
+"""The output: a pure projection of input and results, in input order, whole or not at all.
 
 What is counted as ok is in it: if an answered row is not in the input (any more, or as it was when
 it was sent), nothing is written.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilabel_endpoints._store.atomic import BeforeRename
-from distilabel_endpoints._store.journal import Reader, Record
+from distilabel_endpoints._store.store import Store, StoredResult
 from distilabel_endpoints.errors import DamagedError, InputChangedError
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import BadRow, OutputColumns, Row, RowSource, open_writer
@@ -41,7 +41,7 @@ class Exported:
 
 def export(
     source: RowSource,
-    reader: Reader,
+    store: Store,
     output: Path,
     columns: OutputColumns,
     *,
@@ -52,7 +52,7 @@ def export(
 
     Args:
         source: the rows.
-        reader: their results.
+        store: their results.
         output: the file.
         columns: what is added to the rows.
         limit: only the first so many rows.
@@ -65,15 +65,15 @@ def export(
     """
     done = Exported()
     with open_writer(output, columns, source, before_rename=before_rename) as writer:
-        joined = _Join(source, reader.results(stop=limit))
+        joined = _Join(source, store.results(stop=limit))
         for item, result in joined:
             writer.write(item, result)
             done.add(result)
         if joined.lost:
             raise _lost(joined.lost, source, output)
-        if reader.damaged:
+        if store.damaged:
             raise DamagedError(
-                f"{reader.damaged} results of {output} are damaged, so it is not written. Run the "
+                f"{store.damaged} results of {output} are damaged, so it is not written. Run the "
                 "command that made it again: it redoes them."
             )
     done.notes = writer.notes
@@ -83,7 +83,7 @@ def export(
 class _Join:
     """Rows with their results; both come in order of the ordinals."""
 
-    def __init__(self, source: RowSource, results: Iterator[Record]) -> None:
+    def __init__(self, source: RowSource, results: Iterator[StoredResult]) -> None:
         self._source = source
         self._results = results
         self.lost = 0
@@ -105,7 +105,7 @@ class _Join:
         while record is not None:
             record = self._pass(record)
 
-    def _pass(self, record: Record) -> Record | None:
+    def _pass(self, record: StoredResult) -> StoredResult | None:
         self.lost += record.ok
         return next(self._results, None)
 

@@ -23,7 +23,7 @@ from distilabel_endpoints._engine.in_flight import Drain, current_seat
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._store.journal import NOTHING_STORED, Journal, Reader
 from distilabel_endpoints._store.lock import Lock
-from distilabel_endpoints._store.place import check_space
+from distilabel_endpoints._store.place import check_space, journal_path
 from distilabel_endpoints.engine_state import EngineStatistics
 from distilabel_endpoints.errors import (
     DistilabelError,
@@ -39,12 +39,12 @@ from distilabel_endpoints.progress.forecast_text import forecast_text
 from distilabel_endpoints.quality.alarms import Alarm, Alarms
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import OutputColumns, Row, RowSource, check_output
-from distilabel_endpoints.rows.datasets_rows import hub_address
 from distilabel_endpoints.rows.output import check_place
 from distilabel_endpoints.run_state import (
     FailureGroup,
     RunEnding,
     RunPhase,
+    RunSnapshot,
     RunSummary,
     Spent,
     TokenCount,
@@ -77,10 +77,10 @@ from distilabel_endpoints.runs.scan import (
     checked,
     scan,
 )
-from distilabel_endpoints.runs.session import Session
+from distilabel_endpoints.runs.session import Outcome, Session
+from distilabel_endpoints.runs.status import run_note
 from distilabel_endpoints.runs.steering import Steering, steered_engine
 from distilabel_endpoints.runs.stopping import watch_signals
-from distilabel_endpoints.runs.tally import Tally
 from distilabel_endpoints.runs.watching import AnswerWatch
 from distilabel_endpoints.runs.written import (
     Written,
@@ -141,7 +141,8 @@ class Run:
             InputError: the input, the options or the output are wrong; nothing was sent.
             LockedError: another process writes this output.
         """
-        return _Execution(self).run()
+        check_place(self.output)
+        return _LocalDriver(self).session.execute()
 
 
 async def _snapshot(lease: Lease) -> EngineStatistics:
@@ -149,13 +150,12 @@ async def _snapshot(lease: Lease) -> EngineStatistics:
     return lease.scheduler.statistics()
 
 
-class _Execution:
-    """One process's part in a run."""
+class _LocalDriver:
+    """Rows through this process's engine, results into the journal."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._source: RowSource
-        self._tally = Tally()
         self._lease: Lease | None = None
         self._life = ExitStack()
         self._exported: Exported | None = None
@@ -163,7 +163,7 @@ class _Execution:
         self._drain = Drain()
         self._recorder = Recorder(run.output)
         self._steering: Steering | None = None
-        self._watch = AnswerWatch(run.alarms, self._tell_alarm, self._begin_drain)
+        self._watch = AnswerWatch(run.alarms, self._tell_alarm, self.drain)
         self._pricing = Pricing()
         self._bound = Bound()
         self._unlimited = 0
@@ -171,22 +171,18 @@ class _Execution:
         wanted = run.spending.pilot
         self._pilot = None if wanted is None else Pilot(wanted)
         self._forecast: Forecast | None = None
-        self._session = Session(run.output, run.progress, self._begin_drain)
-        self._tally.on_result = row_callback(run.on_row, self._session, self._drain)
+        self.session = Session(run.output, run.progress, self, run.resume_command)
+        self._tally = self.session.tally
+        self._tally.on_result = row_callback(run.on_row, self.session, self._drain)
 
-    def run(self) -> tuple[RunSummary, DistilabelError | None]:
-        check_place(self._run.output)
-        summary = self._session.execute(self._work, show=self._show, summarize=self._summary)
-        return summary, self._session.error
-
-    def _work(self, lock: Lock) -> None:
-        given, output = self._run.source, self._run.output
+    def work(self, lock: Lock, /) -> None:
+        source, output = self._run.source, self._run.output
         with ExitStack() as stack, self._life:
-            if isinstance(given, RowSource):
-                self._source = given
+            if isinstance(source, RowSource):
+                self._source = source
             else:
-                stack.callback(given.drop, output)
-                self._source = given.take(output)
+                stack.callback(source.drop, output)
+                self._source = source.take(output)
             self._answer(lock)
 
     def _answer(self, lock: Lock) -> None:
@@ -210,11 +206,11 @@ class _Execution:
             self._tally.recall(counts)
             return
         with ExitStack() as stack:
-            stack.enter_context(watch_signals(self._session.stopping))
+            stack.enter_context(watch_signals(self.session.stopping))
             stack.callback(self._close_history)
             # Started over, what there was is dropped only when the new run may begin.
-            found = self._scan(planner, columns, None) if run.fresh else None
-            if found and not found.total:
+            scanned = self._scan(planner, columns, None) if run.fresh else None
+            if scanned and not scanned.total:
                 self._refuse_to_empty()
             journal = stack.enter_context(
                 Journal(
@@ -226,20 +222,20 @@ class _Execution:
                 )
             )
             self._repaired = journal.repair.damaged
-            if found is None:
+            if scanned is None:
                 with journal.reader() as reader:
                     self._check_output(journal, reader, columns)
-                    found = self._scan(planner, columns, reader)
+                    scanned = self._scan(planner, columns, reader)
             for remark in planner.remarks():
                 run.progress.message(remark)
-            self._begin(journal, found, columns)
-            if found.pending.count and not self._session.stopping:
-                self._generate(journal, lease, planner, found)
+            self._begin(journal, scanned, columns)
+            if scanned.pending.count and not self.session.stopping:
+                self._generate(journal, lease, planner, scanned)
             journal.flush()
             self._life.close()  # nothing is sent any more, and an export takes its time
-            if not self._session.stopping or not self._pending():
+            if not self.session.stopping or not self._pending():
                 self._export(journal, columns)
-                if self._session.halted is None:
+                if self.session.halted is None:
                     self._note_end(journal, finished)
 
     def _refuse_to_empty(self) -> None:
@@ -279,17 +275,16 @@ class _Execution:
         raise foreign(self._run.output)
 
     def _about(self, columns: OutputColumns) -> dict[str, Any]:
-        """What `export` and `status` need to know of a run they did not start."""
-        return {
-            "input": _place(self._run.describe),
-            "kept": not isinstance(self._run.source, RowSource),
-            "limit": self._run.options.limit,
-            "max_row_bytes": self._run.options.max_row_bytes,
-            "total": self._tally.total,
-            "skipped": self._tally.skipped,
-            "duplicate_ids": self._tally.duplicate_ids,
-            "columns": column_note(columns),
-        }
+        run, tally = self._run, self._tally
+        return run_note(
+            run.options,
+            columns,
+            source=run.describe,
+            kept=not isinstance(run.source, RowSource),
+            total=tally.total,
+            skipped=tally.skipped,
+            duplicate_ids=tally.duplicate_ids,
+        )
 
     def _scan(self, planner: Planning, columns: OutputColumns, reader: Reader | None) -> Scan:
         """The first look, against what is stored; against nothing if the run starts over."""
@@ -301,7 +296,7 @@ class _Execution:
         about = (reader.note("run") if reader else None) or {}
         before = reader.statistics(options.limit) if reader else None
         ids = Ids(counted=about.get("total") or 0, duplicates=about.get("duplicate_ids") or 0)
-        found = scan(
+        scanned = scan(
             self._source,
             reader.replay() if reader else NOTHING_STORED,
             options,
@@ -314,9 +309,9 @@ class _Execution:
         )
         if self._unlimited:
             raise no_limit(self._unlimited)
-        tally.total = tally.rows_read = found.total
-        tally.ok = tally.resumed = found.done
-        tally.skipped = found.skipped
+        tally.total = tally.rows_read = scanned.total
+        tally.ok = tally.resumed = scanned.done
+        tally.skipped = scanned.skipped
         tally.duplicate_ids = ids.duplicates
         if reader and before and options.limit is not None:
             self._report_left_out(reader.statistics().ok - before.ok)
@@ -324,7 +319,7 @@ class _Execution:
             tally.earlier = TokenCount(
                 input_tokens=before.input_tokens, output_tokens=before.output_tokens
             )
-        return found
+        return scanned
 
     def _look_at(self, plan: RowPlan) -> None:
         """A row is to be sent: what is spent on it can be limited and forecast."""
@@ -340,25 +335,25 @@ class _Execution:
                 f"they are left out of {self._run.output} and kept in its journal."
             )
 
-    def _begin(self, journal: Journal, found: Scan, columns: OutputColumns) -> None:
+    def _begin(self, journal: Journal, scanned: Scan, columns: OutputColumns) -> None:
         """The run may start: from here on what it finds and does is kept."""
         run = self._run
         if not isinstance(run.source, RowSource):
             self._source = run.source.keep(run.output)
         elif run.fresh:
             drop_kept(run.output)
-        if found.skipped or run.options.limit is None:
-            journal.forget_failed(0 if found.skipped else found.total)
+        if scanned.skipped or run.options.limit is None:
+            journal.forget_failed(0 if scanned.skipped else scanned.total)
         journal.write_note("run", self._about(columns))
-        for bad in found.bad:
+        for bad in scanned.bad:
             result = bad_result(bad, run.options.num_generations)
             self._tally.appended(result)
             journal.append(result, result.key)
 
-    def _generate(self, journal: Journal, lease: Lease, planner: Planning, found: Scan) -> None:
+    def _generate(self, journal: Journal, lease: Lease, planner: Planning, scanned: Scan) -> None:
         """Send what is pending, and hand every result to the journal as it comes."""
-        lease.scheduler.note_answered(found.done)
-        self._session.has_begun = True
+        lease.scheduler.note_answered(scanned.done)
+        self.session.has_begun = True
         self._tally.sending()
         self._recorder.observe(self._tally.snapshot(self._engine_now()))
         account = self._account = open_account(
@@ -374,12 +369,12 @@ class _Execution:
             with steered_engine(
                 self._run.output, journal, lease, self._tell_change
             ) as self._steering:
-                self._send_all(journal, lease, planner, found)
+                self._send_all(journal, lease, planner, scanned)
         finally:
             with suppress(StorageError):  # raised by the next flush
                 close_account(account, journal)
         journal.flush()
-        session = self._session
+        session = self.session
         if self._watch.error is not None and session.error is None and self._pending():
             session.error = self._watch.error
         if session.error is None and self._pending() and not (session.stopping or session.halted):
@@ -387,43 +382,43 @@ class _Execution:
         if session.error is not None:
             raise session.error
 
-    def _send_all(self, journal: Journal, lease: Lease, planner: Planning, found: Scan) -> None:
+    def _send_all(self, journal: Journal, lease: Lease, planner: Planning, scanned: Scan) -> None:
         """The pilot's rows first, and what is said of the others; then these."""
         cohort: Container[int] = ()
         if self._pilot is not None:
-            cohort = self._pilot.draw(found.total)
-            self._send(journal, lease, self._pilot_plans(self._pilot, planner, found))
-            if not self._may_go_on(self._pilot, journal, found):
+            cohort = self._pilot.draw(scanned.total)
+            self._send(journal, lease, self._pilot_plans(self._pilot, planner, scanned))
+            if not self._may_go_on(self._pilot, journal, scanned):
                 return
-        plans = self._plans(planner, found, lambda ordinal: ordinal not in cohort)
+        plans = self._plans(planner, scanned, lambda ordinal: ordinal not in cohort)
         self._send(journal, lease, arranged(plans))
         self._is_paid()
 
     def _is_paid(self) -> bool:
         """Whether the budget was enough for what was to be sent."""
         assert self._account is not None
-        if self._account.is_exhausted and self._pending() and self._session.error is None:
-            self._session.halted = RunEnding.BUDGET
-        return self._session.halted is None
+        if self._account.is_exhausted and self._pending() and self.session.error is None:
+            self.session.halted = RunEnding.BUDGET
+        return self.session.halted is None
 
     def _plans(
-        self, planner: Planning, found: Scan, is_wanted: Callable[[int], bool]
+        self, planner: Planning, scanned: Scan, is_wanted: Callable[[int], bool]
     ) -> Iterator[RowPlan]:
         """Of the rows that are pending, until one is not what it was at the first look."""
-        for item in self._source.rows(lambda n, _: n not in found.pending or not is_wanted(n)):
-            if not isinstance(item, Row) or not found.pending.matches(
+        for item in self._source.rows(lambda n, _: n not in scanned.pending or not is_wanted(n)):
+            if not isinstance(item, Row) or not scanned.pending.matches(
                 item.ordinal, item.content_hash
             ):
-                self._session.error = changed_meanwhile(self._source)
+                self.session.error = changed_meanwhile(self._source)
                 return
             yield planner.plan(item)
 
-    def _pilot_plans(self, pilot: Pilot, planner: Planning, found: Scan) -> Iterator[RowPlan]:
+    def _pilot_plans(self, pilot: Pilot, planner: Planning, scanned: Scan) -> Iterator[RowPlan]:
         """Of the pilot's rows that are pending; it keeps those that have answers already, too."""
-        for plan in self._plans(planner, found, lambda ordinal: ordinal in pilot.cohort):
+        for plan in self._plans(planner, scanned, lambda ordinal: ordinal in pilot.cohort):
             pilot.plans[plan.request.ordinal] = plan
             yield plan
-        done = self._source.rows(lambda n, _: n not in pilot.cohort or n in found.pending)
+        done = self._source.rows(lambda n, _: n not in pilot.cohort or n in scanned.pending)
         for row in done:
             if isinstance(row, Row) and checked(row, planner.plan) is None:
                 pilot.plans[row.ordinal] = planner.plan(row)
@@ -452,21 +447,21 @@ class _Execution:
     def _sent(self, plans: Iterator[RowPlan]) -> Iterator[RowPlan]:
         """These plans, until something ends the sending."""
         for plan in plans:
-            if self._session.stopping or self._watch.error is not None:
+            if self.session.stopping or self._watch.error is not None:
                 return
             self._watch.sent(plan)
             yield plan
 
-    def _may_go_on(self, pilot: Pilot, journal: Journal, found: Scan) -> bool:
+    def _may_go_on(self, pilot: Pilot, journal: Journal, scanned: Scan) -> bool:
         """Whether the others are to be sent, now that the pilot's rows have ended."""
-        stopped = self._session.stopping or self._session.error or self._watch.error
+        stopped = self.session.stopping or self.session.error or self._watch.error
         if stopped or not self._is_paid():
             return False
-        self._forecast = pilot.forecast(journal, found, self._pricing)
+        self._forecast = pilot.forecast(journal, scanned, self._pricing)
         self._run.progress.message(forecast_text(self._forecast, no_price=self._pricing.reason))
         if self._pending() and not self._run.spending.yes:
-            self._session.halted = RunEnding.PILOT
-        return self._session.halted is None
+            self.session.halted = RunEnding.PILOT
+        return self.session.halted is None
 
     def _pending(self) -> int:
         tally = self._tally
@@ -481,7 +476,7 @@ class _Execution:
         if not alarm.acts:
             self._run.progress.message(f"Alarm: {alarm.describe()}.")
 
-    def _begin_drain(self, grace: float) -> None:
+    def drain(self, grace: float, /) -> None:
         self._tally.phase = RunPhase.DRAINING
         self._tally.drain_until = time.monotonic() + grace
         self._drain.begin(grace)
@@ -538,22 +533,24 @@ class _Execution:
         return self._run.output.exists() and exported == self._export_mark(columns)
 
     def _export_mark(self, columns: OutputColumns) -> dict[str, Any]:
-        found = self._run.output.stat() if self._run.output.exists() else None
+        file = self._run.output.stat() if self._run.output.exists() else None
         return {
             "rows": self._tally.total,
-            "size": found.st_size if found else None,
-            "modified_ns": found.st_mtime_ns if found else None,
+            "size": file.st_size if file else None,
+            "modified_ns": file.st_mtime_ns if file else None,
             "limit": self._run.options.limit,
             "columns": column_note(columns),
         }
 
-    def _show(self) -> None:
+    def snapshot(self) -> RunSnapshot:
         snapshot = self._tally.snapshot(self._engine_now())
         if self._steering is not None:
             snapshot = self._steering.shown(snapshot)
-        spent = None if self._account is None else self._account.spent()
-        self._run.progress.update(replace(snapshot, spent=spent))
         self._recorder.observe(snapshot)
+        return replace(snapshot, spent=self._spent())
+
+    def _spent(self) -> Spent | None:
+        return None if self._account is None else self._account.spent()
 
     def _engine_now(self) -> EngineStatistics | None:
         lease = self._lease
@@ -562,55 +559,35 @@ class _Execution:
     def _close_history(self) -> None:
         self._recorder.close(self._tally.snapshot(self._engine_now()))
 
-    def _summary(self) -> RunSummary:
-        """How the run stands now, as the journal has it."""
-        tally = self._tally
-        tally.phase = RunPhase.FINISHED
-        session = self._session
-        ending, code = session.ending(tally.failed)
-        pending = None if tally.total is None else self._pending()
-        exported, failures = self._exported, self._failures()
-        helps = session.resuming_helps(pending, failures)
-        spent = None if self._account is None else self._account.spent()
-        return RunSummary(
-            ending=ending,
-            exit_code=code,
-            reason=self._reason(spent),
-            ok=tally.ok,
-            failed=tally.failed,
-            skipped=tally.skipped,
-            pending=pending,
-            resumed=tally.resumed,
-            failures=failures,
-            answers=exported.answers if exported else tally.answers,
-            truncated=exported.truncated if exported else tally.truncated,
-            alarms=tuple(self._watch.raised),
-            elapsed=time.monotonic() - tally.started,
-            tokens=TokenCount(input_tokens=tally.input_tokens, output_tokens=tally.output_tokens),
-            run_tokens=tally.run_tokens,
+    def outcome(self, ending: RunEnding) -> Outcome:
+        tally, exported, spent = self._tally, self._exported, self._spent()
+        if exported:  # it read every row's answer, those of earlier processes too
+            tally.answers, tally.truncated = exported.answers, exported.truncated
+        is_written = exported is not None or ending is RunEnding.FINISHED
+        return Outcome(
+            pending=None if tally.total is None else self._pending(),
+            failures=self._failures(),
+            output=self._run.output if is_written else None,
+            journal=journal_path(self._run.output),
+            damaged_records=self._repaired,
             spent=spent,
             forecast=None if self._forecast is None else asdict(self._forecast),
-            mean=tally.mean(),
-            damaged_records=self._repaired,
-            duplicate_ids=tally.duplicate_ids,
-            output=str(self._run.output) if exported or ending is RunEnding.FINISHED else None,
-            journal=str(self._run.output) + ".journal",
-            resume_command=self._resume_command() if helps else None,
+            reason=self._reason(spent),
+            alarms=tuple(self._watch.raised),
+            resume_flags=self._resume_flags(),
         )
 
-    def _resume_command(self) -> tuple[str, ...] | None:
-        command, halted = self._run.resume_command, self._session.halted
-        if command and self._watch.error is not None:
-            return (*command, "--alarm", "off")
-        return (*command, "--yes") if command and halted is RunEnding.PILOT else command
+    def _resume_flags(self) -> tuple[str, ...]:
+        """What the same command needs besides, so as not to end for the same reason at once."""
+        if self._watch.error is not None:
+            return ("--alarm", "off")
+        return ("--yes",) if self.session.halted is RunEnding.PILOT else ()
 
     def _reason(self, spent: Spent | None) -> str | None:
-        """What stopped the run, and what to do."""
-        if self._session.error is not None:
-            return str(self._session.error)
-        if self._session.halted is RunEnding.PILOT:
+        """Why rows are left though nothing went wrong, and what to do."""
+        if self.session.halted is RunEnding.PILOT:
             return GO_ON
-        if self._session.halted is RunEnding.BUDGET and spent is not None:
+        if self.session.halted is RunEnding.BUDGET and spent is not None:
             return out_of_budget(spent)
         return None
 
@@ -622,10 +599,3 @@ class _Execution:
                 return reader.statistics(self._run.options.limit).failures
         except StorageError:
             return ()
-
-
-def _place(given: str) -> str | None:
-    """The input's name as it is understood from any folder; `None` for a program's own objects."""
-    if not given or hub_address(given):
-        return given or None
-    return str(Path(given).absolute())

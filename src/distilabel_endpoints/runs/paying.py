@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from distilabel_endpoints._store.journal import Journal, Reader
+from distilabel_endpoints._store.journal import Journal
+from distilabel_endpoints._store.store import Store
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.run_state import Spent
 from distilabel_endpoints.spending.account import Account, spent_of
@@ -162,9 +163,9 @@ def close_account(account: Account, journal: Journal) -> None:
     journal.write_note(_NOTE, account.note())
 
 
-def spent_in(reader: Reader) -> Spent | None:
-    """What the run of this journal has spent; `None` if it never sent anything."""
-    note = reader.note(_NOTE)
+def spent_in(store: Store) -> Spent | None:
+    """What the run of this store has spent; `None` if it never sent anything."""
+    note = store.note(_NOTE)
     return None if note is None else spent_of(note)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from distilabel_endpoints._store.journal import Record
+from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.engine_state import EngineStatistics
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.run_state import (
@@ -82,6 +83,14 @@ class Tally:
             self.failed += not record.ok
             self.input_tokens += record.input_tokens
             self.output_tokens += record.output_tokens
+
+    def settle(self, stored: StoreStatistics) -> None:
+        """What is stored is what counts, where rows are counted before they are durable."""
+        self.ok, self.failed = stored.ok, stored.failed
+        self.earlier = TokenCount(
+            input_tokens=stored.input_tokens - self.input_tokens,
+            output_tokens=stored.output_tokens - self.output_tokens,
+        )
 
     def mean(self) -> Rates:
         """Rates since the first request of this process."""

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from distilabel_endpoints._store.atomic import writing
-from distilabel_endpoints._store.journal import Journal, Reader
+from distilabel_endpoints._store.journal import Journal
 from distilabel_endpoints._store.lock import hold
 from distilabel_endpoints._store.place import beside, journal_path
+from distilabel_endpoints._store.store import Store
 from distilabel_endpoints.errors import LockedError, OutputExistsError
 
 __all__ = [
@@ -43,9 +44,9 @@ _PAUSE: Final = 0.1
 class Written:
     """What exports of a run left at `output`."""
 
-    def __init__(self, output: Path, reader: Reader) -> None:
+    def __init__(self, output: Path, store: Store) -> None:
         self._output = output
-        self._marks: list[Mark] = [*(reader.note(_NOTE) or []), *_left(output)]
+        self._marks: list[Mark] = [*(store.note(_NOTE) or []), *_left(output)]
 
     @property
     def stands(self) -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Literal, NamedTuple
 
@@ -27,9 +27,9 @@ __all__ = [
     "Entry",
     "Record",
     "decode",
-    "decode_failure",
+    "decode_failures",
     "encode",
-    "encode_failure",
+    "encode_failures",
     "intact",
     "seal",
 ]
@@ -80,17 +80,18 @@ def decode(payload: bytes) -> Result:
     )
 
 
-def encode_failure(failure: Failure) -> str:
-    """`failure` as text for a store that has no records: all of it but the refused answer."""
-    return _ENCODER.encode(_sparse(dataclasses.replace(failure, text=None), _FAILURE))
+def encode_failures(failures: Sequence[Failure | None]) -> str:
+    """A failed row's `failures`, for a store without records: all but the answers refused."""
+    wordless = [failure and dataclasses.replace(failure, text=None) for failure in failures]
+    return _ENCODER.encode([_sparse(failure, _FAILURE) for failure in wordless])
 
 
-def decode_failure(text: str) -> Failure:
-    """The failure `encode_failure` was given. Raises `ValueError` for text it did not make."""
-    failure = _failure(json.loads(text))
-    if failure is None:
-        raise ValueError("not a failure")
-    return failure
+def decode_failures(text: str) -> tuple[Failure | None, ...]:
+    """What `encode_failures` was given. Raises `ValueError` for text it did not make."""
+    document = json.loads(text)
+    if not isinstance(document, list) or not any(document):
+        raise ValueError("not the failures of a row")
+    return tuple(_failure(entry) for entry in document)
 
 
 def _sparse(
