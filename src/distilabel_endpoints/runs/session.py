@@ -29,6 +29,7 @@ from distilabel_endpoints.errors import (
     UserCodeError,
 )
 from distilabel_endpoints.progress import Progress
+from distilabel_endpoints.quality.alarms import Alarm
 from distilabel_endpoints.records import FailureKind
 from distilabel_endpoints.run_state import (
     FailureGroup,
@@ -59,7 +60,7 @@ class Outcome:
     forecast: Mapping[str, Any] | None = None
     reason: str | None = None
     """What stopped the run, if it was no error."""
-    alarms: tuple[str, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
     resume_flags: tuple[str, ...] = ()
     """What the command that resumes the run needs besides."""
 
