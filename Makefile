@@ -29,6 +29,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy -p distilabel
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python tests/typing/public_api.py
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.docs

@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distilabel_endpoints.dataset import FinishedRun, generate_dataset
+    from distilabel_endpoints.engine_state import Description, EngineStatistics
     from distilabel_endpoints.lifecycle.life import endpoint_life
     from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+    from distilabel_endpoints.llms.inputs import GenerationParameters
     from distilabel_endpoints.llms.outputs import Output
     from distilabel_endpoints.local import LocalEndpoint
     from distilabel_endpoints.run_state import RunSnapshot, RunSummary
 
 __all__ = [
+    "Description",
+    "EngineStatistics",
     "FinishedRun",
+    "GenerationParameters",
     "InferenceEndpointsLLM",
     "LocalEndpoint",
     "Output",
@@ -30,7 +35,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Description": "distilabel_endpoints.engine_state",
+    "EngineStatistics": "distilabel_endpoints.engine_state",
     "FinishedRun": "distilabel_endpoints.dataset",
+    "GenerationParameters": "distilabel_endpoints.llms.inputs",
     "InferenceEndpointsLLM": "distilabel_endpoints.llms.huggingface",
     "LocalEndpoint": "distilabel_endpoints.local",
     "Output": "distilabel_endpoints.llms.outputs",

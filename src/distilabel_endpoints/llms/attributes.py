@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from copy import deepcopy
+from inspect import cleandoc
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
@@ -132,6 +133,17 @@ class Attributes(Serializable):
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """The attributes that were given, not all that there are."""
         return ((n, v) for n, v in super().__repr_args__() if n in self.model_fields_set)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        listed_fields = [
+            f"    {name}: {' '.join(field.description.split())}"
+            for name, field in cls.model_fields.items()
+            if field.description
+        ]
+        # `help()` shows no field's own docstring.
+        cls.__doc__ = "\n".join([cleandoc(cls.__doc__ or ""), "", "Attributes:", *listed_fields])
 
     @field_validator("base_url")
     @classmethod
