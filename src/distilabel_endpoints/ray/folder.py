@@ -21,7 +21,7 @@ from distilabel_endpoints.ray.source import FAILURE, ROW_ID
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import OutputColumns
 
-__all__ = ["Folder", "open_folder"]
+__all__ = ["Folder", "ShardRow", "open_folder"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
