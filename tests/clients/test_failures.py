@@ -71,7 +71,7 @@ def openai_error(message: str, code: Any = None, kind: str = "invalid_request_er
         (501, RUN, "unsupported", True),
         (502, TRANSIENT, "bad_gateway", False), (520, TRANSIENT, "bad_gateway", False),
         (503, UNAVAILABLE, "starting", False),
-        (504, TRANSIENT, "gateway_timeout", False), (524, TRANSIENT, "gateway_timeout", False),
+        (504, TRANSIENT, "gateway_timeout", True), (524, TRANSIENT, "gateway_timeout", True),
         (204, BAD_RESPONSE, "unusable", False), (304, TRANSIENT, "server_error", False),
     ],
 )  # fmt: skip

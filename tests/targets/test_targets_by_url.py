@@ -314,6 +314,11 @@ def test_a_url_that_wakes_on_request(simulated_endpoint: Start, use_openai_clien
     ("answer", "error", "message"),
     [
         (Respond(401, {"error": "Invalid API key"}), AuthenticationError, "Invalid API key.*api_k"),
+        (
+            Respond(400, {"error": {"message": "No connected db.", "type": "no_db_connection"}}),
+            AuthenticationError,
+            "LiteLLM proxy without a database|No key was sent",
+        ),
         (Respond(403, {"error": "Forbidden"}), AccessError, "Forbidden"),
         (Respond(200, PAGE, content_type="text/html"), TargetError, "a web page: 'Sign in'"),
     ],

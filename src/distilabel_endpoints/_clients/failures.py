@@ -202,6 +202,10 @@ _UNFINISHED: Final = (
 
 _PAY: Final = "The account that pays has no credit left, or a budget is spent. Raise it and resume."
 _NAME: Final = "Check the URL's path and the name of the model."
+_STREAM: Final = (
+    "A gateway stops waiting before the answer is there. Stream the answers (stream=True, "
+    "--stream) or raise the gateway's time-out."
+)
 _SHORTEN: Final = "Shorten the conversation or lower max_new_tokens."
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -314,7 +318,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("overloaded", THROTTLE, _on(503), _FULL),
     Rule("starting", UNAVAILABLE, _on(500), _LOADING),
     Rule("starting", UNAVAILABLE, _on(503)),
-    Rule("gateway_timeout", TRANSIENT, _on(504, 524)),
+    Rule("gateway_timeout", TRANSIENT, _on(504, 524), hint=_STREAM),
     Rule("bad_gateway", TRANSIENT, _on(502, 520, 521, 522, 523)),
     Rule("unsupported", RUN, _on(501), hint="The server does not have this route."),
 )
