@@ -139,7 +139,7 @@ def _head() -> Iterator[str]:
     yield "Only the engine retries; both client libraries are told not to. A failure is read from"
     yield "the wire, so both mean the same by it. It has a class, which decides, and a code, which"
     yield 'says what it was: `output["errors"]`, the column `error` and `distilabel-endpoints'
-    yield "status` show both, with the server's own words and how to mend it."
+    yield "status` show both, with the server's own words and how to fix it."
     yield ""
 
 
@@ -154,7 +154,7 @@ def _classes() -> Iterator[str]:
     yield ""
     yield "Exit codes: 0 all rows are answered, 1 wrong usage, 2 finished with failed rows, 3 the"
     yield "endpoint stopped the run, 4 the disk did, 5 another process writes the same output, 130"
-    yield "and 143 a signal. After 2 to 5 and a signal the same command goes on where it was left."
+    yield "and 143 a signal. After 2 to 5 and a signal the same command resumes where it stopped."
     yield ""
 
 
@@ -174,7 +174,7 @@ def _rules() -> Iterator[str]:
     yield "judged by the text alone, by all rules that have one. Capitals, and what joins words"
     yield "(`rate limit`, `rate_limit`, `RateLimit`), make no difference; `...` is any short text."
     yield ""
-    yield "| what is seen | class | code | raised as, where it stops a run | how to mend it |"
+    yield "| what is seen | class | code | raised as, where it stops a run | how to fix it |"
     yield "|---|---|---|---|---|"
     for rule in RULES:
         yield _row(_seen(rule), rule)

@@ -100,7 +100,7 @@ def generate_dataset(
     progress: Progress | None = None,
     **parameters: Unpack[GenerationParameters],
 ) -> FinishedRun:
-    """Complete every row of `input` and write them to `output`; goes on where it was left.
+    """Complete every row of `input` and write them to `output`; resumes where it stopped.
 
     Args:
         llm: what answers.
@@ -111,7 +111,7 @@ def generate_dataset(
         input_column: default `messages`, else `prompt`, else `instruction`.
         system: a system message for rows of text.
         template: a Jinja template over the columns, which makes the user's message.
-        limit: only the first so many rows.
+        limit: only the first N rows.
         on_bad_row: `fail`, `skip` or `stop`.
         column_prefix: before the names of the columns that are added.
         escape_formulas: for `.csv` and `.tsv`: an apostrophe before cells that a spreadsheet would
@@ -127,7 +127,7 @@ def generate_dataset(
         fresh: drop what an earlier run left, instead of going on with it.
         budget: what the run may spend, all its calls together: `"$20"`, `"3Mtok"`, `"2h"`, or
             several of these; see docs/costs.md.
-        pilot: answer so many random rows first, and forecast the run from them: the summary's
+        pilot: answer N random rows first, and forecast the run from them: the summary's
             `forecast`. The other rows are answered by the same call with `yes=True`.
         yes: answer the other rows right after the pilot.
         price_in: dollars per million input tokens, if nobody else names a price.

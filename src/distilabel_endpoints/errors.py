@@ -26,7 +26,7 @@
         ├── LockedError                  another process writes the same output
         └── DamagedError                 what is stored cannot be read, or trusted to be this run's
 
-Messages say what, where and how to mend it, and never hold a secret or a prompt.
+Messages say what, where and how to fix it, and never hold a secret or a prompt.
 """
 
 from __future__ import annotations

@@ -286,7 +286,7 @@ def _answer_flags() -> list[Flag]:
             metavar="LEVEL",
             callback=_reasoning,
             part=Part.TARGET,
-            help="Thinking: off, low, medium, high, or at most so many tokens.",
+            help="Thinking: off, low, medium, high, or at most N tokens.",
         ),
         Flag(
             "--on-length",

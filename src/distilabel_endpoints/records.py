@@ -101,7 +101,7 @@ class Failure:
     """The request's parameter that the server does not take, if the failure is about one."""
     attempts: int = 1
     hint: str | None = None
-    """How to mend it."""
+    """How to fix it."""
     text: str | None = field(default=None, repr=False)
     """For `CONTENT`: the text that was refused, kept for the user."""
     reasoning: str | None = field(default=None, repr=False)
@@ -116,7 +116,7 @@ class Failure:
             object.__setattr__(self, "message", self.message[: MESSAGE_LIMIT - 1] + "…")
 
     def describe(self) -> str:
-        """One line for a person: kind, status, what the server said, how to mend it."""
+        """One line for a person: kind, status, what the server said, how to fix it."""
         label = f"{self.kind} {self.status}" if self.status else str(self.kind)
         tried = f" (after {self.attempts} attempts)" if self.attempts > 1 else ""
         hint = f" Hint: {self.hint}" if self.hint else ""

@@ -185,7 +185,7 @@ class FailureGroup:
     message: str
     """What the server said about the example row."""
     hint: str | None = None
-    """How to mend it."""
+    """How to fix it."""
     count: int
     """Rows."""
     example_ordinal: int
@@ -204,7 +204,7 @@ class RunSummary:
     stopped us, 4 storage, 6 the budget, 7 an alarm, 8 a pilot that waits for a yes, 130 or 143 a
     signal."""
     reason: str | None = None
-    """Where something stopped the run: what, and how to mend it."""
+    """Where something stopped the run: what, and how to fix it."""
     ok: int = 0
     failed: int = 0
     skipped: int = 0

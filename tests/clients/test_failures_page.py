@@ -19,7 +19,7 @@ def test_the_page_is_up_to_date() -> None:
 
 
 def test_every_class_and_code_is_on_it() -> None:
-    """Nothing that the table can say is missing, nor how to mend it."""
+    """Nothing that the table can say is missing, nor how to fix it."""
     rules = [*RULES, *(rule for _, rule in OTHER_RULES)]
     assert all(f"| `{kind}` |" in PAGE for kind in FailureKind)
     assert all(f"| `{rule.code}` |" in PAGE for rule in rules)

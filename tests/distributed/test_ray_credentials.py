@@ -26,7 +26,7 @@ def no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_explicit_token_without_a_variable_is_refused() -> None:
-    """It would not arrive; the message says how to mend that, and not what the token is."""
+    """It would not arrive; the message says how to fix that, and not what the token is."""
     llm = InferenceEndpointsLLM(base_url=URL, api_key=CANARY)
     with pytest.raises(ConfigurationError, match="api_key_env") as caught:
         packed(llm)

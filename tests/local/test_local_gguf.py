@@ -50,7 +50,7 @@ def test_a_path_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_files_that_are_no_model_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
-    """The message says what was found instead, and how to mend it where that is known."""
+    """The message says what was found instead, and how to fix it where that is known."""
     path = tmp_path / "model.gguf"
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=said):

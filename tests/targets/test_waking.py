@@ -40,7 +40,7 @@ def test_a_paused_endpoint_is_resumed_where_that_is_asked(
 
 
 def test_nobody_resumes_it_unasked(simulated_hugging_face: Start) -> None:
-    """It costs money: the run waits, says how to mend it, and stops."""
+    """It costs money: the run waits, says how to fix it, and stops."""
     hub = paused_soon(simulated_hugging_face)
     with (
         InferenceEndpointsLLM(

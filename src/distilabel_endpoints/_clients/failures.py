@@ -375,7 +375,7 @@ FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
     WireFault.PROTOCOL: (BAD_RESPONSE, None),
     WireFault.ORIGIN: (RUN, "The endpoint sends requests elsewhere; give that URL as base_url."),
 }
-"""What went wrong below a complete HTTP response: its class, and how to mend it."""
+"""What went wrong below a complete HTTP response: its class, and how to fix it."""
 
 UNREADABLE: Final = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 """What the libraries raise on events that are none."""

@@ -5,7 +5,7 @@ Rules
 - Which endpoint takes an attempt is the `pool`'s choice; a request that one failed goes to another.
 - Only here is anything retried. A waiting request is a future in a queue or a heap.
 - Rows are pulled at most a window ahead of what is done.
-- The first failure that condemns the run stops new attempts; those in flight are waited for.
+- The first failure that ends the run stops new attempts; those in flight are waited for.
 - A refusal that may be everybody's is held back until another row's success or refusal settles
   whose it is, so that no row is recorded as failed for a failure of the whole run, and no run ends
   for what one row was refused.

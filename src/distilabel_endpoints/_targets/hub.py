@@ -317,7 +317,7 @@ async def _wait_until_running(
             raise _stop(
                 "unavailable",
                 f"the endpoint {endpoint.name!r} is {endpoint.status}: {said_why}",
-                "Look at its logs, mend it, and run again.",
+                "Look at its logs, fix it, and run again.",
             )
         if wait.is_over:
             raise _stop(

@@ -59,7 +59,7 @@ def read_schema(given: Any) -> str:
     """The compact JSON text of a schema given as a mapping, JSON text or pydantic model class.
 
     Raises:
-        SchemaError: naming what is wrong, where, and how to mend it.
+        SchemaError: naming what is wrong, where, and how to fix it.
     """
     return _checked(_text(given))
 

@@ -66,7 +66,7 @@ def parse_grammar(value: Any) -> Grammar:
     """Parse `structured_output`: `{"format": ..., "schema": ...}`, or a `Grammar` already.
 
     Raises:
-        SchemaError: naming the place, what is wrong there and how to mend it.
+        SchemaError: naming the place, what is wrong there and how to fix it.
     """
     if isinstance(value, Grammar):
         return value

@@ -135,7 +135,7 @@ class Plane:
         return Person(str(who.get("id", "")), str(who.get("name", "")))
 
     def let_it_sleep(self, minutes: int) -> Sight | Failure:
-        """Have it scale to zero after so many minutes without a request."""
+        """Have it scale to zero after N minutes without a request."""
         updated = self._ask(
             lambda: self._api.update_inference_endpoint(
                 self._name,

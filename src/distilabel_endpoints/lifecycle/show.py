@@ -44,7 +44,7 @@ def show_endpoint(
 def set_idle_minutes(
     name: str, namespace: str | None, key_variable: str | None, minutes: int
 ) -> str:
-    """Have it scale to zero after so many minutes without a request; gives back what was done.
+    """Have it scale to zero after N minutes without a request; gives back what was done.
 
     Raises:
         ConfigurationError: it is running, and the change would deploy it anew.

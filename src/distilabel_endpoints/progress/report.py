@@ -109,7 +109,7 @@ def _failures(summary: RunSummary, width: int) -> Iterator[Line]:
 
 
 def _group(group: FailureGroup, column: int, width: int) -> Iterator[Line]:
-    """Count, name and message; then where an example stands, and how to mend it."""
+    """Count, name and message; then where an example stands, and how to fix it."""
     name = safe_text(group.code or group.kind)
     status = f" ({group.status})" if group.status else ""
     room = width - column - len(_INDENT)

@@ -61,7 +61,7 @@ def write_shards(
     id_column: str = ROW_ID,
     num_cpus: float = _CPUS,
 ) -> None:
-    """Execute `ds` and write it to the folder `output`; goes on where an earlier call was stopped.
+    """Execute `ds` and write it to the folder `output`; resumes where an earlier call stopped.
 
     Args:
         ds: read by `read_rows` or one of Ray's own readers: rows that are done are passed over

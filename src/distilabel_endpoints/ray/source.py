@@ -136,7 +136,7 @@ def look_through(
 
     Args:
         path: see `read_rows`.
-        limit: only the first so many rows.
+        limit: only the first N rows.
         max_row_bytes: a larger row is a bad row.
         earlier: `earlier_digest` is that of the first so many rows.
 
@@ -181,7 +181,7 @@ def read_rows(
     Args:
         path: what `distilabel-endpoints generate` takes but `-`: a file, a folder, a pattern, a
             saved dataset, or one of the Hub. Local paths must be there on the workers too.
-        limit: only the first so many rows.
+        limit: only the first N rows.
         max_row_mb: a larger row is a bad row.
 
     Raises:

@@ -55,7 +55,7 @@ def export(
         store: their results.
         output: the file.
         columns: what is added to the rows.
-        limit: only the first so many rows.
+        limit: only the first N rows.
         before_rename: is given the complete file under its temporary name; may refuse it.
 
     Raises:

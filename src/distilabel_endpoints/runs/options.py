@@ -34,7 +34,7 @@ class RunOptions:
     template: str | None = None
     """A Jinja template over the columns, which makes the user's message."""
     limit: int | None = None
-    """Only the first so many rows."""
+    """Only the first N rows."""
     on_bad_row: BadRowPolicy = "fail"
     """A row that cannot be sent: file it as failed, leave it out, or stop before the start."""
     column_prefix: str = ""

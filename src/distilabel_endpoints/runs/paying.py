@@ -55,7 +55,7 @@ class SpendingOptions:
     price: Price | None = None
     """What the user says a token costs."""
     pilot: int | None = None
-    """Answer so many random rows first, and forecast the run from them."""
+    """Answer N random rows first, and forecast the run from them."""
     yes: bool = False
     """Answer the others after the forecast, whatever it says."""
 
