@@ -53,6 +53,16 @@ def progress_event(snapshot: RunSnapshot) -> Event:
         "mean_rows_per_second": _rounded(snapshot.mean.rows),
         "mean_output_tokens_per_second": _rounded(snapshot.mean.output_tokens),
         "retries": {str(kind): number for kind, number in sorted(snapshot.retries.items())},
+        "served": [
+            {
+                "endpoint": endpoint,
+                "provider": provider,
+                "answers": served.answers,
+                "input_tokens": served.input_tokens,
+                "output_tokens": served.output_tokens,
+            }
+            for (endpoint, provider), served in sorted(snapshot.served.items())
+        ],
         "eta": _rounded(snapshot.eta),
         "spent": None if snapshot.spent is None else _spent(snapshot.spent),
         "waiting": None if snapshot.waiting is None else _waiting(snapshot.waiting),
