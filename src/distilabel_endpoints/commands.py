@@ -265,7 +265,7 @@ def _source(settings: GenerateSettings, options: RunOptions) -> RowSource | OneT
 
 @contextmanager
 def _llm(settings: GenerateSettings) -> Iterator[InferenceEndpointsLLM]:
-    """The LLM, with the embedded endpoint under it where that was asked for."""
+    """The LLM, with the embedded endpoint under it if that was asked for."""
     from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM  # `status` needs none
 
     given = {name: value for name, value in settings.target.items() if value is not None}

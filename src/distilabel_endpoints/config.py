@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 MAX_NEW_TOKENS: Final = 128
-"""Tokens generated at most, where the caller does not say."""
+"""Tokens generated at most, if the caller does not say."""
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for a name to be resolved and a TCP and TLS connection to be made."""
@@ -65,7 +65,7 @@ def read_settings(path: Path, known: AbstractSet[str]) -> dict[str, Any]:
     """The settings in a TOML or YAML file, under the names of the flags (`max_new_tokens`).
 
     Raises:
-        ConfigurationError: it cannot be read, or has a name that is no setting (with the nearest).
+        ConfigurationError: it cannot be read, or a name in it is not a setting (with the nearest).
     """
     settings: dict[str, Any] = {}
     for key, value in _parse_settings(path).items():

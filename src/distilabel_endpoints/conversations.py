@@ -52,7 +52,7 @@ def validate_messages(messages: Any) -> Conversation:
             _check_message(message, role, content, f"messages[{index}]")
             has_nulls = has_nulls or _has_nulls(message)
     if has_nulls:
-        # What a tool is called with is a value of its own, in which null means something.
+        # What a tool is called with is a value in which null means something.
         messages = [without_nulls(message, whole=_ARGUMENTS) for message in messages]
     return cast("Conversation", messages)
 
@@ -156,7 +156,7 @@ _PART_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "refusal": (),
 }
 """Parts and the fields they must have. OpenAI takes `file` and `refusal`; vLLM and SGLang take
-`video_url` and `audio_url`. Another kind is passed on if it has a key of its own name."""
+`video_url` and `audio_url`. Another kind is passed on if it has a key of the same name."""
 
 
 def _check_parts(parts: list[Any], place: str) -> None:

@@ -124,13 +124,13 @@ def generate_dataset(
         max_row_mb: a larger row of the input is recorded as failed; what is in flight is in memory.
         error_file: for an OpenAI batch file: where its failed lines go. Default: beside the output,
             `answers.errors.jsonl` for `answers.jsonl`.
-        fresh: drop what an earlier run left, instead of going on with it.
+        fresh: drop what an earlier run left, instead of resuming it.
         budget: what the run may spend, all its calls together: `"$20"`, `"3Mtok"`, `"2h"`, or
             several of these; see docs/costs.md.
         pilot: answer N random rows first, and forecast the run from them: the summary's
             `forecast`. The other rows are answered by the same call with `yes=True`.
         yes: answer the other rows right after the pilot.
-        price_in: dollars per million input tokens, if nobody else names a price.
+        price_in: dollars per million input tokens, if no other source names a price.
         price_out: the same for output tokens.
         push_to_hub: a dataset repository, `OWNER/NAME`, that gets the finished output and a card.
             It is made private if it is not there. The token is `HF_TOKEN` or the saved one.

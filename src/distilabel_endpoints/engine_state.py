@@ -47,7 +47,7 @@ class LimiterStatistics:
     refusals: str
     """What they are taken for: `clear`, `too many at once`, `rate-limited by the server`, ..."""
     paced_per_second: float | None
-    """Attempts per second allowed, where the server's refusals set it."""
+    """Attempts per second allowed, if the server's refusals set it."""
     gate_until: float | None
     """Clock reading until which nothing is sent, if the server asked for that."""
     breaker: BreakerState
@@ -62,7 +62,7 @@ class EngineStatistics:
     limiter: LimiterStatistics
     """All endpoints together."""
     endpoints: Mapping[str, LimiterStatistics]
-    """Each endpoint of a pool, by its URL; empty where there is only one."""
+    """Each endpoint of a pool, by its URL; empty if there is only one."""
     waiting: int
     """Requests that wait for a permit."""
     delayed: int
@@ -73,7 +73,7 @@ class EngineStatistics:
     waiting_for: str | None
     """What the endpoint makes every request wait for, in a few words."""
     pause_left: float | None
-    """Seconds until that is over, where it is known."""
+    """Seconds until that is over, if it is known."""
     last_failure: Failure | None
     """The newest failure that made a request wait."""
     served: Mapping[ServedBy, Served] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class Capabilities:
     structured_output: tuple[str, ...]
     """Formats that really constrain the answer; the others are only checked afterwards."""
     unconfirmed: tuple[str, ...]
-    """Parameters and formats that are sent, and that a server nobody recognised may ignore."""
+    """Parameters and formats that are sent and that an unrecognised server may ignore."""
     choices: int | None
     """Completions one request brings at most; `None` until the server fell short of a wish."""
 
@@ -120,7 +120,7 @@ class Description:
     """The class that sends them."""
     route: Route
     server: Server
-    """`unknown` where several endpoints have different ones."""
+    """`unknown` if several endpoints have different ones."""
     endpoints: Mapping[str, Server]
     """Each URL, and the server that is there."""
     model: str | None

@@ -214,7 +214,7 @@ class GenerationError(EndpointError):
 
 
 class RunError(EndpointError):
-    """The run cannot go on. `outputs` holds what was finished, in input order.
+    """The run cannot continue. `outputs` holds what was finished, in input order.
 
     Rows that were not finished are `None` in `outputs`.
     """
@@ -253,7 +253,7 @@ class UserCodeError(DistilabelError):
 
     Attributes:
         index: the row, counted from 0.
-        outputs: as those of `RunError`, where a call of `generate` was ended.
+        outputs: as those of `RunError`, if a call of `generate` was ended.
     """
 
     def __init__(self, name: str, index: int, reason: str) -> None:

@@ -22,7 +22,7 @@ class Bar(NamedTuple):
 
 
 class Histogram:
-    """Lengths, seconds, whatever is not negative. Zero has a bin of its own."""
+    """Lengths, seconds, whatever is not negative. Zero has its own bin."""
 
     __slots__ = ("bins", "count", "highest", "lowest", "total", "zeros")
 

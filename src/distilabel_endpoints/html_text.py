@@ -34,7 +34,7 @@ def figures(title: str, values: Mapping[str, Any]) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Rows under the names of their columns; nothing where there are no rows."""
+    """Rows under the names of their columns; nothing if there are no rows."""
     head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in columns)
     body = "".join(
         "<tr>" + "".join(f'<td style="{_CELL}">{quoted_text(v)}</td>' for v in row) + "</tr>"

@@ -48,7 +48,7 @@ class FailureKind(StrEnum):
     BAD_RESPONSE = "bad_response"
     """200 and unusable: no JSON, no choices, wrong shape. Costs the row an attempt."""
     ROW = "row"
-    """This row cannot be answered: 400, 413, 422. Final for the row; the run goes on."""
+    """This row cannot be answered: 400, 413, 422. Final for the row; the run continues."""
     RUN = "run"
     """No row can be answered: bad token, no credit, no such model. Ends the run."""
     LOCAL = "local"
@@ -95,7 +95,7 @@ class Failure:
     retry_after: float | None = None
     """Seconds the server asked us to wait."""
     retryable: bool = True
-    """False where the server said a second try is pointless (`x-should-retry: false`)."""
+    """False if the server said a second try is pointless (`x-should-retry: false`)."""
     request_id: str | None = None
     parameter: str | None = None
     """The request's parameter that the server does not take, if the failure is about one."""
@@ -129,12 +129,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the server counted them; `None` where it did not say."""
+    """Tokens as the server counted them; `None` if it did not say."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
-    """Those of the output that were thinking, where there was some and the server counts it."""
+    """Those of the output that were thinking, if there was some and the server counts it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,11 +148,11 @@ class Completion:
     reasoning: str | None = None
     tool_calls: tuple[Mapping[str, Any], ...] | None = None
     utf8_replaced: bool = False
-    """Whether the server's text was no UTF-8, and U+FFFD may stand in it."""
+    """Whether the server's text was not UTF-8, and U+FFFD may stand in it."""
     provider: str | None = None
     """Who answered behind the router, as it says."""
     distribution: Mapping[str, float] | None = None
-    """Where labels were asked for: the probability of each, the likeliest first."""
+    """If labels were asked for: the probability of each, the likeliest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +177,7 @@ class Request:
     """One generation asked for one row: messages for the chat API, or a rendered prompt.
 
     `options` are keyword arguments of the client's own method, compiled once per call and
-    shared by all its rows; what differs from row to row has a field of its own.
+    shared by all its rows; what differs from row to row has its own field.
     """
 
     ordinal: int
@@ -195,9 +195,9 @@ class Request:
     logprobs: bool = False
     """Whether the tokens' probabilities were asked for."""
     lenient: bool = False
-    """Whether an answer that is no UTF-8 is taken, with U+FFFD in its place."""
+    """Whether an answer that is not UTF-8 is taken, with U+FFFD in its place."""
     model: str | None = None
-    """The name in the body, where it is another than the client's own."""
+    """The name in the body, if it is another than the client's own."""
     reasoning: Literal["off", "low", "medium", "high"] | int | None = None
     """How much is to be thought; each server's client knows its words for it."""
     dialects: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
@@ -234,7 +234,7 @@ class Result:
 
 
 class Client(Protocol):
-    """The seam to a client library. One attempt, no retry, no waiting of its own."""
+    """The seam to a client library. One attempt, no retry, no waiting."""
 
     async def complete(self, request: Request) -> Answer | Failure:
         """Send `request` once. Everything but cancellation comes back as a value."""

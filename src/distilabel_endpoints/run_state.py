@@ -4,7 +4,7 @@ Rules
 - A run spans resumes. `ok`, `failed`, `skipped` and every name with `run_` count the whole of it;
   `elapsed`, `tokens` and the rates are this process's own.
 - Seconds are floats read from a monotonic clock, rates are per second, tokens are as the server
-  counted them (0 where it did not).
+  counted them (0 if it did not).
 - Nothing here reads a clock, touches a stream, or holds a prompt, an answer or a secret.
 """
 
@@ -71,7 +71,7 @@ class RunEnding(StrEnum):
     BUDGET = "budget"
     """The budget does not pay for another attempt."""
     PILOT = "pilot"
-    """The random rows are done that the forecast is made from, and nobody said to go on."""
+    """The random rows that the forecast is made from are done; nobody said to continue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class Spent:
     tokens: int = 0
     """Input and output together, at most."""
     unknown_tokens: int = 0
-    """Of these, what nobody counted: attempts that broke off cost what was reserved for them."""
+    """Of these, what was not counted: attempts that broke off cost what was reserved for them."""
     dollars: float | None = None
     """At most; `None` if the price is not known."""
     unknown_dollars: float | None = None
@@ -117,7 +117,7 @@ class Waiting:
     elapsed: float = 0.0
     """Seconds since this state began."""
     remaining: float | None = None
-    """Seconds until it is over, where that is known (`Retry-After`)."""
+    """Seconds until it is over, if that is known (`Retry-After`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ class RunSnapshot:
     """Seconds since this process began the run."""
     phase: RunPhase
     total: int | None = None
-    """Rows of the input; `None` until they are counted, or where they cannot be (a stream)."""
+    """Rows of the input; `None` until they are counted, or if they cannot be (a stream)."""
     rows_read: int = 0
     """Rows read from the input so far."""
     ok: int = 0
@@ -154,7 +154,7 @@ class RunSnapshot:
     retries: Mapping[FailureKind, int] = field(default_factory=dict)
     """Attempts of this process that were repeated, by what went wrong."""
     eta: float | None = None
-    """Seconds until the last row ends at the present rate; `None` where nobody can tell."""
+    """Seconds until the last row ends at the present rate; `None` if it is not known."""
     served: Mapping[ServedBy, Served] = field(default_factory=dict)
     """What each endpoint, and each provider behind it, has answered this process."""
     spent: Spent | None = None
@@ -170,7 +170,7 @@ class RunSnapshot:
 
     @property
     def pending(self) -> int | None:
-        """Rows that have not ended; `None` where `total` is not known."""
+        """Rows that have not ended; `None` if `total` is not known."""
         return None if self.total is None else max(0, self.total - self.done)
 
 
@@ -181,7 +181,7 @@ class FailureGroup:
     kind: FailureKind
     code: str | None = None
     status: int | None = None
-    """The HTTP status, where there was one."""
+    """The HTTP status, if there was one."""
     message: str
     """What the server said about the example row."""
     hint: str | None = None
@@ -204,12 +204,12 @@ class RunSummary:
     stopped us, 4 storage, 6 the budget, 7 an alarm, 8 a pilot that waits for a yes, 130 or 143 a
     signal."""
     reason: str | None = None
-    """Where something stopped the run: what, and how to fix it."""
+    """If something stopped the run: what, and how to fix it."""
     ok: int = 0
     failed: int = 0
     skipped: int = 0
     pending: int | None = 0
-    """Rows that have not ended; `None` where the input was not read to its end."""
+    """Rows that have not ended; `None` if the input was not read to its end."""
     resumed: int = 0
     """Of the rows that ended, those that had ended before this process began."""
     failures: tuple[FailureGroup, ...] = ()
@@ -238,17 +238,17 @@ class RunSummary:
     duplicate_ids: int = 0
     """Rows whose id an earlier row has too; they are kept, in order."""
     output: str | None = None
-    """The file that was written; `None` where none was."""
+    """The file that was written; `None` if none was."""
     journal: str | None = None
-    """Where the results are kept; `None` where they are not."""
+    """Where the results are kept; `None` if they are not."""
     resume_command: tuple[str, ...] | None = None
-    """The arguments of the command that goes on; `None` where nothing is left to do."""
+    """The arguments of the command that resumes the run; `None` if nothing is left to do."""
 
 
 class RateWindow:
     """Rates over the recent past, from running totals sampled at any pace.
 
-    The window is `span` seconds, or longer where fewer than `least_rows` rows ended in it, so that
+    The window is `span` seconds, or longer if fewer than `least_rows` rows ended in it, so that
     a slow endpoint's rate is not a row of zeros and spikes; after `longest` seconds even these are
     forgotten. When all comes to a halt, the rates fall towards zero. Memory is bounded.
 
@@ -299,7 +299,7 @@ class RateWindow:
 def estimate_eta(pending: int | None, recent: Rates, *, waiting: bool = False) -> float | None:
     """Seconds until `pending` rows have ended at the recent rate.
 
-    `None` while nothing can be said: the number of rows is unknown, none has ended lately, or the
+    `None` while it is not known: the number of rows is unknown, none has ended lately, or the
     endpoint is not there (`waiting`).
     """
     if pending == 0:
@@ -316,7 +316,7 @@ _MOST_GROUPS: Final = 50
 class FailureTally:
     """Sorts failed rows by reason. Numbers in a message do not make another reason.
 
-    At most 50 messages are told apart; further ones are counted with their status and code alone,
+    At most 50 messages are kept apart; further ones are counted with their status and code alone,
     so memory is bounded whatever a server says.
     """
 

@@ -29,7 +29,7 @@ class Served:
     """Seconds to the first thing a stream said; empty if nothing was streamed."""
 
     def add(self, answer: Answer, seconds: float) -> None:
-        """Count one answer, which took so long."""
+        """Count one answer, which took that long."""
         self.answers += 1
         self.input_tokens += answer.usage.input_tokens or 0
         self.output_tokens += answer.usage.output_tokens or 0

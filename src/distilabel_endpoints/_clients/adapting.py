@@ -6,7 +6,7 @@ Rules
   same answer in pieces. Any other parameter that is refused is the user's to change.
 - What was learned holds as long as the client: a run, and every call of an object that is loaded.
 - A refused request is sent again within its attempt, so no row pays for what was not known yet.
-- How much a model is to think is said in the server's own fields; if it refuses them, in the next
+- How much a model is to think is sent in the server's own fields; if it refuses them, in the next
   best (`reasoning.py`).
 - What an answer shows to be ignored is reported once; nothing is changed for it.
 """

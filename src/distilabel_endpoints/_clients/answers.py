@@ -144,7 +144,7 @@ def without_stop_text(answer: Answer, request: Request) -> Answer:
     extra = request.options.get("extra_body") or {}
     if extra.get("include_stop_str_in_output") or extra.get("no_stop_trim"):
         return answer
-    # The longest first: where one ends in another, generation ended before both.
+    # The longest first: if one ends in another, generation ended before both.
     ends = sorted([stops] if isinstance(stops, str) else stops, key=len, reverse=True)
     cut = tuple(_without_end(completion, ends) for completion in answer.completions)
     return replace(answer, completions=cut)
@@ -222,7 +222,7 @@ def answer_of(
 ) -> Answer | None:
     """The answer with these completions.
 
-    `None` where there is none, or where one is not a completion. Where one of them says nothing or
+    `None` if there is none, or if one is not a completion. If one of them says nothing or
     was broken off, an answer without completions.
     """
     every = tuple(completions)
@@ -237,7 +237,7 @@ def answer_of(
 
 
 def _is_silent(completion: Completion) -> bool:
-    """No text is an answer only beside a tool call or thinking, or where something ended it."""
+    """No text is an answer only beside a tool call or thinking, or when something ended it."""
     beside = completion.tool_calls is not None or completion.reasoning is not None
     ended = completion.finish_reason in {"length", "content_filter", "repetition"}
     return completion.text is None and not beside and not ended
@@ -285,7 +285,7 @@ def completion_of(
 ) -> Completion:
     """A completion in the one form that whole and streamed answers share.
 
-    An empty text beside a tool call or thinking, or where the tokens ran out, is not a text: null
+    An empty text beside a tool call or thinking, or when the tokens ran out, is not a text: null
     and empty are the same in a stream, and so they are here.
     """
     tool_calls = tuple(calls) or None
@@ -369,7 +369,7 @@ def call_arguments(value: Any) -> str:
 
 
 def finish_reason(value: Any) -> str | None:
-    """Our name for a server's finish reason; one that nobody knows stays as it is."""
+    """Our name for a server's finish reason; an unknown one stays as it is."""
     if isinstance(value, dict):
         value = value.get("type")
     if not isinstance(value, str) or not value:
@@ -413,7 +413,7 @@ def summed(usages: Iterable[Usage | None]) -> Usage | None:
 def _thought_tokens(usage: Json) -> int | None:
     """The tokens of thinking: in OpenAI's details, or beside the others as SGLang has them.
 
-    Servers say 0 of every model that does not think, which is no count.
+    Servers say 0 of every model that does not think, which is not a count.
     """
     details = usage.get("completion_tokens_details")
     inner = details.get("reasoning_tokens") if isinstance(details, dict) else None
@@ -461,7 +461,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def _of_text(logprobs: Any, reason: str | None) -> Any:
-    """Without the token that ended it: llama.cpp lists that one only where it does not stream."""
+    """Without the token that ended it: llama.cpp lists that one only when it does not stream."""
     last = logprobs[-1] if logprobs and reason == "stop" else None
     if isinstance(last, dict) and last.get("token") == "" and not last.get("bytes"):
         return logprobs[:-1]

@@ -96,7 +96,7 @@ def _read(exchange: Exchange, stream: Stream | None, request: Request, form: For
 
 
 def first_token_seconds(attempt: float) -> float:
-    """How long a stream may be silent at first, where an attempt may take `attempt` seconds.
+    """How long a stream may be silent at first, if an attempt may take `attempt` seconds.
 
     Half of it, but no less than the default, and never longer than the attempt.
     """
@@ -110,7 +110,7 @@ async def _token_clock(exchange: Exchange, first_token: float) -> AsyncIterator[
     Gives a function to call whenever the stream has said something.
 
     Raises:
-        TimeoutError: nothing was said for `first_token` seconds, or then for `TOKEN_TIMEOUT`.
+        TimeoutError: nothing was received for `first_token` seconds, or then for `TOKEN_TIMEOUT`.
     """
     now = asyncio.get_running_loop().time
     fault, seconds, renewed = WireFault.FIRST_TOKEN_TIMEOUT, first_token, now()

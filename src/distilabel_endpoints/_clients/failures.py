@@ -58,7 +58,7 @@ Phrases = tuple[str, ...]
 class Rule:
     """What it means that a server answers with one of `statuses` and says one of the phrases.
 
-    A rule without statuses takes any error status. An error without a status of its own, inside a
+    A rule without statuses takes any error status. An error without its own status, inside a
     200 or a stream, is judged by words alone: by `without_status`, or else by `text`.
     """
 
@@ -394,7 +394,7 @@ _LONGEST_BELIEVED: Final = 30 * 86_400.0
 
 
 def is_usable(answer: Answer, exchange: Exchange, request: Request) -> bool:
-    """Whether what came is an answer: says something, in UTF-8 or where that does not matter."""
+    """Whether what came is an answer: says something, in UTF-8 or when that does not matter."""
     return bool(answer.completions) and (request.lenient or not exchange.repaired)
 
 
@@ -410,7 +410,7 @@ def classify(
         exchange: what happened on the wire.
         request: what was sent.
         error: what the client library raised, if it did.
-        answer: what came, where it is one and not usable.
+        answer: what came, if it is an answer and not usable.
     """
     if answer is not None:
         return _classify_answer(answer, exchange)
@@ -466,7 +466,7 @@ def _by_status(
 
 
 def _keyless(failure: Failure, exchange: Exchange) -> Failure:
-    """Who sent no key is told so, not that it was rejected."""
+    """If no key was sent, the hint says so, and not that a key was rejected."""
     asks_for_one = failure.code == "unauthorized" or failure.status == 401
     return replace(failure, hint=_NO_KEY) if asks_for_one and not exchange.keyed else failure
 
@@ -619,7 +619,7 @@ def _place(headers: Mapping[str, str]) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds the server asks us to wait; `None` where it does not say, or nonsense.
+    """Seconds the server asks us to wait; `None` if it does not say, or says nonsense.
 
     Takes `retry-after-ms`, and `Retry-After` in seconds or as a date (RFC 9110, 10.2.3). A date
     is measured against the response's own `Date`, so a skewed clock here does not matter.

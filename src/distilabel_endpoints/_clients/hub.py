@@ -81,7 +81,7 @@ class HubClient:
         first_token: float = FIRST_TOKEN_TIMEOUT,
     ) -> None:
         # Else the library asks huggingface.co, whatever the URL, what to write into the user agent:
-        # with a client of its own, and with the event loop waiting for it.
+        # with its own client, and with the event loop waiting for it.
         constants.HF_HUB_DISABLE_TELEMETRY = True
         self._first_token = first_token
         self._session = session
@@ -131,7 +131,7 @@ class HubClient:
 
 
 def _explained(failure: Failure, request: Request) -> Failure:
-    """A server that nobody recognised at load may turn out not to have TGI's own route."""
+    """A server that was not recognised at load may turn out not to have TGI's own route."""
     if request.prompt is None or failure.status not in {404, 405, 501}:
         return failure
     hint = (

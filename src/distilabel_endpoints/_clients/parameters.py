@@ -253,7 +253,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
 BEYOND_OPENAI: Final = frozenset(
     name for name, parameter in PARAMETERS.items() if Server.OPENAI in parameter.refused_by
 )
-"""Parameters that OpenAI's API does not have. A server that nobody recognised may ignore them."""
+"""Parameters that OpenAI's API does not have. A server that was not recognised may ignore them."""
 
 _OFF: Final[Mapping[str, tuple[Any, ...]]] = {
     "return_full_text": (False,),
@@ -296,7 +296,7 @@ class Compiled:
     max_new_tokens: int
     seed: int | None
     tools: list[Mapping[str, Any]] | None
-    """For the chat template, where the prompt is rendered here."""
+    """For the chat template, if the prompt is rendered here."""
 
 
 def check_parameters(given: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:

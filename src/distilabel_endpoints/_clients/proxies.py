@@ -1,7 +1,7 @@
 """The road to a host: through which proxy, if any, and with which certificates to trust.
 
 Rules
-- What the environment says is read as curl, requests and httpx read it; where they differ, the
+- What the environment says is read as curl, requests and httpx read it; if they differ, the
   reading wins that sends less to a proxy.
 - This machine is never reached through a proxy: a model served here is not the network's business.
 - A setting that cannot be followed is an error that names its variable, before anything is sent.

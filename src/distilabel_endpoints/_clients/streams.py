@@ -224,7 +224,7 @@ class Stream:
 
 
 def answer_in(form: Form, body: bytes) -> Answer | None:
-    """The answer of events that came where a whole body was expected, or after other text.
+    """The answer of events that came when a whole body was expected, or after other text.
 
     Raises:
         StreamError: there is an error among the events.
@@ -380,8 +380,8 @@ class _Choices:
     def answer(self, *, is_done: bool) -> Answer | None:
         """`None` unless every choice came to its end.
 
-        Where the server says that all is said, those that did are the answer: LiteLLM ends but one
-        of several, and the others are asked for again.
+        If the server says that this is all, those that came to their end are the answer: LiteLLM
+        ends but one of several, and the others are asked for again.
         """
         every = [self._choices[index] for index in sorted(self._choices)]
         ended = [choice for choice in every if choice.reason is not None]
@@ -393,7 +393,7 @@ class _Choices:
 
 
 def _opened(choice: _Choice, usage: Usage) -> Completion:
-    """An empty text is one where the server counts no more than the token that ended it.
+    """An empty text counts as a text if the server counts no more than the token that ended it.
 
     Else something was generated that is not there.
     """

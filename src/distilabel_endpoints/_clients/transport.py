@@ -7,7 +7,7 @@ Rules
 - A response is capped in decoded bytes, so a small body cannot inflate without bound.
 - What happened on the wire is written to the caller's `Exchange`, which is what gets classified:
   the libraries' own exceptions differ, the wire does not.
-- The pool has no limit of its own: how many requests are in flight is the limiter's decision.
+- The pool sets no limit: how many requests are in flight is the limiter's decision.
 - Events of a stream go to the exchange's reader while they come, and no further: what the client
   library is given in the end is what was not events.
 
@@ -60,7 +60,7 @@ class Utf8Repair:
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self.repaired = False
-        """Whether U+FFFD stands where the body was no UTF-8."""
+        """Whether U+FFFD stands where the body was not UTF-8."""
 
     def feed(self, piece: bytes, *, last: bool = False) -> bytes:
         """What can be handed on after this piece; half a character is kept for the next."""
@@ -145,13 +145,13 @@ class Exchange:
     fault: WireFault | None = None
     detail: str = ""
     repaired: bool = False
-    """Whether U+FFFD stands where the body was no UTF-8."""
+    """Whether U+FFFD stands where the body was not UTF-8."""
     secrets: tuple[SecretStr, ...] = ()
     """What was sent and must not be shown."""
     keyed: bool = True
     """Whether a token was sent, or a header that may hold a key."""
     reader: Reader | None = None
-    """Takes the events of the answer, where a stream was asked for."""
+    """Takes the events of the answer, if a stream was asked for."""
     first_token: float | None = None
     """Seconds until a stream first said something."""
     _outer: Token[Exchange] = field(init=False, repr=False)
@@ -220,7 +220,7 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
         self._token = SecretStr(token or "")
         self._query = url.query
         replaced = {"authorization", "accept-encoding", *headers}
-        # Shorter ones are no secrets, and hiding them would garble what a server says.
+        # Shorter ones are not secrets, and hiding them would garble what a server says.
         given = [token or "", *headers.values()]
         self._secrets = tuple(SecretStr(value) for value in given if len(value) >= _SHORTEST)
         self._keyed = bool(token) or any(map(_KEY_HEADER.search, headers))
@@ -276,7 +276,7 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
 
 
 class _CappedStream(httpx2.AsyncByteStream):
-    """The body, decoded here and cut off where it outgrows the cap."""
+    """The body, decoded here and cut off if it outgrows the cap."""
 
     def __init__(
         self, answer: aiohttp.ClientResponse, headers: httpx2.Headers, exchange: Exchange

@@ -115,7 +115,7 @@ class _Crossing(Generic[T, R]):
         self._starving = True
 
     def push(self, rows: list[T], *, last: bool, error: BaseException | None = None) -> None:
-        """Hand over what was pulled; `last` with `error` where the caller's iterable failed."""
+        """Hand over what was pulled; `last` with `error` if the caller's iterable failed."""
         self._outstanding += len(rows)
         self._ended, self._error = last, error
         self._starving = False

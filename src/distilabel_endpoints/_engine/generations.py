@@ -1,12 +1,12 @@
 """One row: as many completions as were asked for, each one checked.
 
 Rules
-- A server that gives several choices is asked once, so the prompt is paid once; where fewer come
+- A server that gives several choices is asked once, so the prompt is paid once; if fewer come
   back than asked for, that is remembered and the rest is fetched one by one.
 - An answer that does not fit its grammar is asked for again as often as allowed, then it is a
   failure with the text kept.
 - An answer that was cut off may be asked for once more, longer. That never takes away what there
-  is: where it fails, the answer stays as it was.
+  is: if it fails, the answer stays as it was.
 - A row may take more answers than one to say one thing (labels): what they show comes of all.
 """
 
@@ -158,7 +158,7 @@ async def _inquire(scheduler: Scheduler, row: _Row, inquiry: Inquiry, first: Com
 
 
 async def _fetch(scheduler: Scheduler, row: _Row, slots: list[int], *, shift: bool = False) -> None:
-    """Fill the slots: all in one request where the server can, the rest one by one."""
+    """Fill the slots: all in one request if the server can, the rest one by one."""
     limit = scheduler.choices_limit
     if len(slots) > 1 and limit != 1:
         slots = await _fetch_together(scheduler, row, slots, shift=shift)
@@ -204,7 +204,7 @@ async def _fetch_one(scheduler: Scheduler, row: _Row, slot: int, *, shift: bool)
 def _request_for(row: _Row, slot: int, n: int, *, shift: bool) -> Request:
     """The row's request for `n` completions, the first of which is generation `slot`.
 
-    Each generation has a seed of its own. A further try moves on, as the same seed would only
+    Each generation has its own seed. A further try moves on, as the same seed would only
     bring the same text.
     """
     seed = row.request.seed

@@ -32,13 +32,13 @@ class Seat:
     """When its first attempt got a permit."""
 
 
-# Of what is left of a budget's time, so much is for what is in flight at its end, in seconds.
+# Of what is left of a budget's time, this much is for what is in flight at its end, in seconds.
 _LONGEST_GRACE = 60.0
 _GRACE_SHARE = 0.05
 
 
 class LeftError(Exception):
-    """A row was told to leave before its next attempt."""
+    """A row has to leave before its next attempt."""
 
 
 # The row whose request is being sent; tasks that a row starts inherit it.
@@ -51,7 +51,7 @@ def take_seat(seat: Seat) -> None:
 
 
 def current_seat() -> Seat:
-    """The row that the running task works for; a request of its own has one to itself."""
+    """The row that the running task works for; a request without a row gets its own seat."""
     return _seat.get(None) or Seat()
 
 

@@ -5,7 +5,7 @@ Rules
   It is asyncio's own, whatever loop the caller's program uses (see Decisions in ARCHITECTURE.md).
 - However many objects, threads and loops call in, a target has one client, one pool, one limiter.
 - Schedulers, tasks and leases are touched on the loop only. Other threads send two kinds of
-  message: a task to begin (`inbox`), and the number of one that nobody waits for any more.
+  message: a task to begin (`inbox`), and the number of one that is no longer waited for.
 - An interrupt may come between any two bytecodes of a caller, but never inside a call into C.
   So a task is begun inside the `try` that gives it up, and giving up is one such call.
 - A forked child starts anew: a loop does not survive a fork.
@@ -250,7 +250,7 @@ class Task(Generic[T]):
         return self.result()
 
     def wait(self, event: threading.Event) -> None:
-        """Begin, and wait for `event`. An interrupt cancels the work before it goes on."""
+        """Begin, and wait for `event`. An interrupt cancels the work before it continues."""
         try:
             self.start()
             event.wait()
@@ -295,7 +295,7 @@ class Task(Generic[T]):
         return await self._work()
 
     def abandon(self) -> None:
-        """Nobody waits for it any more. Only the first time: it may be clearing up."""
+        """It is no longer waited for. Only the first time: it may be clearing up."""
         if not self._abandoned and self._task is not None:
             self._abandoned = True
             self._task.cancel()
@@ -308,7 +308,7 @@ class Task(Generic[T]):
         self._on_over()
 
     def fail(self, error: BaseException) -> None:
-        """Its loop is no more."""
+        """Its loop has ended."""
         self._task, self._failure = None, error
         self._over.set()
         self._on_over()

@@ -34,7 +34,7 @@ def total(parts: Sequence[LimiterStatistics], *, limit: int) -> LimiterStatistic
 
     Counts and rates are sums. The median latency is the mean of the medians, by how many answers
     each endpoint gives; the 95th percentile is the worst one. The breaker is closed as long as one
-    endpoint's is, and there is a gate only where every endpoint has one.
+    endpoint's is, and there is a gate only if every endpoint has one.
 
     Args:
         parts: at least one.
@@ -99,7 +99,7 @@ def _distinct(texts: Sequence[str]) -> str:
 _PATIENCE: Final = 8
 # An endpoint that may be asked again this soon, in seconds, is waited for.
 _SOON: Final = 1.0
-# One that is full and of which nothing has been heard for so long, in seconds, is not.
+# One that is full and of which nothing has been heard for that long, in seconds, is not.
 _SILENCE: Final = 60.0
 _SMOOTHING: Final = 0.05
 _WIDEST: Final = 8192
@@ -229,7 +229,7 @@ class Pool:
         Args:
             now: a clock reading.
             tokens: estimated cost.
-            shunned: who failed this request; asked only where no other is there.
+            shunned: who failed this request; asked only if no other is there.
         """
         if self.ceiling is not None and self.in_flight >= self.ceiling:
             return None
@@ -247,7 +247,7 @@ class Pool:
         return None
 
     def other_than(self, failed: Member) -> Member | None:
-        """Whom a request that `failed` has failed is to shun: nobody, where there is one alone."""
+        """Whom a request that `failed` has failed is to shun: nobody, if there is only one."""
         return failed if len(self.members) > 1 else None
 
     def _in_order(self, now: float, shunned: Member | None) -> Sequence[Member]:

@@ -1,11 +1,11 @@
 """Requests that wait for a permit: oldest first, and each where it may go.
 
 Rules
-- Those that an endpoint has failed wait apart from the others, so that they hold up nobody for
-  whom that endpoint is good enough.
+- Those that an endpoint has failed wait apart from the others, so that they do not hold up others
+  for whom that endpoint is good enough.
 - A permit that is granted and not used, because its request was cancelled, goes back at once.
 - A permit and the money of one attempt are had together or not at all, so that neither is held
-  while the other is waited for. Who waits for money holds up nobody of another run.
+  while the other is waited for. Who waits for money holds up no other run.
 - One timer, for when time alone will help. One instance belongs to one event loop.
 """
 
@@ -71,7 +71,7 @@ class RequestQueue:
         shunned: Member | None = None,
         money: Reservation | None = None,
     ) -> Grant:
-        """A permit, as soon as there is one and nobody older wants it.
+        """A permit, as soon as there is one and no older request wants it.
 
         Args:
             tokens: the request's estimated cost.
@@ -193,7 +193,7 @@ class RequestQueue:
                 waiter.future.set_exception(LeftError())
 
     def dissolve(self, error: Callable[[], Exception]) -> None:
-        """Nobody gets a permit any more; each is told with an error of its own."""
+        """No request gets a permit any more; each one that waits gets its own error."""
         waiters = list(self._waiters())
         self._lanes.clear()
         for waiter in waiters:

@@ -86,7 +86,7 @@ class Retry:
     stream: bool = False
     """For a stream."""
     lenient: bool = False
-    """For an answer though it be no UTF-8."""
+    """For an answer even if it is not UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Tries:
     refused: int = 0
     """How often it was refused so."""
     turned_away: float | None = None
-    """When the first of its attempts began that found nobody in (404, 503)."""
+    """When the first of its attempts began that found no server there (404, 503)."""
     passed_by: int = 0
     """How often it was turned away though another, asked since the last time, was answered."""
     turned_away_at: float = math.inf
@@ -227,7 +227,7 @@ _JUST_NOW: Final = 2.0
 _LATENCIES: Final = 1.5
 _LONGEST_JUST_NOW: Final = 60.0
 _LATENCY_NEWS: Final = 0.1
-# Rows in a row that find nobody in, after which nobody is taken to be in.
+# Consecutive rows that find no server there, after which it is taken to be away.
 _NOBODY_IN: Final = 8
 _THE_ACCOUNTS: Final = frozenset({"unauthorized", "no_credit", "proxy_auth"})
 _ACCOUNT_STATUSES: Final = frozenset({401, 402, 407})
@@ -306,7 +306,7 @@ class RetryPolicy:
         self._history.away_since = self._history.failing_since = None
 
     def note_answered(self, rows: int) -> None:
-        """Earlier processes had answers to so many rows of the same work."""
+        """Earlier processes had answers to that many rows of the same work."""
         self._history.answered_before |= rows > 0
 
     @property
@@ -357,9 +357,9 @@ class RetryPolicy:
             tries: what its request has been through.
             now: when it ended.
             elapsed: how long it took, in seconds.
-            left: how many requests are under way, where no others are to come. A few are not
+            left: how many requests are under way, if no others are to come. A few are not
                 worth sparing; nor are more, once the endpoint has answered others and these
-                alone have failed for long: nobody is left to show that it is they who fail.
+                alone have failed for long: no other is left to show that it is they who fail.
         """
         tries.sent += 1
         self._left = left
@@ -453,7 +453,7 @@ class RetryPolicy:
             return Stop(failure)
         if tries.refusals < self._settings.throttle_stops:
             return Retry(self._backoff(tries.refusals))
-        # This row alone has had them all; where others are answered meanwhile, it is its own.
+        # This row alone has had them all; if others are answered meanwhile, it is its own.
         alone = self._streak.times >= self._settings.throttle_stops
         return Stop(failure) if alone else GiveUp(failure)
 
@@ -517,7 +517,7 @@ class RetryPolicy:
         return Hold(failure)
 
     def _is_to_be_confirmed(self, failure: Failure, now: float) -> bool:
-        """A rejected key is asked about once more, and by nobody else meanwhile."""
+        """A rejected key is asked about once more, and by no other request meanwhile."""
         if failure.code in self._rows_own:
             return False
         if self._rejected_at is None:
@@ -572,7 +572,7 @@ class RetryPolicy:
         if tries.charged == 1:
             tries.charged_at = now
         if tries.charged >= most or not failure.retryable:
-            # Before the first answer, nobody knows yet whether every row would fail so.
+            # Before the first answer, it is not known yet whether every row would fail so.
             return GiveUp(failure, suspect=failure.code in _ERRORS and not self.has_answered)
         if self._is_poison(tries):
             return GiveUp(replace(failure, code="poison"))

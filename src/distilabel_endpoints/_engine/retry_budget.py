@@ -1,12 +1,12 @@
 """Retries for which there is no credit: they wait here until something is answered again.
 
 Rules
-- Retries follow successes: each answer lets the two oldest go on, so that after an outage they
+- Retries follow successes: each answer lets the two oldest continue, so that after an outage they
   come back as fast as they are answered. Only those that failed before its attempt began: answers
   that were on their way when an outage began say nothing about it.
 - With no answer at all one of them is let go as a probe, one at a time and further and further
   apart: an outage is asked about, not hammered.
-- Whoever is let go is told nothing: the next attempt says what becomes of it.
+- A request that is let go gets no message: its next attempt shows what becomes of it.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ class RetryBudget:
             self._arm()
 
     def let_go(self) -> None:
-        """Whoever waits goes on."""
+        """Whoever waits continues."""
         while self._waiting:
             self._release()
 
     def clear(self) -> list[asyncio.Future[None]]:
-        """Whoever waits, to be told by the caller; nobody waits here any more."""
+        """Whoever waits, for the caller to inform; nobody waits here any more."""
         waiting = [future for _, future, _ in self._waiting]
         self._waiting.clear()
         self._disarm()

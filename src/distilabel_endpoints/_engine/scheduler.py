@@ -53,11 +53,12 @@ __all__ = ["Scheduler", "each"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Enough rows in play for the systemic rule to see a run's worth of refusals before it files one.
+# Enough rows in play for the systemic rule to see a run's worth of refusals before one is recorded
+# as failed.
 _LEAST_WINDOW = 32
 # How long a refusal waits for rows that are to come to show whose it is, in seconds.
 _ROWS_TO_COME = 2.0
-# A pause that a person should be told of, in seconds.
+# A pause that should be reported to a person, in seconds.
 _NOTICED = 3.0
 # Of a server's words, in characters.
 _WORDS = 120
@@ -173,7 +174,7 @@ class Scheduler:
             raise in_flight.stopped
 
     def note_answered(self, rows: int) -> None:
-        """Earlier processes had answers to so many rows of the same work. If the few that are left
+        """Earlier processes had answers to N rows of the same work. If the few that are left
         are refused, it is about them, and no resumed run is to stop at the same row for ever."""
         for member in self._pool.members:
             member.policy.note_answered(rows)
@@ -228,7 +229,7 @@ class Scheduler:
     async def _verdict(
         self, member: Member, outcome: Failure, tries: Tries, elapsed: float
     ) -> Retry | Defer | GiveUp:
-        """What follows a failure. The freed permit is handed on if the run goes on."""
+        """What follows a failure. The freed permit is handed on if the run continues."""
         decision = member.policy.decide(
             outcome, tries, now=self._now(), elapsed=elapsed, left=self._left
         )
@@ -249,7 +250,7 @@ class Scheduler:
     async def _attempt(
         self, request: Request, shunned: Member | None
     ) -> tuple[Member, Answer | Failure, float]:
-        """One try. The caller hands the freed permit on, once it knows whether the run goes on."""
+        """One try. The caller hands the freed permit on once it knows whether the run continues."""
         seat = current_seat()
         self._refuse(seat)
         account = seat.account
@@ -381,7 +382,7 @@ class Scheduler:
                 self._suspects.append(suspect)
 
     def _stop(self, failure: Failure) -> None:
-        """Everything that waits is told; what is in flight runs to its end."""
+        """Everything that waits is informed; what is in flight runs to its end."""
         self._stopped = failure
         self._queue.dissolve(lambda: run_error(failure))
         suspects, self._suspects = self._suspects, []
@@ -456,7 +457,7 @@ async def each(rows: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
 def _waiting_for(
     limiter: LimiterStatistics, failure: Failure | None, pause: float, *, failing: bool
 ) -> str | None:
-    """What every request waits for just now, where it is more than a moment."""
+    """What every request waits for just now, if it is more than a moment."""
     if limiter.breaker != "closed":
         away = _AWAY.get((failure and failure.code) or "", "the endpoint does not answer")
         return _with_words(away, failure)

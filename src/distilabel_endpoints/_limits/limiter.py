@@ -2,7 +2,7 @@
 
 Rules
 - Every attempt has a permit; permits out = permits in. Given out only below the limit.
-- Pure: no clock, no randomness, no I/O of its own. `now` is a monotonic clock in seconds.
+- Pure: no clock, no randomness, no I/O. `now` is a monotonic clock in seconds.
 - `search` finds the limit by goodput, `refusals` says what refusals mean, `breaker` waits while
   nothing answers, `rate` and `quotas` keep to what the user and the server allow per minute.
 - In flight or in time there is always a way on: when `acquire` gives nothing, `next_time` says
@@ -264,7 +264,7 @@ class Limiter:
         )
 
     def next_time(self, now: float) -> float | None:
-        """When `acquire` may succeed though nothing ends; None where only an end helps.
+        """When `acquire` may succeed though nothing ends; None if only an end helps.
 
         Later than `now` whenever `acquire` has just given nothing.
         """
@@ -317,7 +317,7 @@ class Limiter:
             now: a clock reading.
             retry_after: seconds the server asked to wait. All wait, up to a tenth longer, unless
                 the refusals have been found to have nothing to do with how much is sent. More
-                than half an hour ends a run (see `retry`), and is no wait for the next one.
+                than half an hour ends a run (see `retry`), and does not make the next one wait.
         """
         self._take_back(permit, now)
         self._refused += 1

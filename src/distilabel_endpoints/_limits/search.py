@@ -2,7 +2,7 @@
 
 Rules
 - Probes are half an octave up or down, measured against the same server just before; after one
-  that was rejected a quarter, and further down where several were kept in a row.
+  that was rejected a quarter, and further down if several were kept in a row.
 - Up is kept for clearly more goodput, down for hardly less: the same goodput with a shorter queue
   wins. What a probe did not show is not believed, and the next probe in that direction waits
   twice as long.
@@ -14,8 +14,8 @@ Rules
 Fast growth from a start: a little more with every completion, until a doubling brings nothing.
 
 A round lasts until the limit has doubled and answers have come from there; it needs no whole
-latency where latencies differ, and exactly one where they are all the same and answers come in
-waves. Growth within it is smooth, so a server that refuses is met at its very wall. Where the
+latency if latencies differ, and exactly one if they are all the same and answers come in
+waves. Growth within it is smooth, so a server that refuses is met at its very wall. If the
 last doubling hardly brought more completions per second, growth stops and looks for one round
 more; then it continues, or ends at what the measured speed needs. Pure: clock readings are
 arguments.
@@ -23,7 +23,7 @@ arguments.
 Evidence about one limit: what was in flight, how long it took, what came of it.
 
 By Little's law the goodput at a limit is `in flight x work / latency`, each summed over the
-completions. Work is tokens, or 1 a completion where nobody counts them. It hardly depends on how
+completions. Work is tokens, or 1 a completion if they are not counted. It hardly depends on how
 long the answers are, and needs no more than a few dozen completions.
 """
 
@@ -311,7 +311,7 @@ class Search:
         start: the first limit.
         most: never more than this.
         now: a clock reading, in seconds.
-        floor: probes go no lower: so few requests hurt no server, and one slow row must not be
+        floor: probes go no lower: that few requests hurt no server, and one slow row must not be
             taken for a slow endpoint.
     """
 

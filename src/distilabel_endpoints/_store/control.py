@@ -3,8 +3,8 @@
 Rules
 - A file, so that it works over network file systems, over ssh, and for whatever machine sends.
 - Whole or not at all, by a rename; its owner's alone. One that others could write is refused.
-- It holds what may change while a run goes on, and nothing that changes an answer.
-- The run drops what it finds when it begins: wishes are for the run that is going on.
+- It holds what may change while a run is in progress, and nothing that changes an answer.
+- The run drops what it finds when it begins: wishes are for the run that is in progress.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def control_path(output: Path) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """How a run is to go on."""
+    """How a run is to continue."""
 
     max_concurrency: int | None = None
     """Requests in flight at most; `None`: as the run began."""

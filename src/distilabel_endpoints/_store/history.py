@@ -72,7 +72,7 @@ class History:
         """By endpoint and provider; either may be empty."""
 
     def begin(self, at: float) -> None:
-        """Another process goes on with the run."""
+        """Another process resumes the run."""
         self.begun = [*self.begun, at][-MOST_PARTS:]
         self.note(Change(at, "begin", "resumed" if len(self.begun) > 1 else "begun"))
 

@@ -45,7 +45,7 @@ class Holder:
     since: str
     """UTC, ISO 8601."""
     boot: str
-    """Which start of the machine, empty where the system does not say."""
+    """Which start of the machine, empty if the system does not say."""
 
     @classmethod
     def here(cls) -> Holder:
@@ -109,7 +109,7 @@ def hold(journal: Path) -> Iterator[Lock]:
 
 
 def holder_of(journal: Path) -> Holder | None:
-    """Who writes `journal`, as far as can be told without touching the lock."""
+    """Who writes `journal`, as far as that can be known without touching the lock."""
     try:
         holder = _read(lock_path(journal).read_bytes())
     except OSError:
@@ -145,7 +145,7 @@ def _release(path: Path, file: FileIO, locked: Identity) -> None:
 
 
 def _open(path: Path) -> FileIO | None:
-    """The file, made if it is not there; None where it went meanwhile."""
+    """The file, made if it is not there; None if it went meanwhile."""
     identity(path)
     with storage_errors(path):
         try:

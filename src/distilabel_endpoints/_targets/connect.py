@@ -88,7 +88,7 @@ async def resolve_providers(settings: TargetSettings) -> list[Target]:
     """The router once for each provider of a pool that can do what is needed.
 
     Raises:
-        ConfigurationError: one that was named cannot, or nobody can; the message says why.
+        ConfigurationError: one that was named cannot, or none can; the message says why.
         RunError: no request can succeed.
     """
     base = await resolve(replace(settings, providers=()))

@@ -46,7 +46,7 @@ _HUGGING_FACE: Final = (
 
 
 class FoundToken(SecretStr):
-    """A token that merely lies about: nobody gave it for the URL at hand.
+    """A token that was only found: it was not given for the URL at hand.
 
     The type says so wherever the value goes: through copies, pickles and assignments.
     """
@@ -61,7 +61,7 @@ def token_of_environment() -> FoundToken | None:
 _PLACEHOLDERS: Final = frozenset(
     {"empty", "none", "dummy", "not-needed", "no-key", "sk-no-key-required", "lm-studio", "ollama"}
 )
-"""What documentations write where a client wants a key and the server has none."""
+"""What documentations write when a client wants a key and the server has none."""
 
 
 def is_placeholder(token: SecretStr) -> bool:
@@ -117,7 +117,7 @@ async def refuse_public_address(url: str) -> None:
 
     Raises:
         ConfigurationError: it has one, so that a token could be read on the way.
-        UnavailableError: its name does not resolve, so nobody knows.
+        UnavailableError: its name does not resolve, so it is not known.
     """
     parts = urlsplit(url)
     if parts.scheme != "http" or is_loopback(parts.hostname):

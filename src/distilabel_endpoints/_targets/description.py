@@ -30,7 +30,7 @@ def capabilities_of(route: Route, server: Server, choices: int | None) -> Capabi
         if constrain(parse_grammar(example), server, route) is not None
     )
     parameters = accepted_parameters(route, server)
-    # TGI's own route is proof enough: nobody else has it.
+    # TGI's own route is proof enough: no other server has it.
     known = server is not Server.UNKNOWN or route is Route.HUB_TEXT
     beyond = [name for name in parameters if name in BEYOND_OPENAI]
     return Capabilities(

@@ -111,7 +111,7 @@ def _located(failure: Failure, root: str) -> Failure:
 
 
 def identity_of(endpoints: Sequence[Target], *, by_url: bool) -> dict[str, Any]:
-    """What a run's answers depend on: the model; where its name is not known, the URLs."""
+    """What a run's answers depend on: the model; if its name is not known, the URLs."""
     first = endpoints[0]
     pooled = None if first.provider is None else first.settings.model_id
     model = pooled or _model_identity(first.model)
@@ -151,7 +151,7 @@ def open_lease(
 
     Args:
         replace_client: gives what a subclass makes of each client. A scheduler with such clients
-            is shared with nobody. It is a weak reference: the lease must not keep its owner.
+            is not shared. It is a weak reference: the lease must not keep its owner.
     """
     from distilabel_endpoints._targets.connect import open_client
 

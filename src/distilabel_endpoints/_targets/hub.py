@@ -1,9 +1,9 @@
 """Targets that the Hub knows: a serverless model, a dedicated Inference Endpoint.
 
 Rules
-- What makes every request fail is said here, before the first one: no token, a token that may not
+- What makes every request fail is found here, before the first one: no token, a token that may not
   call inference, no such model or endpoint, a model nobody serves, an endpoint that failed.
-- An endpoint that sleeps is woken and waited for; what is waited for is said while it lasts.
+- An endpoint that sleeps is woken and waited for; what is waited for is reported while it lasts.
 - Calls to the Hub and the control plane are retried here (they are one-shot); generations never.
 """
 
@@ -54,7 +54,7 @@ ANSWER_SECONDS: Final = 60.0
 """For one answer of the Hub, retries included: its library waits forever."""
 
 _POLICIES: Final = frozenset({"auto", "fastest", "cheapest", "preferred", STICKY})
-"""Words of the router that stand where a provider's name does."""
+"""Words of the router that stand in place of a provider's name."""
 _REPOSITORY_CODES: Final[Mapping[type[HfHubHTTPError], str]] = {
     RepositoryNotFoundError: "repo_not_found",
     GatedRepoError: "gated",
@@ -83,7 +83,7 @@ async def model_target(model_id: str, provider: str | None, token: SecretStr | N
     Raises:
         AuthenticationError: no token, or one that is rejected.
         AccessError: a gated model, or a token that may not call inference.
-        ModelNotFoundError: no such model, nobody serves it, or not this provider.
+        ModelNotFoundError: no such model, no provider serves it, or this one does not.
     """
     if token is None:
         raise _stop(

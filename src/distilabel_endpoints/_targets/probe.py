@@ -2,7 +2,7 @@
 
 Rules
 - Nothing is guessed that can be asked.
-- A question that fails for a reason of its own says nothing about the server: many keys may chat
+- A question that fails for its own reason says nothing about the server: many keys may chat
   and may not list models. Only what shows that no request can succeed is raised.
 - A server that answered nothing at all, in any status, is not taken for one that does not say.
 """
@@ -28,7 +28,7 @@ __all__ = ["PROBE_TIMEOUT", "Findings", "ask", "probe"]
 
 PROBE_TIMEOUT: Final = 1.5 * CONNECT_TIMEOUT
 """Seconds for one question. Longer than a connection may take, so that one that is not made in time
-is told from a server that is slow to answer."""
+is distinguished from a server that is slow to answer."""
 
 _HICCUPS: Final = 2
 _HICCUP_SECONDS: Final = 0.5
@@ -91,7 +91,7 @@ async def probe(session: httpx2.AsyncClient, target: Target) -> Findings | Failu
 
 
 def _may_get_ready(failure: Failure) -> bool:
-    """A list that takes too long is no reason to wait: the server answered another question."""
+    """A list that takes too long is not a reason to wait: the server answered another question."""
     waited_for = failure.kind in _WAITED_FOR or failure.code in _GATEWAY_CODES
     return waited_for and failure.code != "silent"
 
@@ -280,7 +280,7 @@ def _server_of(target: Target, served: list[dict[str, Any]], about: Any) -> Serv
 
 
 def _main_model(served: list[dict[str, Any]]) -> str | None:
-    """The one model that is no adapter of another; `None` where there is a choice."""
+    """The one model that is not an adapter of another; `None` if there is a choice."""
     mains = [entry["id"] for entry in served if not entry.get("parent")]
     return mains[0] if len(mains) == 1 else None
 

@@ -1,7 +1,7 @@
 """Who serves a model at the router, by its `/v1/models`: what each can do, and which to use.
 
 Every field but a provider's name and state may be missing there: what is not said is not known, and
-rules nobody out, but a price that is not known cannot be under a bound.
+rules out no provider, but a price that is not known cannot be under a bound.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["ALL", "STICKY", "Choice", "Needs", "Offer", "choose_offers", "offers
 
 ALL: Final = "all"
 STICKY: Final = "sticky"
-"""Words that stand where providers' names do."""
+"""Words that stand in place of providers' names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ def choose_offers(offers: Sequence[Offer], wanted: Sequence[str], needs: Needs) 
         needs: of the run.
 
     Raises:
-        ConfigurationError: one that was named does not serve the model or cannot do it, or nobody
+        ConfigurationError: one that was named does not serve the model or cannot do it, or none
             can; the message says why.
     """
     known = {offer.provider: offer for offer in offers}

@@ -169,7 +169,7 @@ def target_of_url(url: str) -> Target:
 
 
 def _origin(parts: SplitResult) -> str:
-    """One spelling per origin: lower case, no port where it is the scheme's own."""
+    """One spelling per origin: lower case, no port if it is the scheme's own."""
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
     port = parts.port if parts.port != {"http": 80, "https": 443}[parts.scheme] else None

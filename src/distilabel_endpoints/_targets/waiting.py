@@ -20,7 +20,7 @@ _SAY_EVERY: Final = 30.0
 class ReadyWait:
     """One wait of `limit` seconds at most, begun when it is made. Call it on the loop it waits on.
 
-    Pauses grow from half a second to five. Each new state is said once, and again every 30 s.
+    Pauses grow from half a second to five. Each new state is reported once, and again every 30 s.
     """
 
     def __init__(self, limit: float) -> None:

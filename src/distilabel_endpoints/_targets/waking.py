@@ -1,6 +1,6 @@
 """A client that resumes its dedicated endpoint when it is found paused; only where that is asked.
 
-Resuming costs the endpoint's owner money, and somebody paused it: nobody does it unasked.
+Resuming costs the endpoint's owner money, and somebody paused it: it is not done unasked.
 """
 
 from __future__ import annotations

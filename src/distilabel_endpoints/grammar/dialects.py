@@ -97,7 +97,7 @@ def _vllm(grammar: Grammar) -> Fields:
 
 
 def _sglang_text(grammar: Grammar) -> Fields:
-    """On completions the schema is a field of its own, as text."""
+    """On completions the schema is a separate field, as text."""
     return {"json_schema": grammar.text}
 
 

@@ -2,7 +2,7 @@
 
 What is computed: the probability that a free answer begins with a label, given that it begins with
 one of them. White space before it and capitals do not matter, unless labels differ in nothing else.
-Where one label begins another ("yes", "yes please"), the longer one is taken if the answer goes on
+If one label begins another ("yes", "yes please"), the longer one is taken if the answer goes on
 to it.
 
 Rules
@@ -95,7 +95,7 @@ def _probability(logprob: Any) -> float:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Labels that can be told apart.
+    """Labels that can be distinguished.
 
     Raises, when made:
         ConfigurationError: fewer than two, too many, an empty one, or two that are the same.
@@ -156,7 +156,7 @@ class LabelSet:
 
 
 def _casefold(text: bytes) -> bytes:
-    """As `str.casefold`; what is no whole character yet stays as it is."""
+    """As `str.casefold`; what is not a whole character yet stays as it is."""
     return text.decode(errors="surrogateescape").casefold().encode(errors="surrogateescape")
 
 

@@ -60,7 +60,7 @@ def matcher(pattern: str) -> Callable[[str], bool]:
 
 
 def unanchored(pattern: str) -> str:
-    """`pattern` without anchors at its two ends, where the whole answer is matched anyway."""
+    """`pattern` without anchors at its two ends, if the whole answer is matched anyway."""
     depth = 0
     for token in _BARS.finditer(pattern):
         depth += {"(": 1, ")": -1}.get(token[0], 0)

@@ -43,7 +43,7 @@ _FIRST_LOOK, _LAST_LOOK, _GROWTH = 0.5, 15.0, 1.6
 
 
 class Doubt(StrEnum):
-    """A command of ours of which nobody knows whether it was carried out."""
+    """A command of ours of which it is not known whether it was carried out."""
 
     NONE = "none"
     START = "start"
@@ -137,5 +137,5 @@ def judge(duty: Duty, seen: Sight, *, others: bool, elapsed: float, asked: float
 
 
 def next_look(looks: int) -> float:
-    """Seconds until the next look, after so many of them."""
+    """Seconds until the next look, after that many of them."""
     return float(min(_FIRST_LOOK * _GROWTH ** min(looks, 20), _LAST_LOOK))

@@ -25,7 +25,7 @@ __all__ = ["Orders", "Watchdog"]
 _START: Final = 60.0
 """Seconds for the watchdog to be ready."""
 _FINISH: Final = 60.0
-"""Seconds for which a run waits for the endpoint to be as it is owed. The watchdog goes on."""
+"""Seconds for which a run waits for the endpoint to be as it is owed. The watchdog continues."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class Watchdog:
     def finish(self) -> dict[str, Any] | None:
         """The run is over: what became of the endpoint; None: the watchdog does not say.
 
-        An empty answer means that it is still at it, and goes on alone.
+        An empty answer means that it is still at it, and continues alone.
         """
         self._send({"end": True})
         heard = self._hear(_FINISH)

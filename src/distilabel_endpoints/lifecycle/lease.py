@@ -1,7 +1,7 @@
 """Who uses an endpoint on this machine, and what is owed to it. Local files, kernel locks.
 
 Rules
-- Each run holds the lock of a file of its own for as long as it uses the endpoint; the kernel lets
+- Each run holds the lock of its own file for as long as it uses the endpoint; the kernel lets
   go of it when the process dies, however it dies.
 - `turn` is held while an endpoint is looked at and started or stopped, so that nobody begins to use
   what another is about to stop.

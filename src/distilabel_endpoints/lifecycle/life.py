@@ -56,7 +56,7 @@ def endpoint_life(
     """Use `llm`'s dedicated endpoint for the length of the block, and leave it as `then` says.
 
     It is started if it sleeps, as `llm.load()` does. Whatever ends the program, a watchdog in a
-    process of its own puts the endpoint back.
+    separate process puts the endpoint back.
 
         with endpoint_life(llm, then="restore"):
             llm.generate(inputs)
@@ -66,7 +66,7 @@ def endpoint_life(
         then: `restore` (default): asleep again if this block woke it, else as it was found; `pause`
             or `scale-to-zero` in any case; `keep`: as it is at the end.
         log: the watchdog's log; default: a file in the folder for this user's programs' state.
-        say: takes what is to be told to the user; default: the logger `distilabel_endpoints`.
+        say: takes what is to be shown to the user; default: the logger `distilabel_endpoints`.
 
     Raises:
         ConfigurationError: `then` is not one of these, or the target is not a dedicated endpoint.
@@ -121,14 +121,14 @@ class Plane:
         return sight_of(started.raw, self._endpoint.namespace)
 
     def price(self, sight: Sight) -> HourlyPrice | None:
-        """What it costs; None where the list of hardware does not tell."""
+        """What it costs; None if the list of hardware does not say."""
         listed = self._ask(
             lambda: self._api.list_inference_endpoints_hardware(namespace=sight.namespace)
         )
         return None if isinstance(listed, Failure) else hourly_price(sight, listed)
 
     def owner(self) -> Person:
-        """Whose token it is; empty where that is not told."""
+        """Whose token it is; empty if that is not known."""
         who = self._ask(self._api.whoami)
         if isinstance(who, Failure):
             return Person("", "")
@@ -173,7 +173,7 @@ class EndpointLife:
         self._cost = RunningCost()
         self._ready = 0
         self.price: HourlyPrice | None = None
-        """What the endpoint costs; None: nobody tells."""
+        """What the endpoint costs; None: it is not known."""
 
     def begin(self) -> None:
         """Look, get ready for the end, and start the endpoint if it sleeps."""

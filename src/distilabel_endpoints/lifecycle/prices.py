@@ -66,7 +66,7 @@ class RunningCost:
         self.count(max(sight.target, sight.ready, 1) if sight.state in COSTS else 0, now)
 
     def count(self, replicas: int, now: float) -> None:
-        """So many replicas are billed from now on."""
+        """That many replicas are billed from now on."""
         while len(self._since) > replicas:
             self._minutes += _begun(now - self._since.pop())
         while len(self._since) < replicas:

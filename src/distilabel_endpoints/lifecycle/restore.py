@@ -129,7 +129,7 @@ class _Restoring:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """The lease's, where it can be had: what costs money is not left for a file."""
+        """The lease's, if it can be had: what costs money is not left for a file."""
         with ExitStack() as stack:
             try:
                 stack.enter_context(self.lease.turn())

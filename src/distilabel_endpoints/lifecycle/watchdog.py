@@ -1,6 +1,6 @@
 """The watchdog's program: waits for the run that started it to end, and does what is owed then.
 
-It runs in a session of its own, so that no signal of the terminal or of the run's process group
+It runs in its own session, so that no signal of the terminal or of the run's process group
 reaches it, and as nobody's child. Its standard input is a pipe whose other end only the run holds:
 orders come through it, the token among them, and its end is the run's death, whatever it died of.
 """

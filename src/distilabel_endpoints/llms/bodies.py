@@ -1,7 +1,7 @@
 """Request bodies that are sent as they are: what an OpenAI batch file holds.
 
 Nothing is renamed, added or left out but what says how an answer is read: `model` is the target's,
-and `n`, `seed` and the stream belong to the engine, which fetches generations one by one where a
+and `n`, `seed` and the stream belong to the engine, which fetches generations one by one if a
 server gives only one.
 """
 
@@ -28,7 +28,7 @@ class BodyPlanner:
     """Makes plans of bodies that were checked.
 
     Args:
-        model: the name that is sent; None where the server said none.
+        model: the name that is sent; None if the server gave none.
         is_chosen: whether the user named the model beside the bodies.
         stream: as the LLM has it.
         takes_cut_off: whether an answer that was cut off is one.

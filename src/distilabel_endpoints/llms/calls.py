@@ -50,7 +50,7 @@ def growth(on_length: str) -> float | None:
         on_length: `keep`, `fail`, or `grow:2x` with any factor over 1.
 
     Returns:
-        None where there is no second try.
+        None if there is no second try.
 
     Raises:
         ConfigurationError: it is nothing of that.
@@ -110,7 +110,7 @@ class Call:
             self._longer = replace(self, parameters=parameters, on_length="keep")
 
     def _check_reasoning(self, sent: Mapping[str, Any]) -> None:
-        """How much is to be thought can be said, and no parameter says it too."""
+        """How much the model is to think can be sent, and no parameter sets it too."""
         if self.reasoning is None:
             return
         if self.route in _SENDS_PROMPTS:

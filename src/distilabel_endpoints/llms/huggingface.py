@@ -165,7 +165,7 @@ class InferenceEndpointsLLM(Attributes):
 
     @property
     def renderer(self) -> ChatRenderer | None:
-        """What makes prompts of conversations, where prompts are sent; once loaded."""
+        """What makes prompts of conversations, if prompts are sent; once loaded."""
         return self._renderer
 
     def open_client(self, client: Client, url: str) -> Client:
@@ -206,8 +206,8 @@ class InferenceEndpointsLLM(Attributes):
     def fingerprint(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """What decides the answers, as JSON values: a resumed run must have the same.
 
-        The URLs are not part of it where the servers say which model they serve; `on_length` is
-        where it makes other texts.
+        The URLs are not part of it if the servers say which model they serve; `on_length` is
+        if it makes other texts.
         """
         self._engine()
         named = self.model_id or self.endpoint_name
@@ -250,12 +250,12 @@ class InferenceEndpointsLLM(Attributes):
             **parameters: see `GenerationParameters`; they win over `generation_kwargs`.
 
         Returns:
-            One list per input, in input order, with `num_generations` texts; `None` where one
+            One list per input, in input order, with `num_generations` texts; `None` if one
             failed (`generate_outputs` says why).
 
         Raises:
             InputError: an input or a parameter is wrong; nothing was sent.
-            RunError: the run cannot go on; `outputs` holds what was finished.
+            RunError: the run cannot continue; `outputs` holds what was finished.
             KeyboardInterrupt: Ctrl-C; its `outputs` too.
         """
         try:
@@ -309,7 +309,7 @@ class InferenceEndpointsLLM(Attributes):
 
         Raises:
             InputError: an input is wrong; raised after the outputs of those before it.
-            RunError: the run cannot go on.
+            RunError: the run cannot continue.
         """
         lease = self._engine()
         planner = self._planner(_positive(num_generations), parameters)
@@ -326,7 +326,7 @@ class InferenceEndpointsLLM(Attributes):
         """Complete one input. Any number may be awaited at once; they share one limit.
 
         Returns:
-            `num_generations` texts; `None` where one failed (`agenerate_output` says why).
+            `num_generations` texts; `None` if one failed (`agenerate_output` says why).
 
         Raises:
             InputError: the input or a parameter is wrong; nothing was sent.

@@ -1,6 +1,6 @@
 """Labels with confidence: the requests that a row of them takes, and what its answers show.
 
-The first answer is held to all labels. More are asked for only where they may change a share; see
+The first answer is held to all labels. More are asked for only if they may change a share; see
 `grammar/labels.py`.
 """
 

@@ -16,19 +16,19 @@ class Statistics(TypedDict):
     """Tokens as the server counted them, one entry per request that was answered.
 
     A server that gives all generations of a row in one request makes one entry; the sums are what
-    the row cost. `None` where the server did not count.
+    the row cost. `None` if the server did not count.
     """
 
     input_tokens: list[int | None]
     output_tokens: list[int | None]
     reasoning_tokens: NotRequired[list[int | None]]
-    """Those of the output that were thinking, where a server counts them apart."""
+    """Those of the output that were thinking, if a server counts them apart."""
 
 
 class Output(TypedDict):
     """One input's outcome. The lists have one entry per generation.
 
-    `generations[i]` is `None` exactly where `errors[i]` says why, or where the model answered with
+    `generations[i]` is `None` exactly when `errors[i]` says why, or when the model answered with
     tool calls or reasoning alone. The optional keys are there when some generation has them.
 
     An answer that was refused (`errors[i].failure.kind` is `content`) has its finish reason and its
@@ -43,7 +43,7 @@ class Output(TypedDict):
     reasoning: NotRequired[list[str | None]]
     tool_calls: NotRequired[list[list[dict[str, Any]] | None]]
     utf8_replaced: NotRequired[list[bool]]
-    """Where the server's text was no UTF-8, twice: U+FFFD stands in what came the second time."""
+    """If the server's text was not UTF-8, twice: U+FFFD stands in what came the second time."""
     providers: NotRequired[list[str | None]]
     """Behind the router: who answered."""
     distributions: NotRequired[list[dict[str, float] | None]]

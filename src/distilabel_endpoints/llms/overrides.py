@@ -150,7 +150,7 @@ def own_planner(
         method: what the subclass overrides.
         num_generations: completions per row.
         parameters: of the call.
-        seed: of the call or the object. Each row gets one of its own.
+        seed: of the call or the object. Each row gets its own seed.
 
     Raises:
         ParameterError: as `own_parameters`.

@@ -1,6 +1,6 @@
 """Starts and ends the embedded endpoint, and says where it listens.
 
-llama.cpp runs in a process of its own (`llama.py` says why): Ctrl-C stays ours, nothing here waits
+llama.cpp runs in a separate process (`llama.py` says why): Ctrl-C stays ours, nothing here waits
 for it at exit, and should it crash, it takes no unwritten result with it. That process ends with
 `close()`, with its `LocalEndpoint`, with the interpreter, or by itself when we are killed.
 """
@@ -56,7 +56,7 @@ class LocalEndpoint:
             model: a GGUF file, or `hf://owner/repository/file.gguf`; default: `find_default_model`.
             slots: requests worked on at once; further ones queue. Also the most `n` may be.
             context: tokens of one request, prompt and answer together.
-            threads: CPU threads; default: the physical cores, or fewer where we may use fewer.
+            threads: CPU threads; default: the physical cores, or fewer if we may use fewer.
             host: address to listen on. Nothing asks for a key: beyond this machine, guard it.
             port: 0 takes a free one.
             start_timeout: seconds for the model to load.
@@ -97,7 +97,7 @@ class LocalEndpoint:
 
         Raises:
             InstallationError: `xllamacpp` or the default model is missing.
-            ConfigurationError: the model is no model, or the address cannot be listened on.
+            ConfigurationError: `model` is not a model, or the address cannot be listened on.
             UnavailableError: llama.cpp crashed, or was not ready within `start_timeout`.
         """
         with self._lock:
@@ -169,7 +169,7 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 def _default_threads() -> int:
     """-1, llama.cpp's own choice (the physical cores), unless this process may use fewer.
 
-    A thread without a core of its own makes all others wait: 4 on 2 cores give a third of the
+    A thread without its own core makes all others wait: 4 on 2 cores give a third of the
     speed of 2.
     """
     present = os.cpu_count() or 1

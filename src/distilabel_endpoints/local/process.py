@@ -38,7 +38,7 @@ def spawn(settings: dict[str, Any], log: IO[bytes] | None) -> subprocess.Popen[b
         stderr=log,
         bufsize=0,
         env=_SHORT_SPIN | os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        # A session of its own, so that the terminal's Ctrl-C reaches only us.
+        # A separate session, so that the terminal's Ctrl-C reaches only us.
         start_new_session=True,
     )
     assert process.stdin is not None

@@ -215,7 +215,7 @@ def _ignore_reported(original: Method, pipeline: Any, error: BaseException) -> N
 
 
 def _end_log(original: Method, pipeline: Any) -> None:
-    """Upstream leaves its log open if it goes on to raise, which ends in a traceback at exit."""
+    """Upstream leaves its log open if it then raises, which ends in a traceback at exit."""
     original(pipeline)
     if pipeline._exception is not None:
         stop_logging()

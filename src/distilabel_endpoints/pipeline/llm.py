@@ -80,7 +80,7 @@ class InferenceEndpointsLLM(Attributes, UpstreamLLM):  # type: ignore[misc, vali
         return kind(**values)
 
     def _model_dump(self, obj: Any, **kwargs: Any) -> dict[str, Any]:
-        """Our attributes only if they were set: what is left at its default is nobody's choice,
+        """Our attributes only if they were set: what is left at its default was not chosen,
         and a step's signature does not change when we get another attribute."""
         unset = {*Attributes.model_fields} - {*UpstreamLLM.model_fields, *self.model_fields_set}
         dump: dict[str, Any] = super()._model_dump(obj, **kwargs)

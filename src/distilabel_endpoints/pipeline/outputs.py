@@ -66,7 +66,7 @@ def _logprobs(tokens: Any) -> list[list[dict[str, Any]]] | None:
 
 
 def _tool_calls(calls: Any) -> str | None:
-    """As JSON text: arguments of different tools are no one type."""
+    """As JSON text: arguments of different tools are not one type."""
     return None if calls is None else json_text(calls)
 
 

@@ -23,7 +23,7 @@ def fits() -> bool:
 
 
 def require_upstream() -> None:
-    """Refuse to go further where upstream's pipelines cannot be used.
+    """Refuse to go further if upstream's pipelines cannot be used.
 
     Raises:
         InstallationError: `distilabel` is missing, or of another minor version.

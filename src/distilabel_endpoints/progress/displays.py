@@ -85,7 +85,7 @@ def _automatic(outlet: Outlet) -> ProgressMode:
         return ProgressMode.NOTEBOOK
     if not outlet.isatty() or os.environ.get("TERM", "").lower() in {"", "dumb", "unknown"}:
         return ProgressMode.PLAIN
-    # A notebook's `!command` has a terminal of its own whose output no cursor can move up in.
+    # A notebook's `!command` has its own terminal, whose output no cursor can move up in.
     return ProgressMode.LINE if "JPY_PARENT_PID" in os.environ else ProgressMode.RICH
 
 

@@ -19,7 +19,7 @@ Event = dict[str, Any]
 
 
 def event_line(event: Event) -> str:
-    """The event on a line of its own; a number JSON has no name for becomes `null`."""
+    """The event on its own line; a number JSON has no name for becomes `null`."""
     return json.dumps(event, allow_nan=False, separators=(", ", ": ")) + "\n"
 
 

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 # OSC, DCS, SOS, PM and APC with what they carry. One that is not closed before the next control
-# character is no sequence: its introducer goes, its words stay.
+# character is not a sequence: its introducer goes, its words stay.
 _STRING: Final = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x00-\x1f\x7f-\x9f]*(?:\x07|\x1b\\|\x9c)"
 _CSI: Final = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
 _ESCAPE: Final = r"\x1b[ -/]*[0-~]"
@@ -111,7 +111,7 @@ def cells(text: str) -> int:
 
 
 def clip(text: str, width: int) -> str:
-    """`text` in at most `width` cells, with an ellipsis where something was cut off."""
+    """`text` in at most `width` cells, with an ellipsis if something was cut off."""
     if cells(text) <= width:
         return text
     return f"{_head(text, width - 1).rstrip()}…" if width > 0 else ""
@@ -120,7 +120,7 @@ def clip(text: str, width: int) -> str:
 def wrap(text: str, width: int, *, most: int = 100) -> list[str]:
     """`text`, made safe, in at most `most` lines of at most `width` cells.
 
-    Broken between words; a word that is longer than a line fills it and goes on in the next.
+    Broken between words; a word that is longer than a line fills it and continues in the next.
     """
     lines: list[str] = []
     current = ""
@@ -193,7 +193,7 @@ def rate(per_second: float) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """`12 %`; `<1 %` and `>99 %` where rounding would say none or all."""
+    """`12 %`; `<1 %` and `>99 %` when rounding would say none or all."""
     if part <= 0 or whole <= 0:
         return "0 %"
     if part >= whole:

@@ -93,7 +93,7 @@ def _escaped(value: str) -> str:
 
 
 class MeteredProgress:
-    """Shows a run on another display, and as metrics on a port of 127.0.0.1 while it goes on.
+    """Shows a run on another display, and as metrics on a port of 127.0.0.1 while it runs.
 
     Args:
         display: the other one.

@@ -2,7 +2,7 @@
 
 What the stream's encoding lacks is replaced, cell for cell. Once a write fails (the terminal was
 closed, the reader of the pipe has left) everything further is swallowed: results are in the
-journal, and nobody is left to be told.
+journal, and nobody is left to inform.
 """
 
 from __future__ import annotations

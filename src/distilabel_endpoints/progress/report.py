@@ -1,7 +1,7 @@
 """A summary as text: what came out, what went wrong and where, and what to do now.
 
 Pure: a summary and a width in, lines out. Every line fits the width but two kinds that must stay
-whole to be copied: a path, and an argument of the command that goes on.
+whole to be copied: a path, and an argument of the command that resumes the run.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _is_worth_a_line(spent: Spent) -> bool:
 
 
 def spent_text(spent: Spent) -> str:
-    """What a run has spent, and how much of that nobody counted."""
+    """What a run has spent, and how much of that was not counted."""
     parts = [f"{short_count(spent.tokens)} tokens"]
     if spent.dollars is not None:
         parts.insert(0, show_dollars(spent.dollars))
@@ -205,9 +205,9 @@ def _going_on(summary: RunSummary, width: int) -> Iterator[Line]:
 
 
 def command_lines(command: tuple[str, ...], width: int) -> list[str]:
-    """A shell command in lines of at most `width` cells where its words allow that.
+    """A shell command in lines of at most `width` cells if its words allow that.
 
-    A line goes on after a backslash, and begins with an option where one is near. Words with
+    A line continues after a backslash, and begins with an option if one is near. Words with
     control characters use the quoting `$'...'` of bash, zsh and ksh.
     """
     lines = [""]

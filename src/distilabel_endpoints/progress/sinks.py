@@ -62,7 +62,7 @@ class Progress(Protocol):
         ...
 
     def update(self, snapshot: RunSnapshot) -> None:
-        """Show how the run stands, where it is time to."""
+        """Show how the run stands, if it is time to."""
         ...
 
     def message(self, text: str) -> None:
@@ -145,7 +145,7 @@ class PlainProgress(Sink):
     """Lines for a log: one per change of phase or of what is waited for, and one now and then.
 
     "Now and then" is every 10 seconds, more rarely as the run grows older, and once a minute from
-    the first hour on. A state that comes and goes is told at most every 2 seconds.
+    the first hour on. A state that comes and goes is reported at most every 2 seconds.
     """
 
     def __init__(self, outlet: Outlet) -> None:
@@ -226,7 +226,7 @@ class LineProgress(Sink):
         self._show(clip(safe_text(_log_line(snapshot)), width))
 
     def message(self, text: str) -> None:
-        """A line of its own; the updating one follows with the next update."""
+        """A separate line; the updating one follows with the next update."""
         self._clear()
         super().message(text)
 

@@ -44,11 +44,11 @@ WARNINGS: Final[Mapping[Flaw, float]] = MappingProxyType(
         Flaw.FILTERED: 0.2,
     }
 )
-"""Shares that are reported if nobody says otherwise."""
+"""Shares that are reported by default."""
 CANNOT_BE_RIGHT: Final[Mapping[Flaw, float]] = MappingProxyType(
     {Flaw.EMPTY: 0.5, Flaw.LOOPS: 0.5, Flaw.IDENTICAL: 0.9}
 )
-"""Shares that pause a run if nobody says otherwise."""
+"""Shares that pause a run by default."""
 LEAST_COMPARED: Final = 24
 """Characters. Shorter answers are labels or yes and no, which may well be the same."""
 _HASHED: Final = 4096
@@ -70,7 +70,7 @@ class Alarms:
 
     warn: Mapping[Flaw, float] = field(default_factory=lambda: WARNINGS)
     act: Mapping[Flaw, float] = field(default_factory=lambda: CANNOT_BE_RIGHT)
-    """Shares at which the run does not go on."""
+    """Shares at which the run does not continue."""
     drains: bool = True
     """Whether what is in flight is waited for, then."""
 
@@ -165,7 +165,7 @@ class Alarm:
     """Answers that were looked at."""
     threshold: float
     acts: bool
-    """Whether the run does not go on."""
+    """Whether the run does not continue."""
     examples: tuple[int, ...]
     """Ordinals of rows with the flaw."""
 

@@ -1,7 +1,7 @@
 """Shares of flawed answers, counted on rows that were sent together and have all ended.
 
 Rules
-- A cohort is the next so many rows that are sent. It counts when its last row has ended: answers
+- A cohort is the next N rows that are sent. It counts when its last row has ended: answers
   that loop or are cut off come last, so whoever looks at the first ones to finish sees too few, and
   whoever looks at the slow ones too many.
 - The most recent cohorts and all of them together are looked at; either may show what is wrong.

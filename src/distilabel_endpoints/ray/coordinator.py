@@ -1,7 +1,7 @@
 """The actor that a job's workers report to: shares, shared pauses, and what is done so far.
 
 It sends nothing itself and keeps no row, prompt or secret. Made anew after it was lost, it lets
-nobody grow for as long as a lease, by when all who still send have reported.
+no worker grow for as long as a lease, by when all who still send have reported.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def pack(
 
 
 def _variable_of(llm: InferenceEndpointsLLM) -> str | None:
-    """The variable that an explicit `api_key` can be read from, where the user named none."""
+    """The variable that an explicit `api_key` can be read from, if the user named none."""
     if llm.api_key is None or isinstance(llm.api_key, FoundToken):
         return None
     if llm.api_key.get_secret_value() == os.environ.get(_AMBIENT, "").strip():

@@ -107,7 +107,7 @@ class RayRun:
         actors: how many send.
         api_key_env: the variable that holds the target's key, here and where the actors run.
         fresh: drop what an earlier run left.
-        resume_command: what goes on with this run, for the summary.
+        resume_command: what resumes this run, for the summary.
         then: how a dedicated endpoint is left; default: asleep again if this run woke it.
     """
 
@@ -243,7 +243,7 @@ class _RayDriver:
             )
 
     def _reason(self, ray: Any, coordinator: Any, error: Exception) -> DistilabelError:
-        """Our own error where a worker met one; else what Ray says."""
+        """Our own error if a worker met one; else what Ray says."""
         try:
             stopped = self._ask(ray, coordinator).stopped
         except ray.exceptions.RayError:
@@ -262,7 +262,7 @@ class _RayDriver:
 
     @contextmanager
     def _followed(self, ray: Any, coordinator: Any) -> Iterator[None]:
-        """Ask the coordinator several times a second, from a thread of its own."""
+        """Ask the coordinator several times a second, from a separate thread."""
 
         def ask() -> None:
             with suppress(ray.exceptions.RayError):

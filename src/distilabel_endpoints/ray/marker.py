@@ -1,6 +1,6 @@
 """What an output folder says of the run that it belongs to: settings, and the rows it was begun on.
 
-The file begins with an underscore, as what is no data does in a folder of Parquet files.
+The file begins with an underscore, as what is not data does in a folder of Parquet files.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Marker:
 
     @classmethod
     def read(cls, output: Path) -> Marker | None:
-        """The marker in `output`; None where nothing was begun.
+        """The marker in `output`; None if nothing was begun.
 
         Raises:
             DamagedError: it is not what was written.
@@ -129,7 +129,7 @@ def _damaged(path: Path) -> DamagedError:
 
 
 def check_folder(output: Path) -> None:
-    """Raise `ConfigurationError` where `output` can be no folder of shards.
+    """Raise `ConfigurationError` if `output` cannot be a folder of shards.
 
     A folder with files that no run wrote is none, as the shards among them would be taken for the
     run's, and removed by one that starts over.

@@ -68,7 +68,7 @@ class WorkerTally:
 
 
 class Reporter:
-    """Reports for one worker, from a thread of its own and whenever a block is done.
+    """Reports for one worker, from a separate thread and whenever a block is done.
 
     Args:
         coordinator: the job's coordinating actor.
@@ -93,7 +93,7 @@ class Reporter:
         self.tally = WorkerTally()
 
     def start(self) -> None:
-        """Send nothing until there is a share, and go on reporting until the process ends."""
+        """Send nothing until there is a share, and continue to report until the process ends."""
         self._obey(Share(ceiling=self._ceiling, pauses={}))
         self.report()
         self._thread.start()

@@ -71,7 +71,7 @@ def write_shards(
         num_cpus: of each writing task.
 
     Raises:
-        ConfigurationError: rows of this dataset cannot be told apart across runs.
+        ConfigurationError: rows of this dataset cannot be distinguished across runs.
     """
     ray_package("write_shards")
     from ray.data.checkpoint import CheckpointConfig
@@ -103,7 +103,7 @@ def read_shards(
     stop: int | None = None,
     retry_failed: bool = False,
 ) -> StoreStatistics:
-    """Count what is done; also while a run goes on.
+    """Count what is done; also while a run is in progress.
 
     Args:
         output: the folder.
@@ -249,7 +249,7 @@ def _noted(checkpoint: Path, shard: Path) -> Path | None:
 
 
 def _columns(shard: Path, prefix: str) -> Any:
-    """What is counted of a shard; None where the run that begins has just taken it out."""
+    """What is counted of a shard; None if the run that begins has just taken it out."""
     return _read(shard, [ROW_ID, *(f"{prefix}{name}" for name in _COUNTED), FAILURE])
 
 

@@ -31,7 +31,7 @@ class WorkerReport:
     """What a worker says of itself."""
 
     holding: int
-    """At most so many attempts may be in flight there until it gets the answer."""
+    """At most this many attempts may be in flight there until it gets the answer."""
     demand: int
     """Attempts that it has in flight, and that wait."""
     pauses: Mapping[str, float] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Share:
     """What a worker is to keep to from now on."""
 
     ceiling: int | None
-    """Attempts in flight; None where the job has no ceiling."""
+    """Attempts in flight; None if the job has no ceiling."""
     pauses: Mapping[str, float]
 
 

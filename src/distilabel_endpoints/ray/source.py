@@ -62,12 +62,12 @@ class RowFile:
     digest: str
     """Of all rows' contents, in order."""
     earlier_digest: str | None
-    """The same of the first so many rows as were asked for; None where there are fewer."""
+    """The same of the first rows, as many as were asked for; None if there are fewer."""
     identity: tuple[FileIdentity, ...] = ()
     """The files, as they were when the rows were looked through."""
 
     def is_unchanged(self) -> bool:
-        """Whether the files are still those that were looked through, as far as can be told."""
+        """Whether the files are still those that were looked through, as far as is known."""
         return open_rows(self.path).identity == self.identity
 
     def ids(self) -> Iterator[str]:
@@ -138,7 +138,7 @@ def look_through(
         path: see `read_rows`.
         limit: only the first N rows.
         max_row_bytes: a larger row is a bad row.
-        earlier: `earlier_digest` is that of the first so many rows.
+        earlier: `earlier_digest` is that of the first N rows.
 
     Raises:
         ConfigurationError: there is nothing there to read, it can be read only once, or it has a

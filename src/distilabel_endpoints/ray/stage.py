@@ -73,7 +73,7 @@ def generate_ray(
         llm: what answers. `max_concurrency` and the limits per minute hold for all actors together.
             Its secrets do not travel: workers read `HF_TOKEN`, or their saved login.
         ds: rows with a conversation each.
-        actors: how many; fewer where `max_concurrency` is.
+        actors: how many; fewer if `max_concurrency` is.
         num_cpus: of each actor. All actors, the reading and the writing must fit into the cluster.
         rows_per_block: rows of one task; what a task has done is lost when its worker is.
         blocks_in_flight: tasks that one actor works on at once.

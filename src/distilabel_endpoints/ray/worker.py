@@ -3,7 +3,7 @@
 Rules
 - A row's failure is its `error`; only what no row can get past is raised.
 - There is no barrier between blocks: a block's rows wait in the engine beside those of the others.
-- Nothing is sent before the coordinator has given this worker a share, where there is a ceiling.
+- Nothing is sent before the coordinator has given this worker a share, if there is a ceiling.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class GenerateRows:
         return results
 
     def _rows(self, block: Any) -> Iterator[Row | BadRow]:
-        """The rows of a block; their ordinals are those of the input where an id says them."""
+        """The rows of a block; their ordinals are those of the input if an id says them."""
         names = block.column_names
         column = self._spec.id_column or (ROW_ID if ROW_ID in names else None)
         ids = block[column].to_pylist() if column is not None else repeat(None)

@@ -87,7 +87,7 @@ def sample_key(ordinal: int) -> bytes:
 
 
 class _Lowest:
-    """Keeps the ordinals with the lowest keys, so many of them."""
+    """Keeps the ordinals with the lowest keys, `most` of them at most."""
 
     def __init__(self, most: int) -> None:
         self._most = most

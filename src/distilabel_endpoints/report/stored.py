@@ -1,7 +1,7 @@
 """The rows of a run as they are stored, wherever that is: a journal, or shards of a run over Ray.
 
 Rules
-- Reading never writes, and needs neither the model nor the endpoint; a run may go on meanwhile.
+- Reading never writes, and needs neither the model nor the endpoint; a run may continue meanwhile.
 - Memory: nine bytes a row at most, and what was asked for.
 - A prompt is shown if the input still holds the row that was answered; else the reason is.
 """
@@ -69,7 +69,7 @@ class AboutRun:
     """Rows of the input; `None` while it is being looked at."""
     skipped: int
     running: str | None
-    """Who is writing it now; `None` for nobody."""
+    """Who is writing it now; `None` if it is not being written."""
 
     @property
     def model(self) -> str:
@@ -284,7 +284,7 @@ def conversations_of(spec: Mapping[str, Any], columns: Collection[str]) -> Conve
 
 
 def prompt_of(row: Row, conversations: Conversations | None) -> Prompt:
-    """What `row` says to the model; its columns if that cannot be told."""
+    """What `row` says to the model; its columns if that is not known."""
     if conversations is None:
         return _columns(row.columns)
     try:

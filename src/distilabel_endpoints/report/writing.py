@@ -35,12 +35,12 @@ _MARKS: Final = 60
 
 
 def report_path(output: Path) -> Path:
-    """Where the report of a run is written to if nobody says."""
+    """Where the report of a run is written to by default."""
     return beside(output, ".report.html")
 
 
 def write_report(output: Path, target: Path | None = None) -> Path:
-    """Write the report of the run that writes `output`; also while it goes on.
+    """Write the report of the run that writes `output`; also while it is in progress.
 
     Args:
         output: the run's output.

@@ -2,7 +2,7 @@
 
 `open_rows` reads, `ConversationSpec` turns rows into conversations, `open_writer` writes rows and
 their results. Memory does not grow with the number of rows. pyarrow, datasets and jinja2 are
-loaded only where a format or a template needs them.
+loaded only if a format or a template needs them.
 """
 
 from distilabel_endpoints.rows.columns import OutputColumns

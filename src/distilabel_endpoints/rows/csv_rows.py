@@ -1,7 +1,7 @@
 """CSV: UTF-8, a header row, double quotes, line breaks inside quotes; the delimiter is given.
 
 Every field is text; nothing is guessed to be a number or a date. A row with another number of
-fields than the header, or with a broken quote, is a bad row, and reading goes on behind it.
+fields than the header, or with a broken quote, is a bad row, and reading continues behind it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def escape_formula(text: str) -> str:
 
 
 class _OverlongError(Exception):
-    """The record is larger than the cap; `lines.rest` is where it goes on."""
+    """The record is larger than the cap; `lines.rest` is where it continues."""
 
 
 class _Lines:
@@ -208,7 +208,7 @@ def read_csv(
         stream: its bytes.
         intake: what counts the rows.
         file: what they say they come from.
-        dialect: how its fields are told apart.
+        dialect: how its fields are separated.
         constants: columns that have one value in the whole file.
 
     Raises:

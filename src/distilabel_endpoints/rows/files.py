@@ -87,7 +87,7 @@ class FileSource(RowSource):
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What of a folder is not read, how CSV is told apart, which types were widened."""
+        """What of a folder is not read, how CSV fields are separated, which types were widened."""
         notes = list(self._found.notes)
         for file in self._files[:_MOST_HEADS]:
             with reading(file.path):

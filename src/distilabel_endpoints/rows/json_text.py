@@ -57,7 +57,7 @@ def json_text(value: Any) -> str:
 
 
 class BadInputError(ValueError):
-    """A row that cannot be used; becomes a `BadRow` where its place is known."""
+    """A row that cannot be used; becomes a `BadRow` when its place is known."""
 
     def __init__(self, reason: BadReason, message: str) -> None:
         super().__init__(message)

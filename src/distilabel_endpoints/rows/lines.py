@@ -2,7 +2,7 @@
 
 Two framings: lines (JSON Lines), and the elements of one JSON array. Both give, per row, the line
 it starts on (from 1), its byte offset, and its bytes without white space around them, or an
-`Oversize` with its size and hash where it is larger than the cap. Nothing is parsed here.
+`Oversize` with its size and hash if it is larger than the cap. Nothing is parsed here.
 """
 
 from __future__ import annotations

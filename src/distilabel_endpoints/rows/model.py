@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Skip = Callable[[int, bytes], bool]
-"""Called with ordinal and content hash; true passes a row over, unparsed where that is possible."""
+"""Called with ordinal and content hash; true passes a row over, unparsed if that is possible."""
 
 
 class BadReason(StrEnum):
@@ -166,12 +166,12 @@ class RowSource(ABC):
 
     @property
     def schema(self) -> Any:
-        """The `pyarrow.Schema`, where the source has one; else `None`."""
+        """The `pyarrow.Schema`, if the source has one; else `None`."""
         return None
 
     @property
     def count_hint(self) -> int | None:
-        """How many rows there are, where that is known without reading them."""
+        """How many rows there are, if that is known without reading them."""
         return None
 
     @property

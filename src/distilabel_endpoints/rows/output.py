@@ -29,7 +29,7 @@ _SUPPORTED = f"{', '.join(_TEXT_FORMATS)} (each also {', '.join(COMPRESSIONS)}),
 
 
 def column_names(source: RowSource) -> tuple[str, ...]:
-    """Every column name of the source, in order of appearance; reads it where no schema says."""
+    """Every column name of the source, in order of appearance; reads it if no schema says."""
     if source.schema is not None:
         return tuple(source.schema.names)
     names: dict[str, None] = {}
@@ -40,7 +40,7 @@ def column_names(source: RowSource) -> tuple[str, ...]:
 
 
 def default_output(source: str) -> Path:
-    """Where the answers to `source` go if nobody says: `prompts.answers.jsonl`, in this folder.
+    """Where the answers to `source` go by default: `prompts.answers.jsonl`, in this folder.
 
     Raises:
         ConfigurationError: It is standard input, which has no name.
@@ -72,7 +72,7 @@ def check_place(path: Path) -> None:
     """Refuse a place where no output can be, whatever its rows.
 
     Raises:
-        ConfigurationError: The format is unknown, or the place is no place for a file.
+        ConfigurationError: The format is unknown, or the place is not one for a file.
     """
     _format(path)
     check_target(path)
@@ -82,7 +82,7 @@ def check_output(path: str | os.PathLike[str], columns: OutputColumns, source: R
     """Everything about an output that can be known before the start.
 
     Raises:
-        ConfigurationError: The format is unknown, the place is no place for a file, it is the
+        ConfigurationError: The format is unknown, the place is not one for a file, it is the
             input itself, or a column of the input has the name of one of ours.
         InstallationError: The format needs a package that is not installed.
     """

@@ -85,7 +85,7 @@ def refuse_spread_object(head: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How the fields of a CSV file are told apart."""
+    """How the fields of a CSV file are separated."""
 
     delimiter: str = ","
     backslash: bool = False

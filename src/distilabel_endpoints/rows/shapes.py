@@ -149,7 +149,7 @@ class Shape:
 
     @property
     def kind(self) -> str:
-        """The kind that holds every value seen; `json` where only text of JSON does."""
+        """The kind that holds every value seen; `json` if only text of JSON does."""
         return "json" if self._kind == "struct" and not self._fields else self._kind
 
     @property
@@ -195,7 +195,7 @@ class Shape:
                 return value if not self._foreign or _kind(value) else json_value(value)
 
     def encode_all(self, values: list[Any]) -> list[Any]:
-        """`encode` for each value, or the values themselves where that changes nothing."""
+        """`encode` for each value, or the values themselves if that changes nothing."""
         return values if self.plain else [self.encode(value) for value in values]
 
     def padded(self, place: str) -> list[str]:

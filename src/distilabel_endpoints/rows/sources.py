@@ -142,7 +142,7 @@ def _open_path(source: str, options: ReadOptions) -> RowSource:
 
 
 def _bare_address(source: str) -> hub.HubAddress | None:
-    """`OWNER/NAME` of a dataset, where there is no such path here and nothing looks like one."""
+    """`OWNER/NAME` of a dataset, if there is no such path here and nothing looks like one."""
     match = _HUB_NAME.fullmatch(source)
     if match is None or Path(source).exists() or Path(match["owner"]).exists():
         return None

@@ -46,7 +46,7 @@ class TableLayout:
 
     schema: Any
     shapes: dict[str, Shape] | None = None
-    """What was learnt of each column; `None` where the source has a schema of its own."""
+    """What was learnt of each column; `None` if the source has its own schema."""
     _: KW_ONLY
     notes: tuple[str, ...] = ()
 

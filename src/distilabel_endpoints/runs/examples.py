@@ -14,7 +14,7 @@ from distilabel_endpoints.runs.options import RunOptions
 __all__ = ["Example", "first_answers"]
 
 _LOOKED_AT = 200
-"""Rows read at most, where the first ones failed."""
+"""Rows read at most, if the first ones failed."""
 
 
 @dataclass(frozen=True, slots=True)

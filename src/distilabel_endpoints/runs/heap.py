@@ -3,7 +3,7 @@
 asyncio reads every answer into a new buffer of 256 KB, of which it fills a few hundred bytes.
 After the first, glibc cuts these from the heap of the loop's thread; no gap between smaller pieces
 is wide enough, so they go to its end, which moves on and leaves pages that nothing uses: some 80
-bytes a row. Where the C library has no `malloc_trim`, nothing is done.
+bytes a row. If the C library has no `malloc_trim`, nothing is done.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _EVERY: Final = 10_000
 
 
 class Heap:
-    """Gives back now, and again after every so many rows.
+    """Gives back now, and again after every N rows.
 
     Args:
         every: rows.
@@ -37,13 +37,13 @@ class Heap:
             self.give_back()
 
     def give_back(self) -> None:
-        """Takes a few milliseconds; other threads go on, but for what they allocate."""
+        """Takes a few milliseconds; other threads continue, but for what they allocate."""
         self._left = self._every
         self._trim()
 
 
 def malloc_trim() -> Callable[[], object]:
-    """The C library's, for all its heaps; where it has none, what does nothing."""
+    """The C library's, for all its heaps; if it has none, a function that does nothing."""
     if sys.platform != "linux":
         return _nothing
     try:

@@ -46,7 +46,7 @@ class OneTimeInput:
         name: what rows say they come from.
         fill: writes the rows as JSON lines.
         max_row_bytes: a larger row is a bad row.
-        broken: where `fill` puts the caller's own `OSError`, which is no trouble of this disk.
+        broken: takes the caller's own `OSError` from `fill`, which is not a fault of this disk.
     """
 
     def __init__(

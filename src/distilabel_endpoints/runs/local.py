@@ -4,8 +4,8 @@ Rules
 - A row is done iff its result is committed; done rows are never sent again.
 - What a resume must match is in the journal's header; rows are matched one by one.
 - Everything that can be known to be wrong is known before the first request.
-- The run's thread pulls rows and hands results to the journal; requests and commits have threads
-  of their own, so neither waits for the other.
+- The run's thread pulls rows and hands results to the journal; requests and commits have
+  separate threads, so neither waits for the other.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Run:
         alarms: which shares of flawed answers are reported, and which end the run.
         fresh: drop what an earlier run left.
         describe: the input's path or address, for `export`; empty if a program made the rows.
-        resume_command: what goes on with this run, for the summary.
+        resume_command: what resumes this run, for the summary.
         spending: what it may spend, and whether it forecasts that first.
         then: how a dedicated endpoint is left; default: asleep again if this run woke it.
         on_row: called with the output of each row as it finishes.
@@ -383,7 +383,7 @@ class _LocalDriver:
             raise session.error
 
     def _send_all(self, journal: Journal, lease: Lease, planner: Planning, scanned: Scan) -> None:
-        """The pilot's rows first, and what is said of the others; then these."""
+        """The pilot's rows first, and what is reported of the others; then these."""
         cohort: Container[int] = ()
         if self._pilot is not None:
             cohort = self._pilot.draw(scanned.total)

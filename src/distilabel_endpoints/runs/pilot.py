@@ -45,7 +45,7 @@ class Pilot:
         self.pending_bytes += prompt_tokens(plan.request)
 
     def draw(self, total: int) -> frozenset[int]:
-        """Choose among so many rows."""
+        """Choose among that many rows."""
         self.cohort = draw_cohort(range(total), self.wanted)
         return self.cohort
 

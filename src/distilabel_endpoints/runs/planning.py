@@ -115,7 +115,7 @@ class RowPlanner:
         return replace(planner(row.ordinal, asked), key=row.content_hash)
 
     def _planner_for(self, own: Mapping[str, Any]) -> Planner:
-        """Rows with the same parameters of their own share what is made of them."""
+        """Rows whose own parameters are the same share what is made of them."""
         key = json.dumps(own, sort_keys=True, default=str)
         planner = self._planners.get(key)
         if planner is None:

@@ -120,7 +120,7 @@ def check_repository(name: str) -> None:
     """What can be known of `OWNER/NAME` without asking the Hub.
 
     Raises:
-        ConfigurationError: it is no name of a repository, or there is no token to write with.
+        ConfigurationError: it is not a name of a repository, or there is no token to write with.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]

@@ -74,7 +74,7 @@ class Recorder:
             self._closed = True
 
     def _now(self) -> float:
-        """The clock may be set while a run goes on: it is read once, at the start."""
+        """The clock may be set while a run is in progress: it is read once, at the start."""
         return self._began_at + time.monotonic() - self._began
 
     def _begin(self, snapshot: RunSnapshot) -> History:

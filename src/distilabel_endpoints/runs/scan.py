@@ -123,7 +123,7 @@ def scan(
     """Look at every row once.
 
     Args:
-        check: builds a row's request, and raises `InputError` where that cannot be.
+        check: builds a row's request, and raises `InputError` if that cannot be.
         columns: what the output adds; no row may have one of these names.
         ids: is shown every row that is read.
         tell: called now and then with the rows seen so far.
@@ -225,7 +225,7 @@ def _rows(
 
 
 def checked(row: Row, check: Callable[[Row], object]) -> BadRow | None:
-    """`row` as one that cannot be sent, where `check` says so by an `InputError`."""
+    """`row` as one that cannot be sent, if `check` says so by an `InputError`."""
     try:
         check(row)
     except InputError as error:

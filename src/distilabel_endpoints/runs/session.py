@@ -59,7 +59,7 @@ class Outcome:
     spent: Spent | None = None
     forecast: Mapping[str, Any] | None = None
     reason: str | None = None
-    """What stopped the run, if it was no error."""
+    """What stopped the run, if it was not an error."""
     alarms: tuple[Alarm, ...] = ()
     resume_flags: tuple[str, ...] = ()
     """What the command that resumes the run needs besides."""
@@ -116,7 +116,7 @@ class Session:
         self.has_begun = False
         """Whether anything may have been sent: from then on a changed input is an ending."""
         self.halted: RunEnding | None = None
-        """Why the run ends with rows left, if nothing went wrong and nobody interrupted it."""
+        """Why the run ends with rows left, if nothing went wrong and it was not interrupted."""
 
     def execute(self) -> tuple[RunSummary, DistilabelError | None]:
         """Do the work, show the run meanwhile, and report how it ended.

@@ -47,13 +47,13 @@ class RunStatus:
     skipped: int
     """Rows left out because they cannot be sent; of a run over Ray, known when it has finished."""
     attempts: int | None
-    """`None` where it is not kept: in the shards of a run over Ray."""
+    """`None` if it is not kept: in the shards of a run over Ray."""
     tokens: TokenCount
     spent: Spent | None
     """With failed attempts; `None` if nothing was sent."""
     failures: tuple[FailureGroup, ...]
     running: str | None
-    """Who is writing it now: host and process; `None` for nobody."""
+    """Who is writing it now: host and process; `None` if it is not being written."""
 
     @property
     def pending(self) -> int | None:
@@ -180,7 +180,7 @@ def export_run(
     Raises:
         ConfigurationError: there is no such run, or its input is not to be found.
         InputChangedError: the input does not hold the rows that were answered.
-        LockedError: another export of it goes on.
+        LockedError: another export of it is in progress.
         OutputExistsError: a file is there that this run did not write.
         StorageError: a disk failed.
     """

@@ -30,10 +30,10 @@ _MOST_KEPT: Final = 200
 
 
 def tune(output: Path, *, max_concurrency: int | None = None, paused: bool | None = None) -> Wishes:
-    """Say how the run that writes `output` is to go on; what is `None` stays as it is.
+    """Say how the run that writes `output` is to continue; what is `None` stays as it is.
 
     Raises:
-        ConfigurationError: nothing is said, or no run is going on.
+        ConfigurationError: no change is given, or no run is in progress.
         StorageError: the control file cannot be written.
     """
     if max_concurrency is None and paused is None:

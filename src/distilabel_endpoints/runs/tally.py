@@ -85,7 +85,7 @@ class Tally:
             self.output_tokens += record.output_tokens
 
     def settle(self, stored: StoreStatistics) -> None:
-        """What is stored is what counts, where rows are counted before they are durable."""
+        """What is stored is what counts, if rows are counted before they are durable."""
         self.ok, self.failed = stored.ok, stored.failed
         self.earlier = TokenCount(
             input_tokens=stored.input_tokens - self.input_tokens,

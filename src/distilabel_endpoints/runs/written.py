@@ -3,7 +3,7 @@
 Rules
 - Each export notes size and time stamp of the file it is about to put in place, and of the one it
   replaces; so the note is right before and after the rename, and after a kill between the two.
-- `export` beside a run that goes on may not write its journal: it leaves the note in a file.
+- `export` beside a run in progress may not write its journal: it leaves the note in a file.
 - A file that is only the beginning of what the run wrote (a copy that broke off) is written anew.
 - One export at a time: a short one that began earlier must not replace a whole one.
 """
@@ -79,7 +79,7 @@ def exporting(output: Path, *, patience: float = _PATIENCE) -> Iterator[None]:
     """Be the only one who writes `output`.
 
     Raises:
-        LockedError: another export of it goes on, also after `patience` seconds.
+        LockedError: another export of it is in progress, also after `patience` seconds.
     """
     with ExitStack() as stack:
         _take(stack, output, time.monotonic() + patience)

@@ -47,7 +47,7 @@ class Earlier:
     cost: Cost = _NOTHING
     """At most."""
     unknown: Cost = _NOTHING
-    """Of that, what nobody knows, so that it counts as it was reserved."""
+    """Of that, what is not known and so counts as it was reserved."""
     seconds: float = 0.0
 
 
@@ -102,7 +102,7 @@ class Account:
         earlier: the run's last note; None if it has none.
         clock: seconds, monotonic.
         began: its reading when the run began; default: now.
-        hourly: picodollars an hour, where time is paid for and not tokens.
+        hourly: picodollars an hour, if time is paid for and not tokens.
         save: is given a note to make durable; calls `saved` on the loop once it is. Without it
             nothing outlives this process.
     """
@@ -181,7 +181,7 @@ class Account:
         self.ledger.release(reserved.cost)
 
     def settle(self, reserved: Reservation, outcome: Answer | Failure | None) -> None:
-        """It ended so; None: it was given up, and nobody knows what it cost."""
+        """It ended so; None: it was given up, and what it cost is not known."""
         cost = None
         if outcome is not None:
             cost = cost_of(outcome, reserved.tokens, self.bound.counted)

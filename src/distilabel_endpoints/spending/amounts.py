@@ -71,7 +71,7 @@ class Price:
         return cls(_picodollars(input), _picodollars(output), source)
 
     def of(self, input_tokens: int, output_tokens: int) -> Cost:
-        """What so many tokens cost."""
+        """What N tokens cost."""
         picodollars = self.input * input_tokens + self.output * output_tokens
         return Cost(input_tokens + output_tokens, picodollars)
 

@@ -20,7 +20,7 @@ from distilabel_endpoints.spending.prices import NO_PRICE, Pricing
 __all__ = ["LEAST_ROWS", "Forecast", "SampleRow", "forecast"]
 
 LEAST_ROWS: Final = 20
-"""Of fewer rows nothing is said."""
+"""Fewer rows give no forecast."""
 _ROOM: Final = 1.25
 """The longest whole answer of a part, times this, holds nearly all answers of the whole."""
 _STEP: Final = 64

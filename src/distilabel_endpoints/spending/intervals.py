@@ -3,7 +3,7 @@
 The lengths of answers are skewed, and a few of them run to their limit. Plain intervals then miss
 the truth, nearly always because they are too low. So:
 - a mean's interval is corrected for skewness (P. Hall's cubic transformation);
-- answers that were cut off are apart from the others: their share has an interval of its own
+- answers that were cut off are apart from the others: their share has its own interval
   (Jeffreys'), and both are put together by the method of variance estimates recovery;
 - limits are computed for 92 %, as what small parts of such populations cover is a little less.
 `python -m benchmarks forecast` shows what they cover.
@@ -56,7 +56,7 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float], whole: float = math.inf) -> Interval:
-    """Of the mean of a whole of so many, of which `values` are a random part (at least two)."""
+    """Of the mean of `whole` values, of which `values` are a random part (at least two)."""
     n, mean, deviation = len(values), fmean(values), stdev(values)
     if deviation == 0:
         return Interval(mean, mean, mean)

@@ -43,7 +43,7 @@ class Ledger:
         self.open_rows = 0
         """Rows that have sent something and have not ended."""
         self.unknown = _NOTHING
-        """Of `spent`: reservations of attempts that nobody knows the cost of."""
+        """Of `spent`: reservations of attempts whose cost is not known."""
 
     @property
     def exposure(self) -> Cost:
@@ -72,7 +72,7 @@ class Ledger:
         self.reserved = self.reserved.minus(cost)
 
     def settle(self, reserved: Cost, cost: Cost | None) -> None:
-        """It has ended and cost this; None: nobody knows, so it cost all that was reserved."""
+        """It has ended and cost this; None: it is not known, so it cost all that was reserved."""
         self.reserved = self.reserved.minus(reserved)
         if cost is None:
             self.unknown = self.unknown.plus(reserved)
@@ -80,7 +80,7 @@ class Ledger:
         self.spent = self.spent.plus(cost)
 
     def clear(self, ceiling: Cost) -> None:
-        """It is durable that so much may have been spent."""
+        """It is durable that this much may have been spent."""
         self.cleared = ceiling.smallest(self.limit)
 
     def lower(self, ceiling: Cost) -> None:

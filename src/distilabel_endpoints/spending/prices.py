@@ -28,7 +28,7 @@ class Pricing:
     price: Price | None = None
     """Of a token; None if it is not known, or if tokens are not what is paid for."""
     hourly: int | None = None
-    """Picodollars an hour, at most, where time is paid for."""
+    """Picodollars an hour, at most, if time is paid for."""
     context: int | None = None
     """Tokens of a prompt and its answer together, at most; None if it is not known."""
     reason: str = ""

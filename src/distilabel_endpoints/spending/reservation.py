@@ -4,7 +4,7 @@ Rules
 - No tokenizer makes more tokens than its text has bytes in UTF-8, so the bytes are the bound of a
   prompt, with room for what chat templates write around messages. The server's count replaces it.
 - A server that refuses an attempt before it generates anything charges nothing for it. Of one that
-  broke off nobody knows: it counts as much as was reserved.
+  broke off it is not known: it counts as much as was reserved.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def cost_of(outcome: Answer | Failure, bound: tuple[int, int], price: Price) -> 
         price: of a token.
 
     Returns:
-        None if nobody knows.
+        None if it is not known.
     """
     if isinstance(outcome, Failure):
         return Cost() if _is_free(outcome) else None

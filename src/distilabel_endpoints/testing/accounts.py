@@ -32,7 +32,7 @@ class Accounts:
         return bool(self._known)
 
     def token(self, value: str | None) -> Token | None:
-        """The account behind a token; `None` where it is not accepted."""
+        """The account behind a token; `None` if it is not accepted."""
         if value is None or value in self._revoked:
             return None
         if self._known:
@@ -54,7 +54,7 @@ class Accounts:
         self._revoked -= {value}
 
     def spend(self) -> bool:
-        """Take one request's credit; `False` where none is left."""
+        """Take one request's credit; `False` if none is left."""
         if self.credits is None:
             return True
         if self.credits <= 0:

@@ -1,7 +1,7 @@
 """The simulated endpoint as an aiohttp application, and as a server on the running loop.
 
 `serve` is for tests that own their loop, in virtual time too; `SimulatedEndpoint` puts the same
-server into a thread of its own.
+server into a separate thread.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Listener:
         self._timer: asyncio.TimerHandle | None = None
         self._reopening: asyncio.Task[None] | None = None
         self.port = port
-        """The port; chosen by the system where it was given as 0."""
+        """The port; chosen by the system if it was given as 0."""
 
     async def open(self) -> None:
         """Listen, if it does not already."""

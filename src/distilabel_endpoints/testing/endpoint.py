@@ -29,7 +29,7 @@ _PATIENCE = 30.0
 class SimulatedEndpoint(Addresses, Switchboard):
     """An inference endpoint on a socket of this machine, with no model behind it.
 
-    `with SimulatedEndpoint(flavor="vllm", slots=4) as endpoint:` serves in a thread of its own, so
+    `with SimulatedEndpoint(flavor="vllm", slots=4) as endpoint:` serves in a separate thread, so
     that blocking code can talk to it; `async with` does the same. Arguments are the fields of
     `Settings`, or a `Settings` and changes to it. With `tls`, a server's context, it speaks HTTPS.
 

@@ -1,6 +1,6 @@
 """What tests hold: addresses, the log, and the switches of a running simulated endpoint.
 
-Shared by the endpoint in a thread of its own and by the one on the caller's loop. Reading and
+Shared by the endpoint in a separate thread and by the one on the caller's loop. Reading and
 switching are safe from any thread.
 """
 
@@ -79,7 +79,7 @@ class Switchboard:
 
     @property
     def settings(self) -> Settings:
-        """What it was told to be."""
+        """Its settings."""
         return self._simulation.settings
 
     @property

@@ -2,7 +2,7 @@
 
 A `Fault` is a matcher and an action. The first fault of an endpoint that matches a request wins;
 a request that none matches is answered as usual. Some actions replace the answer, some spoil the
-true one on its way out, and some change the endpoint and let the request go on.
+true one on its way out, and some change the endpoint and let the request continue.
 
 Which fault, if any, a request meets: counts what matched and draws the chances.
 
@@ -140,7 +140,7 @@ class Throttle:
     form: Literal["seconds", "float", "date", "milliseconds", "unreadable"] = "seconds"
     skew: float = 0.0
     should_retry: bool | None = None
-    """Sent as `x-should-retry`, where not `None`."""
+    """Sent as `x-should-retry`, if not `None`."""
     status: int = 429
 
 
@@ -236,7 +236,7 @@ BreakKind = Literal["no_done", "error", "garbage", "cut", "reset"]
 class BreakStream:
     """Spoil a stream after `events` events; requests that are not streamed are answered as usual.
 
-    `no_done` leaves out the end mark, `garbage` sends lines that are no events and goes on,
+    `no_done` leaves out the end mark, `garbage` sends lines that are not events and continues,
     `error` sends an error event and ends, `cut` just ends, `reset` resets the connection.
     """
 

@@ -92,7 +92,7 @@ class Door:
         return None
 
     def headers(self) -> Mapping[str, str]:
-        """The rate-limit headers, where they are switched on."""
+        """The rate-limit headers, if they are switched on."""
         found: dict[str, str] = {}
         if self._limits.rate_headers:
             for name, bucket in (("requests", self._requests), ("tokens", self._tokens)):

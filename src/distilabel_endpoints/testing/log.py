@@ -33,9 +33,9 @@ class RequestRecord:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Names in lower case."""
     body: Any = field(default=None, repr=False)
-    """Parsed JSON; the raw bytes where it was not JSON."""
+    """Parsed JSON; the raw bytes if it was not JSON."""
     status: int | None = None
-    """`None` while it is answered, and where the answer never came to its end."""
+    """`None` while it is answered, and if the answer never came to its end."""
     in_flight: int = 0
     """Generating requests there were at its arrival, itself included if it is one."""
     aborted: bool = False
@@ -114,7 +114,7 @@ class RequestLog:
         self.clear()
 
     def clear(self) -> None:
-        """Forget what was seen; requests being answered go on being counted."""
+        """Forget what was seen; requests being answered are still counted."""
         self._entries: list[Entry] = []
         self._by_status: Counter[int] = Counter()
         self._latencies = array("d")
@@ -151,11 +151,11 @@ class RequestLog:
         self._running -= 1
 
     def serve(self, seconds: float) -> None:
-        """A request is to be generated for this long, or was, where that was not known before."""
+        """A request is to be generated for this long, or was, if that was not known before."""
         self._latencies.append(seconds)
 
     def count_tokens(self, entry: Entry, input_tokens: int, output_tokens: int) -> None:
-        """A request is going to be generated for, with so many tokens."""
+        """A request is going to be generated for, with that many tokens."""
         entry.input_tokens, entry.output_tokens = input_tokens, output_tokens
         self._output_tokens += output_tokens
 

@@ -1,6 +1,6 @@
 """The faults that replace an answer: other statuses, throttling, floods of bytes.
 
-An HTTP date is told on a clock of the endpoint's own: it starts at a fixed day and runs with the
+An HTTP date comes from the endpoint's own clock: it starts at a fixed day and runs with the
 loop, so that a run in virtual time is the same each time.
 """
 

@@ -1,7 +1,7 @@
 """Everything a simulated endpoint can be told, as frozen values.
 
 Times are seconds on the clock of the loop that serves, counted from the start of the endpoint
-where they name a moment. Lengths are tokens, and a token is a word. Nothing here opens a socket.
+if they name a moment. Lengths are tokens, and a token is a word. Nothing here opens a socket.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class HubModel:
     id: str
     _: KW_ONLY
     providers: tuple[str, ...] = ("hf-inference", "together")
-    """Who serves it, in order; empty: nobody."""
+    """Who serves it, in order; empty: no provider."""
     gated: bool = False
     """Metadata is public; files and the router answer 403."""
     pipeline_tag: str = "text-generation"

@@ -62,7 +62,7 @@ class Simulation:
         deployment = settings.deployment or Deployment("simulated-endpoint")
         self.control = ControlPlane(settings, deployment, self.accounts)
         self.on_refuse: Callable[[float | None], None] | None = None
-        """Set by whoever listens: stop listening, for so many seconds."""
+        """Set by whoever listens: stop listening, for that many seconds."""
         self.on_change: Callable[[], None] | None = None
         """Set by whoever waits: called when a request arrived or ended."""
         self._door = Door(settings)
@@ -166,7 +166,7 @@ class Simulation:
     async def _instead(
         self, request: web.Request, exchange: Exchange, action: Action
     ) -> web.StreamResponse | None:
-        """Do what needs no true answer; `None` lets the request go on."""
+        """Do what needs no true answer; `None` lets the request continue."""
         body = exchange.body if isinstance(exchange.body, dict) else {}
         match action:
             case Respond():

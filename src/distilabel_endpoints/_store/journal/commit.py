@@ -39,7 +39,7 @@ DEFAULT_PACE: Final = Pace()
 
 
 def ignore(_: object) -> None:
-    """What is done with news nobody asked for."""
+    """What is done with news that was not asked for."""
 
 
 class Committer:

@@ -179,7 +179,7 @@ class Database:
 
         Raises:
             StorageError: it cannot be known to have been written; the store is not to be used
-                again. Also where the file was deleted or replaced under its name.
+                again. Also if the file was deleted or replaced under its name.
         """
         self._check_place()
         with self._transaction():
@@ -241,7 +241,7 @@ class Database:
             return Totals._make(self._db.execute(_TOTALS, (stop,)).fetchone())
 
     def last(self) -> int:
-        """The highest ordinal, -1 where there is none."""
+        """The highest ordinal, -1 if there is none."""
         with _translated(self.path):
             return int(self._one("SELECT coalesce(max(ordinal), -1) FROM results"))
 

@@ -1,8 +1,8 @@
 """One stored result: the columns of its row, and the checksum that binds them together.
 
 The checksum covers every column, so a record that was moved, mixed with another or altered in a
-single bit is told from one that was written. Tokens are sums over the row's requests, 0 where the
-server did not count; the payload has the exact figures.
+single bit is distinguished from one that was written. Tokens are sums over the row's requests, 0 if
+the server did not count; the payload has the exact figures.
 
 The bytes a result is stored as: compact JSON in UTF-8, readable with any tool.
 
@@ -52,7 +52,7 @@ _FAILURE = _fields(Failure)
 
 
 def encode(result: Result) -> bytes:
-    """`result` as bytes. Raises `TypeError` where it holds something that is not JSON."""
+    """`result` as bytes. Raises `TypeError` if it holds something that is not JSON."""
     document = {
         "ordinal": result.ordinal,
         "completions": [_sparse(entry, _COMPLETION) for entry in result.completions],

@@ -65,7 +65,7 @@ def bad_status(exchange: Exchange) -> int:
 def check_types(
     exchange: Exchange, body: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]
 ) -> None:
-    """Refuse a value of another type than its parameter's; a bool is no number."""
+    """Refuse a value of another type than its parameter's; a bool is not a number."""
     for name, value in body.items():
         allowed = types.get(name)
         if value is None or allowed is None:

@@ -3,8 +3,8 @@
 Shapes are those of huggingface_hub 2.4 and of the answers that its tests hold. Waking takes time on
 the clock of the loop: the first tenth `pending`, then `initializing`, then `running` or `failed`.
 Asked while paused, the data plane answers 400; while it wakes, 503, or it holds the request for as
-long as `X-Scale-Up-Timeout` says. What no source tells is a choice: an account without credit is
-told so with 402 when it resumes, and its endpoint is paused.
+long as `X-Scale-Up-Timeout` says. What no source says is a choice: an account without credit is
+answered with 402 when it resumes, and its endpoint is paused.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ControlPlane:
     async def gate(self, exchange: Exchange) -> Reply | None:
         """What the data plane answers in its present state; `None` lets the request through.
 
-        Waits, where the request says so, for the endpoint to wake.
+        Waits, if the request says so, for the endpoint to wake.
         """
         now = exchange.now
         if self.fleet.state(now) == "scaledToZero":

@@ -192,7 +192,7 @@ def _texts(exchange: Exchange, order: _Order, constraint: Constraint | None) -> 
 
 
 def _called(body: Mapping[str, Any]) -> tuple[str, Any] | None:
-    """The function to call and the schema of its arguments, where tools are offered."""
+    """The function to call and the schema of its arguments, if tools are offered."""
     tools, choice = body.get("tools"), body.get("tool_choice")
     if not isinstance(tools, list) or not tools or choice == "none":
         return None
@@ -226,7 +226,7 @@ def _message(
 
 
 def _reasoning(exchange: Exchange) -> str | None:
-    """The key under which the flavor puts its reasoning, where it is switched on."""
+    """The key under which the flavor puts its reasoning, if it is switched on."""
     if not exchange.settings.reasoning:
         return None
     return "reasoning" if exchange.flavor in ("vllm", "openai") else "reasoning_content"

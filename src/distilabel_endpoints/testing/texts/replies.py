@@ -39,7 +39,7 @@ class Text:
     seed: int = 0
     """Draws whatever else is random about it."""
     listed: tuple[Mapping[str, float], ...] = ()
-    """For each token what might have come, where that is known: see `Settings.next_tokens`."""
+    """For each token what might have come, if that is known: see `Settings.next_tokens`."""
 
     def logprobs(self, top: int) -> list[tuple[float, list[tuple[str, float]]]]:
         """For each token its log probability, and the likeliest `top` in its place with theirs."""
@@ -115,7 +115,7 @@ def _likeliest(
     limit: int | None,
     seed: int,
 ) -> Text:
-    """The text of the likeliest tokens, held to the options where there are some."""
+    """The text of the likeliest tokens, held to the options if there are some."""
     text, tokens, listed = "", list[str](), list[Mapping[str, float]]()
     while text not in options and (limit is None or len(tokens) < limit):
         after = next_tokens(asked, text)
