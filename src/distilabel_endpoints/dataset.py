@@ -271,7 +271,7 @@ def _refuse_over_ray(
         }
     )
     if not isinstance(given, str | os.PathLike):
-        raise ConfigurationError("with ray, input must be a path that the workers can read.")
+        raise ConfigurationError("with ray, input must be a path that workers can read.")
 
 
 def _over_ray(

@@ -100,7 +100,7 @@ def test_every_field_is_kept() -> None:
     """A field added to a record is stored without a change here."""
     full = Completion(
         text="t", finish_reason="f", logprobs=[1], reasoning="r", tool_calls=({},),
-        utf8_replaced=True,
+        utf8_replaced=True, provider="p", distribution={"yes": 1.0},
     )  # fmt: skip
     (entry,) = json.loads(encode(Result(ordinal=0, completions=(full,), failures=(None,))))[
         "completions"

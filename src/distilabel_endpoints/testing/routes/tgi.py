@@ -54,12 +54,14 @@ def generate_stream(exchange: Exchange) -> Generated:
         raise _invalid(exchange, "`best_of` != 1 is not supported when streaming tokens")
     text = _text(exchange, inputs, parameters, 0)
     events: list[dict[str, Any]] = [
-        {"index": index, "token": _token(token), "generated_text": None, "details": None}
-        for index, token in enumerate(text.tokens, start=1)
+        {"index": index, "token": _token(token, value), "generated_text": None, "details": None}
+        for index, (token, (value, _)) in enumerate(
+            zip(text.tokens, text.logprobs(0), strict=True), start=1
+        )
     ]
     if top := parameters.get("top_n_tokens"):
-        for event, token in zip(events, text.tokens, strict=True):
-            event["top_tokens"] = [_token(token, rank) for rank in range(top)]
+        for event, (_, likeliest) in zip(events, text.logprobs(top), strict=True):
+            event["top_tokens"] = _top(likeliest, text)
     last = events[-1] if events else {"index": 0, "token": _token("")}
     last["generated_text"] = _full(inputs, parameters, text)
     last["details"] = {
