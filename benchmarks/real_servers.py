@@ -40,6 +40,7 @@ __all__ = [
     "nginx",
     "transformers_serve",
     "vllm",
+    "vllm_run_batch",
 ]
 
 MODEL: Final = "smollm2"
@@ -193,24 +194,42 @@ def litellm(upstream: str, served: str, **router: object) -> Iterator[RealServer
 @contextmanager
 def vllm(*arguments: str) -> Iterator[RealServer]:
     """vLLM's CPU build; `arguments` go to `vllm serve`."""
-    folder, python, port = _model_folder(), python_of("vllm"), _free_port()
+    port = _free_port()
     command = [
-        *(str(python), "-m", "vllm.entrypoints.cli.main", "serve", str(folder)),
-        *("--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)),
-        *("--max-model-len", str(_CONTEXT), "--enforce-eager"),
-        # A seeded prompt that is prefilled in pieces kills the CPU engine.
-        *("--max-num-batched-tokens", "16384"),
-        *arguments,
+        *_vllm_command("serve", str(_model_folder())),
+        *("--host", "127.0.0.1", "--port", str(port), *_VLLM_MODEL, *arguments),
     ]
-    environment = {
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
-    with _running(f"http://127.0.0.1:{port}", command, environment, MODEL) as started:
+    with _running(f"http://127.0.0.1:{port}", command, _VLLM_SETTINGS, MODEL) as started:
         yield started
+
+
+def vllm_run_batch(source: Path, output: Path) -> None:
+    """`vllm run-batch` over a batch file, with the same model and settings as `vllm`."""
+    command = [
+        *_vllm_command("run-batch", "--model", str(_model_folder())),
+        *("-i", str(source), "-o", str(output), *_VLLM_MODEL),
+    ]
+    quiet = subprocess.DEVNULL
+    environment = {**os.environ, **_VLLM_SETTINGS}
+    subprocess.run(command, check=True, env=environment, stdin=quiet, stdout=quiet, stderr=quiet)
+
+
+_VLLM_MODEL: Final = (
+    *("--served-model-name", MODEL, "--max-model-len", str(_CONTEXT), "--enforce-eager"),
+    # A seeded prompt that is prefilled in pieces kills the CPU engine.
+    *("--max-num-batched-tokens", "16384"),
+)
+_VLLM_SETTINGS: Final = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+def _vllm_command(*words: str) -> list[str]:
+    return [str(python_of("vllm")), "-m", "vllm.entrypoints.cli.main", *words]
 
 
 @contextmanager
