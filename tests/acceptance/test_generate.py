@@ -194,6 +194,7 @@ def test_a_dry_run_sends_no_generation(
     assert done.returncode == 0
     assert "Question 0?" in done.stdout
     assert "vllm" in done.stdout
+    assert 'parameters    {"max_new_tokens": 128}' in done.stdout
     assert endpoint.generations == ()
     assert not (tmp_path / "out.jsonl").exists()
 

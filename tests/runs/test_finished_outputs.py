@@ -465,6 +465,17 @@ def test_a_look_ahead_keeps_nothing(bench: Bench) -> None:
         preview(bench.llm, open_rows(bench.input), bench.folder / "mine.jsonl", RunOptions())
 
 
+def test_a_look_ahead_notes_an_edited_output(bench: Bench) -> None:
+    """`--dry-run` says that the run will refuse it; one that was not edited has no note."""
+    bench.run(ROWS)
+    before = preview(bench.llm, open_rows(bench.input), bench.output, RunOptions())
+    with bench.output.open("a") as file:
+        file.write("{}\n")
+    after = preview(bench.llm, open_rows(bench.input), bench.output, RunOptions())
+    assert "was changed since" not in before
+    assert "was changed since this run wrote it" in after
+
+
 NO_PROMPT = {"id": 2, "prompt": None}
 REFUSED = {"id": 2, "prompt": "TOO LONG"}
 CUT_OFF = {"id": 2, "prompt": "A LONG ANSWER"}

@@ -10,14 +10,17 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from distilabel_endpoints._engine.generations import RowPlan
+from distilabel_endpoints._store.journal import Reader
+from distilabel_endpoints._store.place import journal_path
+from distilabel_endpoints.config import MAX_NEW_TOKENS
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.rows import BadRow, OutputColumns, Row, RowSource, check_output
-from distilabel_endpoints.runs.batch import planning
+from distilabel_endpoints.runs.batch import BatchPlanner, planning
 from distilabel_endpoints.runs.kept_input import OneTimeInput
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import Planning
 from distilabel_endpoints.runs.scan import checked
-from distilabel_endpoints.runs.written import refuse_foreign
+from distilabel_endpoints.runs.written import Written, refuse_foreign
 
 __all__ = ["preview"]
 
@@ -52,7 +55,9 @@ def preview(
     if not fresh:
         refuse_foreign(output)
     look = _look_through(source, planner, columns, options)
-    lines = [*_plan_lines(llm, source, look.rows, output, options)]
+    lines = [*_plan_lines(llm, source, look.rows, output, options, planner=planner)]
+    if not fresh:
+        lines += _remarks_on(output)
     lines += [f"note          {note}" for note in (*source.notes, *planner.remarks())]
     lines += [f"bad row       {row.describe()}" for row in look.bad]
     if look.bad_rows > len(look.bad):
@@ -62,6 +67,20 @@ def preview(
     else:
         lines += ["", "first request:", _shown(look.first), "", _estimate(look, options)]
     return "\n".join(lines) + "\n"
+
+
+def _remarks_on(output: Path) -> list[str]:
+    """A note if the run would have to look into what is at `output`, which may end in refusing."""
+    if not journal_path(output).exists():
+        return []
+    with Reader(output) as reader:
+        if Written(output, reader).stands:
+            return []
+    remark = (
+        f"{output} was changed since this run wrote it; unless it is only the beginning of what "
+        "was written, the run refuses to replace it"
+    )
+    return [f"note          {remark}"]
 
 
 @dataclass(slots=True)
@@ -99,11 +118,19 @@ def _look_through(
 
 
 def _plan_lines(
-    llm: InferenceEndpointsLLM, source: RowSource, rows: int, output: Path, options: RunOptions
+    llm: InferenceEndpointsLLM,
+    source: RowSource,
+    rows: int,
+    output: Path,
+    options: RunOptions,
+    *,
+    planner: Planning,
 ) -> list[str]:
     about = llm.describe()
     limit = f", the first {options.limit:,}" if options.limit else ""
     parameters = {**llm.generation_kwargs, **options.parameters}
+    if not isinstance(planner, BatchPlanner):  # whose bodies say it, or leave it to the server
+        parameters = {"max_new_tokens": MAX_NEW_TOKENS, **parameters}
     return [
         f"input         {source.describe()} ({rows:,} rows{limit})",
         f"output        {output}",
