@@ -207,7 +207,8 @@ def test_verbose_lets_its_log_through() -> None:
     script = "from distilabel_endpoints.local import LocalEndpoint\n"
     ended = run_script(script + "with LocalEndpoint(threads=1, verbose=True): pass")
     assert ended.returncode == 0
-    assert "model loaded" in ended.stderr
+    # Its last lines are lost when it is ended at once: its log is written by a thread of its own.
+    assert "build_info" in ended.stderr
     assert ended.stdout == ""
 
 
