@@ -76,4 +76,6 @@ def test_a_budget_ends_with_its_own_code(simulated_endpoint: Make, tmp_path: Pat
     assert done.returncode == 6, done.stderr
     assert "Stopped at the end of the budget" in done.stderr
     assert "of a budget of 3ktok and 1h" in done.stderr
+    assert "larger --budget" in done.stderr
+    assert "To resume" not in done.stderr  # the same command could pay for nothing more
     assert 0 < len(endpoint.generations) < 200

@@ -39,8 +39,9 @@ def check_labelling(
         ConfigurationError, ParameterError: the message says which.
     """
     if constrain(parse_grammar(_choice(("a", "b"))), server, route) is None:
+        name = "A server that is not recognised" if server is Server.UNKNOWN else server.value
         raise ConfigurationError(
-            f"{server.value} cannot hold an answer to labels on this path, so their confidence is "
+            f"{name} cannot hold an answer to labels on this path, so their confidence is "
             "not known. Use vLLM, SGLang, llama.cpp or TGI, or leave labels (--label) out."
         )
     if structured_output is not None:

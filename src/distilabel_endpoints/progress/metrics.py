@@ -37,7 +37,7 @@ def _lines(s: RunSnapshot) -> Iterator[str]:
         "rows", "gauge", "rows that ended, earlier processes included", rows, "state"
     )
     if s.total is not None:
-        yield from _metric("rows_total", "gauge", "rows of the input", {"": s.total})
+        yield from _metric("input_rows", "gauge", "rows of the input", {"": s.total})
     yield from _metric(
         "in_flight", "gauge", "requests the endpoint is working on", {"": s.in_flight}
     )

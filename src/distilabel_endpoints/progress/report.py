@@ -32,8 +32,8 @@ __all__ = ["command_lines", "report", "spent_text"]
 
 GROUPS_SHOWN = 6
 _LONGER: Final = (
-    "Raise max_new_tokens, or set on_length to grow:2x, and start over with --fresh "
-    "(fresh=True in Python)."
+    "Raise --max-new-tokens, or add --on-length grow:2x, and start over with --fresh "
+    "(max_new_tokens, on_length and fresh=True in Python)."
 )
 _ESCAPES: Final = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t"}
 _INDENT = "  "
@@ -185,7 +185,7 @@ def spent_text(spent: Spent) -> str:
         text += f", of a budget of {spent.budget}"
     if spent.unknown_tokens:
         unknown = f"{short_count(spent.unknown_tokens)} tokens"
-        text += f"; at most, as {unknown} are of attempts that broke off uncounted"
+        text += f"; at most, as {unknown} are reserved for attempts of which no end is known"
     return text
 
 

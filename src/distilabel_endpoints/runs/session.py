@@ -213,6 +213,8 @@ class Session:
         """Whether the same command can do more than it did."""
         if isinstance(self.error, ModelNotFoundError | TargetError):
             return False  # it names what is not there
+        if self.halted is RunEnding.BUDGET:
+            return False  # the same budget pays for nothing more; the reason says what to change
         if outcome.pending is None or outcome.pending > 0:
             return True
         return any(group.kind is not FailureKind.ROW for group in outcome.failures)

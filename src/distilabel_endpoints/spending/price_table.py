@@ -32,7 +32,7 @@ def table_pricing(url: str, model: str | None) -> Pricing:
             model_ref=model,
             provider_api_url=url,
         )
-    except LookupError as error:
-        return Pricing(reason=f"genai-prices does not know it ({error})")
+    except LookupError:
+        return Pricing(reason=f"genai-prices does not list {model} at {url}")
     source = f"{found.provider.name}, by genai-prices"
     return Pricing(price=Price.per_million(found.input_price, found.output_price, source))
