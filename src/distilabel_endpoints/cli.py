@@ -449,13 +449,13 @@ def endpoint(
 @commands.command(cls=_Guarded, short_help="Slow down, speed up, pause or resume a running run.")
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--max-concurrency", type=click.IntRange(1, 1 << 20), help="Requests in flight.")
-@click.option("--pause/--resume", "paused", default=None, help="Send nothing for now; go on.")
+@click.option("--pause/--resume", "paused", default=None, help="Send nothing for now; send again.")
 def tune(output: Path, max_concurrency: int | None, paused: bool | None) -> int:
-    """Change how the run that is writing OUTPUT goes on, until it ends."""
+    """Change how many requests the run that is writing OUTPUT sends, until it ends."""
     from distilabel_endpoints.runs.steering import tune as wish
 
     wish(output, max_concurrency=max_concurrency, paused=paused)
-    click.echo("The run obeys within a second or two.", err=True)
+    click.echo("The run obeys within a second or two, or as soon as it sends rows.", err=True)
     return 0
 
 

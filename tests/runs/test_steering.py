@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from command import run, start, write_rows
 
+from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints._store.control import Wishes, control_path, write_wishes
 from distilabel_endpoints._store.history import History
 from distilabel_endpoints._store.journal import Reader
-from distilabel_endpoints.runs.steering import Steering
+from distilabel_endpoints.dataset import generate_dataset
+from distilabel_endpoints.progress import open_progress
+from distilabel_endpoints.runs.steering import Steering, tune
 from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
@@ -57,6 +60,25 @@ def test_a_run_is_paused_slowed_and_resumed(simulated_endpoint: Make, tmp_path: 
     ]
     history = [change.text for change in History.read(output).changes if change.kind == "tune"]
     assert history == changes
+    assert not control_path(output).exists()
+
+
+def test_a_wish_before_the_first_request_counts(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """A run may look through its input, or wait for its endpoint, for long; it can be tuned then."""
+    endpoint = simulated_endpoint(flavor="vllm")
+    output = tmp_path / "out.jsonl"
+
+    def rows() -> Iterator[dict[str, str]]:
+        yield {"prompt": "one"}
+        tune(output, max_concurrency=3)
+        yield {"prompt": "two"}
+
+    with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
+        generate_dataset(llm, rows(), output, progress=open_progress("quiet"))
+    with Reader(output) as reader:
+        assert [text.partition(" (")[0] for text in reader.note("steering")] == [
+            "max_concurrency is now 3"
+        ]
     assert not control_path(output).exists()
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from distilabel_endpoints._store.control import (
     Wishes,
+    accepting_wishes,
     control_path,
-    drop_wishes,
     read_wishes,
     write_wishes,
 )
@@ -27,12 +27,13 @@ def output(tmp_path: Path) -> Path:
 
 
 def test_wishes_are_read_as_they_were_written(output: Path) -> None:
-    """By their owner alone; and forgotten when they are dropped."""
-    assert read_wishes(output) is None
-    write_wishes(output, WISHES)
-    assert read_wishes(output) == WISHES
-    assert control_path(output).stat().st_mode & 0o777 == 0o600
-    drop_wishes(output)
+    """By their owner alone; those of an earlier run are gone, and these are when the run ends."""
+    write_wishes(output, Wishes(paused=True))
+    with accepting_wishes(output):
+        assert read_wishes(output) is None
+        write_wishes(output, WISHES)
+        assert read_wishes(output) == WISHES
+        assert control_path(output).stat().st_mode & 0o777 == 0o600
     assert read_wishes(output) is None
 
 

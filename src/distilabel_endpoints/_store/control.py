@@ -4,7 +4,8 @@ Rules
 - A file, so that it works over network file systems, over ssh, and for whatever machine sends.
 - Whole or not at all, by a rename; its owner's alone. One that others could write is refused.
 - It holds what may change while a run is in progress, and nothing that changes an answer.
-- The run drops what it finds when it begins: wishes are for the run that is in progress.
+- Wishes are for the run that is in progress: those of an earlier one go as soon as the lock is
+  taken, and what is wished from then on counts, also while nothing is sent yet.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -22,7 +23,7 @@ from distilabel_endpoints._store.atomic import writing
 from distilabel_endpoints._store.place import beside
 from distilabel_endpoints.errors import StorageError
 
-__all__ = ["Wishes", "control_path", "drop_wishes", "read_wishes", "write_wishes"]
+__all__ = ["Wishes", "accepting_wishes", "control_path", "read_wishes", "write_wishes"]
 
 _FORMAT: Final = 1
 _MOST_BYTES: Final = 1 << 16
@@ -104,7 +105,16 @@ def read_wishes(output: Path) -> Wishes | None:
         os.close(descriptor)
 
 
-def drop_wishes(output: Path) -> None:
-    """Forget what was wished of a run that is over."""
+@contextmanager
+def accepting_wishes(output: Path) -> Iterator[None]:
+    """Let wishes count from here to the end of the block. Its lock is held."""
+    _drop(output)
+    try:
+        yield
+    finally:
+        _drop(output)
+
+
+def _drop(output: Path) -> None:
     with suppress(OSError):
         control_path(output).unlink(missing_ok=True)

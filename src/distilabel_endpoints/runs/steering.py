@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from distilabel_endpoints._engine.loop import Lease
-from distilabel_endpoints._store.control import Wishes, drop_wishes, read_wishes, write_wishes
+from distilabel_endpoints._store.control import Wishes, read_wishes, write_wishes
 from distilabel_endpoints._store.journal import Journal
 from distilabel_endpoints._store.lock import holder_of
 from distilabel_endpoints._store.place import journal_path
@@ -84,7 +84,6 @@ class Steering:
         self._tell = tell
         self._obeyed = Wishes()
         self._refused: str | None = None
-        drop_wishes(output)
 
     def look(self) -> None:
         """Obey what has changed since the last look."""
@@ -114,8 +113,7 @@ class Steering:
         )
 
     def close(self) -> None:
-        """The run is over, and so is what was wished of it; the engine may have other work."""
-        drop_wishes(self._output)
+        """The run sends no more; the engine may have other work."""
         if self._obeyed != Wishes():
             self._apply(self._most)
 
@@ -136,6 +134,7 @@ def steered(
     """Obey the control file for the length of the block; see `Steering`."""
     steering = Steering(output, most=most, apply=apply, tell=tell)
     try:
+        steering.look()  # what was wished before the first request
         with repeating(steering.look, _EVERY, "distilabel-endpoints-steering"):
             yield steering
     finally:
