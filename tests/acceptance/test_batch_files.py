@@ -15,6 +15,9 @@ from command import run, start
 
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
 from distilabel_endpoints.errors import ConfigurationError, InputError
+from distilabel_endpoints.rows import open_rows
+from distilabel_endpoints.rows.batch_lines import check_batch
+from distilabel_endpoints.rows.batch_writer import errors_beside
 from distilabel_endpoints.testing import Fault, Latency, Respond, SimulatedEndpoint
 from distilabel_endpoints.testing.settings import FLAVORS
 
@@ -133,6 +136,7 @@ def test_failures_go_to_the_error_file(simulated_endpoint: Make, tmp_path: Path)
         ({**line(1), "custom_id": ""}, "custom_id must be text, and not empty"),
         ({**line(1), "method": "GET"}, "method must be POST"),
         ({**line(1), "url": "/v1/embeddings"}, "url is '/v1/embeddings'; only"),
+        ({**line(1), "url": ["/v1/completions"]}, "url is list; only"),
         (line(1, url="/v1/completions"), "url is /v1/completions, and /v1/chat/completions before"),
         (line(1, model="other"), "body.model is 'other', and 'simulated-model' before"),
         (line(1, model=None), "body.model must name the model"),
@@ -157,6 +161,41 @@ def test_a_file_is_checked_before_its_first_line(
         generate_dataset(llm, source, tmp_path / "out.jsonl")
     assert endpoint.generations == ()
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_an_id_is_unique_in_all_files_of_a_folder(tmp_path: Path) -> None:
+    """Also on the same line of two files: the error names both."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_lines(tmp_path / name / "batch.jsonl", [line(0)])
+    with pytest.raises(
+        InputError, match=r"b/batch\.jsonl:1.*'request-0' is that of a/batch\.jsonl:1"
+    ):
+        check_batch(open_rows(tmp_path))
+
+
+def test_any_value_of_logprobs_is_the_servers_to_judge(
+    simulated_endpoint: Make, tmp_path: Path
+) -> None:
+    """A list in its place is sent as it is; nothing of ours fails over it."""
+    llm = InferenceEndpointsLLM(base_url=simulated_endpoint().url)
+    source = write_lines(tmp_path / "batch.jsonl", [line(0, logprobs=[]), line(1)])
+    done = generate_dataset(llm, source, tmp_path / "out.jsonl")
+    assert done.summary.ok + done.summary.failed == 2
+
+
+@pytest.mark.parametrize(
+    ("output", "errors"),
+    [
+        ("answers.jsonl", "answers.errors.jsonl"),
+        ("qwen-0.5b.jsonl", "qwen-0.5b.errors.jsonl"),
+        ("v1.2.ndjson.gz", "v1.2.errors.jsonl"),
+        (".hidden.jsonl", ".hidden.errors.jsonl"),
+    ],
+)
+def test_every_output_has_its_own_error_file(output: str, errors: str) -> None:
+    """Only the format goes from the name: outputs that differ in a dot do not share the file."""
+    assert errors_beside(Path(output)) == Path(errors)
 
 
 def test_the_flag_wins_over_the_bodies_model(simulated_endpoint: Make, tmp_path: Path) -> None:
@@ -199,11 +238,15 @@ def test_outputs_that_cannot_be_batch_files(simulated_endpoint: Make, tmp_path: 
     endpoint = simulated_endpoint()
     llm = InferenceEndpointsLLM(base_url=endpoint.url)
     source = write_lines(tmp_path / "batch.jsonl", [line(0)])
+    before = source.read_bytes()
     foreign = write_lines(tmp_path / "mine.jsonl", ["{}"])
+    (tmp_path / "sub").mkdir()
     for output, errors, message in (
         ("out.parquet", None, "give .*out.jsonl"),
         ("out.jsonl", tmp_path / "out.jsonl", "the output and the error file"),
+        ("out.jsonl", tmp_path / "sub" / ".." / "out.jsonl", "the output and the error file"),
         ("out.jsonl", source, "part of the input"),
+        ("out.jsonl", tmp_path / "sub" / ".." / "batch.jsonl", "part of the input"),
         ("out.jsonl", foreign, "did not write it"),
         ("out.jsonl", tmp_path / "errors.txt", "must end in .jsonl"),
     ):
@@ -212,8 +255,12 @@ def test_outputs_that_cannot_be_batch_files(simulated_endpoint: Make, tmp_path: 
     rows = [{"prompt": "hi"}]
     with pytest.raises(ConfigurationError, match="error_file"):
         generate_dataset(llm, rows, tmp_path / "rows.jsonl", error_file=tmp_path / "errors.jsonl")
+    errors = tmp_path / "sub" / ".." / "batch.jsonl"
+    with pytest.raises(InputError, match="part of the input"):
+        generate_dataset(llm, source, tmp_path / "out.jsonl", error_file=errors, fresh=True)
     assert endpoint.generations == ()
     assert foreign.read_text() == "{}\n"
+    assert source.read_bytes() == before
 
 
 def test_a_server_with_one_choice_is_asked_again(simulated_endpoint: Make, tmp_path: Path) -> None:

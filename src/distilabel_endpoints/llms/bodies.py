@@ -58,7 +58,7 @@ class BodyPlanner:
             seed=body.get("seed"),
             stream=self._streams(longest),
             max_new_tokens=longest if type(longest) is int else None,
-            logprobs=body.get("logprobs") not in {None, False},
+            logprobs=_wants_logprobs(body.get("logprobs")),
             dialects=(options,) * (self.dialects - 1),
         )
         return RowPlan(request=request, wanted=body.get("n") or 1, takes_cut_off=self.takes_cut_off)
@@ -68,3 +68,8 @@ class BodyPlanner:
         if self.stream == "auto":
             return type(longest) is not int or longest > LONG_ANSWER
         return self.stream
+
+
+def _wants_logprobs(value: Any) -> bool:
+    """A count of 0 asks for those of the answer itself (completions)."""
+    return value is not None and value is not False

@@ -59,7 +59,7 @@ def read_line(columns: Mapping[str, Any]) -> BatchLine:
     if columns["method"] != "POST":
         raise ConversationError("method must be POST")
     url = columns["url"]
-    if url not in {CHAT, COMPLETIONS}:
+    if url not in (CHAT, COMPLETIONS):  # not a set: a line may hold what has no hash
         shown = quoted([url]) if isinstance(url, str) else type(url).__name__
         raise ConversationError(f"url is {shown}; only {CHAT} and {COMPLETIONS} can be answered")
     _check_body(body, url)
@@ -176,15 +176,18 @@ def _number(custom_id: str) -> int:
 
 def _repeated(items: Iterator[Row | BadRow], ids: _Ids) -> Iterator[tuple[Row, str]]:
     """The lines whose id an earlier line has."""
-    repeats, first = ids.repeats(), dict[str, int]()
+    repeats, first = ids.repeats(), dict[str, Row]()
     for item in items:
         custom_id = item.columns.get("custom_id")
         if not isinstance(item, Row) or not isinstance(custom_id, str):
             continue
         if _number(custom_id) in repeats:
-            line = first.setdefault(custom_id, item.place.line)
-            if line != item.place.line:
-                yield item, f"custom_id {quoted([custom_id])} is that of line {line}, too"
+            earlier = first.setdefault(custom_id, item)
+            if earlier.ordinal != item.ordinal:
+                where = f"line {earlier.place.line}"
+                if earlier.place.file != item.place.file:
+                    where = str(earlier.place)
+                yield item, f"custom_id {quoted([custom_id])} is that of {where}, too"
 
 
 class _Problems:

@@ -16,6 +16,7 @@ from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.records import Completion, Failure, Result
 from distilabel_endpoints.rows.batch_lines import COMPLETIONS
 from distilabel_endpoints.rows.columns import OutputColumns, failure_code
+from distilabel_endpoints.rows.folders import format_of
 from distilabel_endpoints.rows.json_text import json_line
 from distilabel_endpoints.rows.model import BadRow, Row
 from distilabel_endpoints.rows.writers import ResultWriter
@@ -27,8 +28,8 @@ _LINES: Final = (".jsonl", ".ndjson")
 
 def errors_beside(output: Path) -> Path:
     """Where failures go by default: `answers.errors.jsonl` for `answers.jsonl`."""
-    name = output.name.partition(".")[0] if output.name[0] != "." else output.stem
-    return output.with_name(f"{name}.errors.jsonl")
+    suffix, compression = format_of(output) or ("", "")
+    return output.with_name(f"{output.name.removesuffix(suffix + compression)}.errors.jsonl")
 
 
 def check_batch_output(suffix: str, output: Path, errors: Path) -> None:
@@ -43,7 +44,7 @@ def check_batch_output(suffix: str, output: Path, errors: Path) -> None:
         )
     if errors.suffix.lower() not in _LINES:
         raise ConfigurationError(f"the error file {errors} must end in .jsonl")
-    if errors.absolute() == output.absolute():
+    if errors.resolve() == output.resolve():
         raise ConfigurationError(f"{output} is the output and the error file; give two files")
 
 

@@ -89,9 +89,8 @@ def check_output(path: str | os.PathLike[str], columns: OutputColumns, source: R
     target = Path(path)
     check_place(target)
     suffix, compression = _format(target)
-    for file in source.identity:
-        if target.exists() and Path(file.path).exists() and target.samefile(file.path):
-            raise ConfigurationError(f"{target} is the input; give another output")
+    if _is_read(target, source):
+        raise ConfigurationError(f"{target} is the input; give another output")
     if source.would_read(target):
         raise ConfigurationError(
             f"{target} would be a part of the input {source.describe()} when the run is resumed; "
@@ -104,10 +103,16 @@ def check_output(path: str | os.PathLike[str], columns: OutputColumns, source: R
         pyarrow(f"{suffix}{compression} output")
 
 
+def _is_read(path: Path, source: RowSource) -> bool:
+    """Whether a file is one of the source's, by whatever name."""
+    files = [Path(file.path) for file in source.identity]
+    return path.exists() and any(file.exists() and path.samefile(file) for file in files)
+
+
 def _check_batch(suffix: str, output: Path, errors: Path, source: RowSource) -> None:
     check_batch_output(suffix, output, errors)
     check_target(errors)
-    if source.would_read(errors) or any(str(errors) == file.path for file in source.identity):
+    if source.would_read(errors) or _is_read(errors, source):
         raise ConfigurationError(f"{errors} is a part of the input; give another --error-file")
 
 
