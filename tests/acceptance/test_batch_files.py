@@ -14,10 +14,11 @@ from batch_files import CHAT, line, read_lines, write_lines
 from command import run, start
 
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
-from distilabel_endpoints.errors import ConfigurationError, InputError
+from distilabel_endpoints.errors import ConfigurationError, InputError, OutputExistsError
 from distilabel_endpoints.rows import open_rows
 from distilabel_endpoints.rows.batch_lines import check_batch
 from distilabel_endpoints.rows.batch_writer import errors_beside
+from distilabel_endpoints.runs import export_run
 from distilabel_endpoints.testing import Fault, Latency, Respond, SimulatedEndpoint
 from distilabel_endpoints.testing.settings import FLAVORS
 
@@ -196,6 +197,27 @@ def test_any_value_of_logprobs_is_the_servers_to_judge(
 def test_every_output_has_its_own_error_file(output: str, errors: str) -> None:
     """Only the format goes from the name: outputs that differ in a dot do not share the file."""
     assert errors_beside(Path(output)) == Path(errors)
+
+
+def test_an_export_elsewhere_has_its_own_error_file(
+    simulated_endpoint: Make, tmp_path: Path
+) -> None:
+    """`export --to` leaves the run's two files as they are, and replaces nobody's."""
+    refused = Fault(Respond(400, {"error": {"message": "no"}}), marker="Question 1?")
+    llm = InferenceEndpointsLLM(base_url=simulated_endpoint(faults=(refused,)).url)
+    source = write_lines(tmp_path / "batch.jsonl", [line(0), line(1)])
+    output, errors = tmp_path / "out.jsonl", tmp_path / "out.errors.jsonl"
+    generate_dataset(llm, source, output)
+    failed = errors.read_bytes()
+    errors.write_text("looked at")
+    export_run(output, to=tmp_path / "copy.jsonl")
+    assert (tmp_path / "copy.errors.jsonl").read_bytes() == failed
+    assert errors.read_text() == "looked at"
+    (tmp_path / "mine.errors.jsonl").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"mine\.errors\.jsonl is already there"):
+        export_run(output, to=tmp_path / "mine.jsonl")
+    assert (tmp_path / "mine.errors.jsonl").read_text() == "mine"
+    assert not (tmp_path / "mine.jsonl").exists()
 
 
 def test_the_flag_wins_over_the_bodies_model(simulated_endpoint: Make, tmp_path: Path) -> None:

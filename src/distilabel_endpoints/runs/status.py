@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints._store.store import Store
 from distilabel_endpoints.errors import ConfigurationError, OutputExistsError
 from distilabel_endpoints.rows import OutputColumns, RowSource, open_rows
+from distilabel_endpoints.rows.batch_writer import errors_beside
 from distilabel_endpoints.rows.datasets_rows import hub_address
 from distilabel_endpoints.run_state import FailureGroup, Spent, TokenCount
 from distilabel_endpoints.runs.export import Exported, export
@@ -189,8 +191,15 @@ def export_run(
         about: dict[str, Any] = store.note("run") or {}
         if "columns" not in about:
             raise ConfigurationError(f"The run on {output} has no results to write yet.")
-        accept = _is_free(target) if to is not None else _is_the_runs(output, store)
         columns = OutputColumns(**about["columns"])
+        if to is None:
+            accept = _is_the_runs(output, store)
+        elif columns.error_file is None:
+            accept = _is_free(to)
+        else:
+            errors = errors_beside(to)  # not the run's own, which stays as it is
+            columns = replace(columns, error_file=os.fspath(errors))
+            accept = _is_free(to, errors)
         rows = open_input(output, source, about)
         return export(rows, store, target, columns, limit=about["limit"], before_rename=accept)
 
@@ -207,14 +216,17 @@ def _is_the_runs(output: Path, store: Store) -> BeforeRename:
     return accept
 
 
-def _is_free(target: Path) -> BeforeRename:
+def _is_free(*targets: Path) -> BeforeRename:
     """Refuses to replace any file, at once and again when there is something to replace it with."""
 
     def accept(_: Path) -> None:
-        if target.exists():
-            raise OutputExistsError(f"{target} is already there. Give a name that is not taken.")
+        for target in targets:
+            if target.exists():
+                raise OutputExistsError(
+                    f"{target} is already there. Give a name that is not taken."
+                )
 
-    accept(target)
+    accept(targets[0])
     return accept
 
 
