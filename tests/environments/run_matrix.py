@@ -140,7 +140,7 @@ def outcome(cell: Environment, wheel: Path, project: dict[str, Any]) -> str:
     try:
         install(cell, wheel, project)
     except CannotInstallError as error:
-        return f"skipped, cannot be installed: {error}"
+        return f"FAILED: cannot be installed: {error}"
     installed = time.monotonic() - started
     print(f"== Python {cell.version}, {cell.extra}", flush=True)
     command = [str(cell.interpreter), str(CHECKS)]
