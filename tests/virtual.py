@@ -18,7 +18,7 @@ from distilabel_endpoints._clients.openai import OpenAIClient
 from distilabel_endpoints._clients.transport import open_session
 from distilabel_endpoints.records import Client
 from distilabel_endpoints.testing import LoopEndpoint, serve
-from distilabel_endpoints.testing.settings import SettingsChanges
+from distilabel_endpoints.testing.endpoint_settings import SettingsChanges
 
 Result = TypeVar("Result")
 Library = Literal["hub", "openai"]

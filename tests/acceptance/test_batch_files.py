@@ -20,7 +20,7 @@ from distilabel_endpoints.rows.batch_lines import check_batch
 from distilabel_endpoints.rows.batch_writer import errors_beside
 from distilabel_endpoints.runs import export_run
 from distilabel_endpoints.testing import Fault, Latency, Respond, SimulatedEndpoint
-from distilabel_endpoints.testing.settings import FLAVORS
+from distilabel_endpoints.testing.endpoint_settings import FLAVORS
 
 Make = Callable[..., SimulatedEndpoint]
 pytestmark = pytest.mark.usefixtures("default_signals")

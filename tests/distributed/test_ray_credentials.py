@@ -14,7 +14,7 @@ from distilabel_endpoints.errors import (
     FingerprintError,
     UserCodeError,
 )
-from distilabel_endpoints.ray.credentials import Parcel, pack
+from distilabel_endpoints.ray.parcel import Parcel, pack
 from distilabel_endpoints.records import Failure, FailureKind
 
 CANARY = "hf_canaryCANARYcanary"

@@ -16,7 +16,7 @@ from distilabel_endpoints._engine.scheduler import Scheduler
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.records import Answer, Client, Failure, Request
 from distilabel_endpoints.testing import Latency, Limits, LoopEndpoint, serve
-from distilabel_endpoints.testing.settings import SettingsChanges
+from distilabel_endpoints.testing.endpoint_settings import SettingsChanges
 from virtual import TRUST, Library, VirtualConnector, open_client, run_virtually
 
 Acts = Callable[[list[LoopEndpoint]], None]

@@ -21,7 +21,7 @@ from distilabel_endpoints.lifecycle.decisions import (
     owed_state,
 )
 from distilabel_endpoints.lifecycle.sight import ASLEEP, Mark, sight_of
-from distilabel_endpoints.testing.settings import STATES
+from distilabel_endpoints.testing.endpoint_settings import STATES
 
 LATER = "2026-11-28T12:30:00.000Z"
 OURS_LATER, THEIRS = Mark(ADA, LATER), Mark(BOB, LATER)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifecycle_samples import KEY, TOKENS, Start, deployment, seen
 
-from distilabel_endpoints.lifecycle.prices import HourlyPrice, RunningCost, hourly_price
+from distilabel_endpoints.lifecycle.hardware_prices import HourlyPrice, RunningCost, hourly_price
 from distilabel_endpoints.lifecycle.sight import sight_of
 from distilabel_endpoints.testing import Hardware
 from distilabel_endpoints.testing.fleet import SERVING, WAKING, Fleet

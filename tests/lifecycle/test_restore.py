@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import HfApi
 from lifecycle_samples import ADA, CONTROL, KEY, TOKENS, Start, commands, deployment
 
-from distilabel_endpoints.lifecycle.control import Control
 from distilabel_endpoints.lifecycle.decisions import PATIENCE, Doubt, Duty
+from distilabel_endpoints.lifecycle.endpoint_api import Control
 from distilabel_endpoints.lifecycle.lease import Lease
 from distilabel_endpoints.lifecycle.restore import Ending, Outcome, restore
 from distilabel_endpoints.lifecycle.sight import sight_of

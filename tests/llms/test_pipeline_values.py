@@ -18,9 +18,9 @@ from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.outputs import Output, output_of, refused_row
 from distilabel_endpoints.pipeline import upstream
 from distilabel_endpoints.pipeline.answering import Answering
-from distilabel_endpoints.pipeline.outputs import generate_outputs
-from distilabel_endpoints.pipeline.parameters import fitting, renamed, spelled_out
+from distilabel_endpoints.pipeline.generation_kwargs import fitting, renamed, spelled_out
 from distilabel_endpoints.pipeline.progress import BatchProgress
+from distilabel_endpoints.pipeline.results import generate_outputs
 from distilabel_endpoints.records import (
     Completion,
     Failure,

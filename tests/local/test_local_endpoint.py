@@ -20,7 +20,7 @@ import pytest
 
 from distilabel_endpoints.errors import ConfigurationError, InstallationError, UnavailableError
 from distilabel_endpoints.local import LocalEndpoint, find_default_model
-from distilabel_endpoints.local import endpoint as module
+from distilabel_endpoints.local import embedded as module
 
 
 def children() -> set[int]:

@@ -17,7 +17,7 @@ from distilabel_endpoints.errors import ConfigurationError, UnavailableError
 from distilabel_endpoints.html_text import figures, table
 from distilabel_endpoints.llms.outputs import Output, Outputs, Statistics
 from distilabel_endpoints.progress import open_progress
-from distilabel_endpoints.progress.calls import showing_call
+from distilabel_endpoints.progress.call_bar import showing_call
 from distilabel_endpoints.records import Failure, FailureKind, Result
 from distilabel_endpoints.testing import SimulatedEndpoint
 

@@ -31,7 +31,7 @@ from distilabel_endpoints.testing import (
     Truncate,
     edits,
 )
-from distilabel_endpoints.testing.settings import SettingsChanges
+from distilabel_endpoints.testing.endpoint_settings import SettingsChanges
 
 __all__ = ["CASES", "ELSEWHERE", "ROWS", "Case"]
 

@@ -27,7 +27,7 @@ from distilabel_endpoints._engine import loop as engine_loop
 from distilabel_endpoints._engine.loop import Engine, Task
 from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.testing import LoopEndpoint, serve
-from distilabel_endpoints.testing.settings import SettingsChanges
+from distilabel_endpoints.testing.endpoint_settings import SettingsChanges
 from virtual import TRUST, Library, VirtualConnector
 
 __all__ = ["Stage", "open_stage"]

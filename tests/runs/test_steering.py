@@ -64,7 +64,7 @@ def test_a_run_is_paused_slowed_and_resumed(simulated_endpoint: Make, tmp_path: 
 
 
 def test_a_wish_before_the_first_request_counts(simulated_endpoint: Make, tmp_path: Path) -> None:
-    """A run may look through its input, or wait for its endpoint, for long; it can be tuned then."""
+    """A run may look through its input, or wait for its endpoint, for long; tuning works then."""
     endpoint = simulated_endpoint(flavor="vllm")
     output = tmp_path / "out.jsonl"
 

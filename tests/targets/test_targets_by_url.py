@@ -33,7 +33,7 @@ from distilabel_endpoints.errors import (
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.records import Route, Server
 from distilabel_endpoints.testing import Fault, Limits, Respond, Rewrite, SimulatedEndpoint
-from distilabel_endpoints.testing.settings import FLAVORS, FlavorName
+from distilabel_endpoints.testing.endpoint_settings import FLAVORS, FlavorName
 
 PAGE = "<!doctype html><title>Sign in</title><p>Welcome"
 

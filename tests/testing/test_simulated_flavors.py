@@ -10,8 +10,8 @@ import pytest
 from virtual_client import run_virtually, virtual_endpoint
 
 from distilabel_endpoints.testing import Limits, Token
+from distilabel_endpoints.testing.endpoint_settings import FLAVORS, FlavorName
 from distilabel_endpoints.testing.flavors import error_reply, not_ready
-from distilabel_endpoints.testing.settings import FLAVORS, FlavorName
 
 MARKS: dict[str, set[str]] = {
     "/info": {"tgi"},

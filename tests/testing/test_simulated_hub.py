@@ -28,7 +28,7 @@ from distilabel_endpoints.testing import (
     SpendCredits,
     Token,
 )
-from distilabel_endpoints.testing.settings import STATES, StateName
+from distilabel_endpoints.testing.endpoint_settings import STATES, StateName
 
 Start = Callable[..., SimulatedEndpoint]
 GOOD, POOR = "hf_good", "hf_poor"

@@ -10,7 +10,7 @@ import pytest
 from virtual_client import now, run_virtually, virtual_endpoint
 
 from distilabel_endpoints.testing import Fault, Latency, Lengths, Limits, RequestRecord, Respond
-from distilabel_endpoints.testing.log import Entry, RequestLog
+from distilabel_endpoints.testing.request_log import Entry, RequestLog
 
 
 def test_a_record_tells_the_whole_story() -> None:

@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from virtual_client import run_virtually, virtual_endpoint
 
 from distilabel_endpoints.testing import Lengths, Limits, SimulatedEndpoint
-from distilabel_endpoints.testing.settings import FLAVORS, FlavorName
+from distilabel_endpoints.testing.endpoint_settings import FLAVORS, FlavorName
 
 Start = Callable[..., SimulatedEndpoint]
 CONVERSATION: Any = [{"role": "user", "content": "Say hello"}]

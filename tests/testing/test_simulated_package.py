@@ -17,14 +17,14 @@ import pytest
 
 import distilabel_endpoints.testing
 from distilabel_endpoints.testing import Settings, SimulatedEndpoint
+from distilabel_endpoints.testing.endpoint_settings import SettingsChanges
 from distilabel_endpoints.testing.faults import __all__ as fault_names
-from distilabel_endpoints.testing.settings import SettingsChanges
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (
     "aiohttp",
     "distilabel_endpoints.testing.endpoint",
-    "distilabel_endpoints.testing.settings",
+    "distilabel_endpoints.testing.endpoint_settings",
     "huggingface_hub",
 )
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from virtual_client import now, run_virtually
 
 from distilabel_endpoints.testing import Fault, Latency, Limits, Respond, Settings
+from distilabel_endpoints.testing.endpoint_settings import FLAVORS, FlavorName
 from distilabel_endpoints.testing.exchange import Exchange, RefusedError
 from distilabel_endpoints.testing.faults import Script
 from distilabel_endpoints.testing.limits import Door
-from distilabel_endpoints.testing.log import Entry, RequestLog
+from distilabel_endpoints.testing.request_log import Entry, RequestLog
 from distilabel_endpoints.testing.routes import openai, tgi
-from distilabel_endpoints.testing.routes.tables import data_routes
+from distilabel_endpoints.testing.routes.route_table import data_routes
 from distilabel_endpoints.testing.service import Service
-from distilabel_endpoints.testing.settings import FLAVORS, FlavorName
 from distilabel_endpoints.testing.wire import Generated, Outcome, encode
 
 LEAVES = (

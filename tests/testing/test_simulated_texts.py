@@ -27,7 +27,7 @@ from distilabel_endpoints.testing.texts.grammars import (
 )
 from distilabel_endpoints.testing.texts.regexes import regex_sample
 from distilabel_endpoints.testing.texts.replies import Text, count_tokens, logprob, write
-from distilabel_endpoints.testing.texts.schemas import schema_instance
+from distilabel_endpoints.testing.texts.schema_instances import schema_instance
 
 SETTINGS = Settings()
 

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import aiohttp
 
 from distilabel_endpoints.testing import LoopEndpoint, serve
-from distilabel_endpoints.testing.settings import SettingsChanges
+from distilabel_endpoints.testing.endpoint_settings import SettingsChanges
 from virtual import VirtualConnector, run_virtually
 
 JsonObject = dict[str, Any]

@@ -7,7 +7,8 @@
 - `failures`, `error_text`: what a failed exchange means; the server's words, without secrets.
 - `parameters`: generation parameters to each route's keyword arguments.
 - `adapting`: what a server does with them: what it refuses is sent in another form, once learned.
-- `proxies`: the road to a host: through which proxy, with which certificates.
+- `reasoning`: how much a model is to think. `sticky`: keeps to the provider that answered first.
+- `proxies`: the route to a host: through which proxy, with which certificates.
 
 No client library is imported above this room, but what finds a target on the Hub.
 """

@@ -6,7 +6,7 @@ route, or says with `None` that this server cannot. `check` compares an answer w
 Nothing here sends anything, follows a remote reference, or puts an answer's text in a message.
 """
 
-from distilabel_endpoints.grammar.answers import check
+from distilabel_endpoints.grammar.conformance import check
 from distilabel_endpoints.grammar.dialects import constrain
 from distilabel_endpoints.grammar.values import Grammar, GrammarFormat, parse_grammar
 

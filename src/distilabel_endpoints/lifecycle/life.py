@@ -22,12 +22,12 @@ from pydantic import SecretStr
 from distilabel_endpoints._engine.loop import Task
 from distilabel_endpoints._targets.credentials import saved_token, sendable_token
 from distilabel_endpoints._targets.hub import ask_hub, read_endpoint, start_endpoint
-from distilabel_endpoints.lifecycle.control import Control, Trouble
 from distilabel_endpoints.lifecycle.decisions import Doubt, Duty, Then, is_changed, owed_state
+from distilabel_endpoints.lifecycle.endpoint_api import Control, Trouble
 from distilabel_endpoints.lifecycle.for_runs import check_then
 from distilabel_endpoints.lifecycle.guard import Orders, Watchdog
+from distilabel_endpoints.lifecycle.hardware_prices import HourlyPrice, RunningCost, hourly_price
 from distilabel_endpoints.lifecycle.lease import Lease, state_folder
-from distilabel_endpoints.lifecycle.prices import HourlyPrice, RunningCost, hourly_price
 from distilabel_endpoints.lifecycle.restore import Outcome, restore
 from distilabel_endpoints.lifecycle.sight import Person, Sight, sight_of
 from distilabel_endpoints.records import Failure

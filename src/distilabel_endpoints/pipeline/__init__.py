@@ -3,8 +3,8 @@
     from distilabel_endpoints.pipeline import InferenceEndpointsLLM
 
 `llm` is the class: `fields` derives its attributes from ours, `answering` sends with one of ours,
-`parameters`, `outputs` and `progress` bring values and words into upstream's form. `hooks` is what
-is changed in upstream's own classes, `patching` puts our class in the place of upstream's,
+`generation_kwargs`, `results` and `progress` bring values and words into upstream's form. `hooks`
+is what is changed in upstream's own classes, `patching` puts our class in the place of upstream's,
 `upstream` finds out whether it is installed.
 """
 

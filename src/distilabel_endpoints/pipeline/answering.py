@@ -18,7 +18,7 @@ from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.inputs import Input
 from distilabel_endpoints.llms.internals import answer_plans, planner_of
 from distilabel_endpoints.llms.outputs import Output, output_of, refused_row
-from distilabel_endpoints.pipeline.parameters import fitting
+from distilabel_endpoints.pipeline.generation_kwargs import fitting
 from distilabel_endpoints.pipeline.progress import BatchProgress
 from distilabel_endpoints.records import Result
 

@@ -27,8 +27,8 @@ from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM as Endpo
 from distilabel_endpoints.llms.inputs import Input
 from distilabel_endpoints.pipeline.answering import Answering
 from distilabel_endpoints.pipeline.fields import Attributes
-from distilabel_endpoints.pipeline.outputs import generate_outputs
-from distilabel_endpoints.pipeline.parameters import renamed, spelled_out
+from distilabel_endpoints.pipeline.generation_kwargs import renamed, spelled_out
+from distilabel_endpoints.pipeline.results import generate_outputs
 
 __all__ = ["InferenceEndpointsLLM"]
 

@@ -32,9 +32,9 @@ from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.progress import Progress
 from distilabel_endpoints.ray.cluster import cluster
 from distilabel_endpoints.ray.coordinator import JobProgress, start_coordinator
-from distilabel_endpoints.ray.credentials import pack
 from distilabel_endpoints.ray.following import Following
 from distilabel_endpoints.ray.marker import Marker, check_folder, marker_path, refuse_lost_rows
+from distilabel_endpoints.ray.parcel import pack
 from distilabel_endpoints.ray.shards import (
     read_shards,
     remove_shards,

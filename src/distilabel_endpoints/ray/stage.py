@@ -12,8 +12,8 @@ from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.inputs import GenerationParameters
 from distilabel_endpoints.llms.overrides import own_parameters
 from distilabel_endpoints.ray.coordinator import start_coordinator
-from distilabel_endpoints.ray.credentials import pack
 from distilabel_endpoints.ray.package import ray_package
+from distilabel_endpoints.ray.parcel import pack
 from distilabel_endpoints.ray.source import PROBLEM, ROW_ID
 from distilabel_endpoints.ray.worker import GenerateRows, JobSpec
 from distilabel_endpoints.rows import OutputColumns

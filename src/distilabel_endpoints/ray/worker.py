@@ -26,7 +26,7 @@ from distilabel_endpoints._store.journal.record import encode_failures
 from distilabel_endpoints.errors import DistilabelError, StorageError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import engine_of
-from distilabel_endpoints.ray.credentials import Parcel
+from distilabel_endpoints.ray.parcel import Parcel
 from distilabel_endpoints.ray.reporting import Reporter
 from distilabel_endpoints.ray.source import FAILURE, PROBLEM, ROW_ID, ordinal_of, told_problem
 from distilabel_endpoints.records import Failure, FailureKind, Result

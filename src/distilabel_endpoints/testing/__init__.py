@@ -26,6 +26,17 @@ if TYPE_CHECKING:
     from distilabel_endpoints.testing.asked import Asked
     from distilabel_endpoints.testing.bounds import greedy_bound
     from distilabel_endpoints.testing.endpoint import LoopEndpoint, SimulatedEndpoint, serve
+    from distilabel_endpoints.testing.endpoint_settings import (
+        Deployment,
+        Hardware,
+        HubModel,
+        Latency,
+        Lengths,
+        Limits,
+        Settings,
+        Throughput,
+        Token,
+    )
     from distilabel_endpoints.testing.faults import (
         Action,
         BreakStream,
@@ -45,19 +56,8 @@ if TYPE_CHECKING:
         Throttle,
         Truncate,
     )
-    from distilabel_endpoints.testing.log import EndpointStatistics, RequestRecord
+    from distilabel_endpoints.testing.request_log import EndpointStatistics, RequestRecord
     from distilabel_endpoints.testing.servers import SERVERS
-    from distilabel_endpoints.testing.settings import (
-        Deployment,
-        Hardware,
-        HubModel,
-        Latency,
-        Lengths,
-        Limits,
-        Settings,
-        Throughput,
-        Token,
-    )
     from distilabel_endpoints.testing.simulation import Simulation
 
 __all__ = [
@@ -104,9 +104,9 @@ _HOMES = {
     "asked": ("Asked",),
     "bounds": ("greedy_bound",),
     "endpoint": ("LoopEndpoint", "SimulatedEndpoint", "serve"),
-    "log": ("EndpointStatistics", "RequestRecord"),
+    "request_log": ("EndpointStatistics", "RequestRecord"),
     "servers": ("SERVERS",),
-    "settings": (
+    "endpoint_settings": (
         "Deployment",
         "Hardware",
         "HubModel",

@@ -15,8 +15,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from distilabel_endpoints.testing.endpoint import serve
+from distilabel_endpoints.testing.endpoint_settings import (
+    FLAVORS,
+    Latency,
+    Lengths,
+    Limits,
+    Settings,
+)
 from distilabel_endpoints.testing.servers import SERVERS
-from distilabel_endpoints.testing.settings import FLAVORS, Latency, Lengths, Limits, Settings
 
 __all__ = ["main"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
-from distilabel_endpoints.testing.settings import Settings, Token
+from distilabel_endpoints.testing.endpoint_settings import Settings, Token
 
 __all__ = ["Accounts", "person"]
 

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from distilabel_endpoints.testing.app import Listener, listening
+from distilabel_endpoints.testing.endpoint_settings import Settings, SettingsChanges
 from distilabel_endpoints.testing.face import Addresses, Switchboard
-from distilabel_endpoints.testing.settings import Settings, SettingsChanges
 from distilabel_endpoints.testing.simulation import Simulation
 
 __all__ = ["LoopEndpoint", "SimulatedEndpoint", "serve"]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from distilabel_endpoints.testing.endpoint_settings import FlavorName, Settings
 from distilabel_endpoints.testing.flavors import error_reply
-from distilabel_endpoints.testing.log import RequestKind
-from distilabel_endpoints.testing.settings import FlavorName, Settings
+from distilabel_endpoints.testing.request_log import RequestKind
 from distilabel_endpoints.testing.wire import Outcome, Reply
 
 __all__ = ["Exchange", "RefusedError", "Route"]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from distilabel_endpoints.testing.endpoint_settings import Settings, StateName
 from distilabel_endpoints.testing.faults import Fault
-from distilabel_endpoints.testing.log import EndpointStatistics, RequestRecord
-from distilabel_endpoints.testing.routes.control import SOMEBODY
-from distilabel_endpoints.testing.routes.tables import CONTROL, HUB, ROUTER
-from distilabel_endpoints.testing.settings import Settings, StateName
+from distilabel_endpoints.testing.request_log import EndpointStatistics, RequestRecord
+from distilabel_endpoints.testing.routes.control_plane import SOMEBODY
+from distilabel_endpoints.testing.routes.route_table import CONTROL, HUB, ROUTER
 from distilabel_endpoints.testing.simulation import Simulation
 
 __all__ = ["Addresses", "Switchboard"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, assert_never
 
-from distilabel_endpoints.testing.settings import FlavorName
+from distilabel_endpoints.testing.endpoint_settings import FlavorName
 from distilabel_endpoints.testing.wire import Reply, json_reply
 
 __all__ = ["FULL_QUEUES", "IMAGES", "error_reply", "has_n", "needs_model", "not_ready"]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from distilabel_endpoints.testing.settings import Deployment, StateName
+from distilabel_endpoints.testing.endpoint_settings import Deployment, StateName
 
 __all__ = ["SERVING", "WAKING", "Fleet"]
 

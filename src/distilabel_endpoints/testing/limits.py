@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from random import Random
 
-from distilabel_endpoints.testing.settings import Settings
+from distilabel_endpoints.testing.endpoint_settings import Settings
 
 __all__ = ["Bucket", "Door", "Refusal"]
 

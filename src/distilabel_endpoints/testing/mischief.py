@@ -15,9 +15,9 @@ from email.utils import format_datetime
 from aiohttp import web
 from multidict import CIMultiDict
 
+from distilabel_endpoints.testing.endpoint_settings import FlavorName
 from distilabel_endpoints.testing.faults import Flood, Respond, Throttle
 from distilabel_endpoints.testing.flavors import error_reply
-from distilabel_endpoints.testing.settings import FlavorName
 from distilabel_endpoints.testing.wire import encode
 
 __all__ = ["flood", "respond", "throttle"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from distilabel_endpoints.testing.settings import Lengths, Limits, Settings, Throughput
+from distilabel_endpoints.testing.endpoint_settings import Lengths, Limits, Settings, Throughput
 
 __all__ = ["COLLAPSE", "LARGE", "NANO", "SERVERS"]
 

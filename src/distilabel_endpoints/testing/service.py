@@ -14,8 +14,8 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from distilabel_endpoints.testing.log import Entry, RequestLog
-from distilabel_endpoints.testing.settings import Latency, Throughput
+from distilabel_endpoints.testing.endpoint_settings import Latency, Throughput
+from distilabel_endpoints.testing.request_log import Entry, RequestLog
 
 __all__ = ["Service", "SharedServer", "Turn"]
 

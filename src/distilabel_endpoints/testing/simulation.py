@@ -18,6 +18,7 @@ from aiohttp import web
 
 from distilabel_endpoints.testing.accounts import Accounts
 from distilabel_endpoints.testing.delivery import EventStream, Spoiler, hang, reset, send
+from distilabel_endpoints.testing.endpoint_settings import Deployment, Settings
 from distilabel_endpoints.testing.exchange import Exchange, RefusedError, Route
 from distilabel_endpoints.testing.faults import (
     Action,
@@ -35,13 +36,18 @@ from distilabel_endpoints.testing.faults import (
 )
 from distilabel_endpoints.testing.flavors import error_reply, not_ready
 from distilabel_endpoints.testing.limits import Door, Refusal
-from distilabel_endpoints.testing.log import Entry, RequestLog
 from distilabel_endpoints.testing.mischief import flood, respond, throttle
-from distilabel_endpoints.testing.routes.control import ControlPlane
+from distilabel_endpoints.testing.request_log import Entry, RequestLog
+from distilabel_endpoints.testing.routes.control_plane import ControlPlane
 from distilabel_endpoints.testing.routes.hub import Hub
-from distilabel_endpoints.testing.routes.tables import CONTROL, HUB, ROUTER, UNKNOWN, data_routes
+from distilabel_endpoints.testing.routes.route_table import (
+    CONTROL,
+    HUB,
+    ROUTER,
+    UNKNOWN,
+    data_routes,
+)
 from distilabel_endpoints.testing.service import Service
-from distilabel_endpoints.testing.settings import Deployment, Settings
 from distilabel_endpoints.testing.wire import Generated, Outcome, Reply, encode
 
 __all__ = ["Simulation"]

@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from distilabel_endpoints.testing.accounts import Accounts, person
+from distilabel_endpoints.testing.endpoint_settings import HubModel, Settings, Token
 from distilabel_endpoints.testing.exchange import Exchange, RefusedError
 from distilabel_endpoints.testing.routes.openai import CREATED, chat, completions
 from distilabel_endpoints.testing.routes.tgi import root
-from distilabel_endpoints.testing.settings import HubModel, Settings, Token
 from distilabel_endpoints.testing.wire import Generated, Outcome, Reply, json_reply
 
 __all__ = ["Hub"]

@@ -16,7 +16,7 @@ from distilabel_endpoints.testing.routes.checks import (
     check_tools,
     check_types,
 )
-from distilabel_endpoints.testing.routes.streams import chat_events, completion_events
+from distilabel_endpoints.testing.routes.stream_events import chat_events, completion_events
 from distilabel_endpoints.testing.routes.thinking import check_thinking, counted, thought
 from distilabel_endpoints.testing.texts.grammars import (
     Constraint,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from distilabel_endpoints.testing.endpoint_settings import FlavorName
 from distilabel_endpoints.testing.exchange import Exchange
-from distilabel_endpoints.testing.settings import FlavorName
 
 __all__ = ["check_thinking", "counted", "thought"]
 

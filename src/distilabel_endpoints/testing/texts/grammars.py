@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from distilabel_endpoints.testing.settings import FlavorName
+from distilabel_endpoints.testing.endpoint_settings import FlavorName
 from distilabel_endpoints.testing.texts.gbnf import gbnf_sample
 from distilabel_endpoints.testing.texts.regexes import regex_sample
-from distilabel_endpoints.testing.texts.schemas import schema_instance
+from distilabel_endpoints.testing.texts.schema_instances import schema_instance
 
 __all__ = [
     "Choice",

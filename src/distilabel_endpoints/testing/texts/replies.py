@@ -14,7 +14,7 @@ from itertools import product
 from math import log
 
 from distilabel_endpoints.testing.asked import Asked
-from distilabel_endpoints.testing.settings import Settings
+from distilabel_endpoints.testing.endpoint_settings import Settings
 from distilabel_endpoints.testing.texts.grammars import Constraint, satisfy
 
 __all__ = ["Text", "count_tokens", "logprob", "write"]

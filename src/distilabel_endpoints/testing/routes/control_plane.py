@@ -15,10 +15,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from distilabel_endpoints.testing.accounts import Accounts, person
+from distilabel_endpoints.testing.endpoint_settings import Deployment, Hardware, Settings, StateName
 from distilabel_endpoints.testing.exchange import Exchange
 from distilabel_endpoints.testing.flavors import IMAGES
 from distilabel_endpoints.testing.fleet import SERVING, WAKING, Fleet
-from distilabel_endpoints.testing.settings import Deployment, Hardware, Settings, StateName
 from distilabel_endpoints.testing.wire import Reply, json_reply
 
 __all__ = ["SOMEBODY", "ControlPlane"]

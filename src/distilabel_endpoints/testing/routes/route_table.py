@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
+from distilabel_endpoints.testing.endpoint_settings import FlavorName
 from distilabel_endpoints.testing.exchange import Exchange, Route
 from distilabel_endpoints.testing.flavors import error_reply
 from distilabel_endpoints.testing.routes import about, openai, tgi
-from distilabel_endpoints.testing.settings import FlavorName
 from distilabel_endpoints.testing.wire import Outcome
 
 __all__ = ["CONTROL", "HUB", "ROUTER", "UNKNOWN", "data_routes"]
