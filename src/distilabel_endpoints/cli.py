@@ -208,15 +208,7 @@ def commands() -> None:
 )
 @click.argument("input", metavar="INPUT", type=click.Path(allow_dash=True))
 @click.pass_context
-def generate(
-    context: click.Context,
-    /,
-    input: str,  # noqa: A002 - click's name for it
-    output: Path | None,
-    client: str,
-    param: dict[str, Any],
-    **_: Any,
-) -> int:
+def generate(context: click.Context, /, **_: Any) -> int:
     """Complete every row of INPUT and write them to OUTPUT. Run the same command again to resume.
 
     INPUT is a .jsonl, .json, .csv, .tsv, .txt (also .gz, .zst, .bz2, .xz), .parquet, .arrow or
@@ -234,16 +226,10 @@ def generate(
     """
     from distilabel_endpoints import commands as work
 
-    return work.generate(_generate_settings(context, input, output, client, param))
+    return work.generate(_generate_settings(context))
 
 
-def _generate_settings(
-    context: click.Context,
-    input_: str,
-    output: Path | None,
-    client: str,
-    param: dict[str, Any],
-) -> GenerateSettings:
+def _generate_settings(context: click.Context) -> GenerateSettings:
     """What the flags, the variables and the settings file say, checked.
 
     Raises:
@@ -255,13 +241,15 @@ def _generate_settings(
     check_given_once(context)
     check_key(context)
     values = sorted_values(context)
+    input_, output = context.params["input"], context.params["output"]
     if output is None and values[Part.RUN]["ray"] is not None:
         raise click.UsageError("--ray needs --output FOLDER.", context)
     return work.GenerateSettings(
         input=input_,
         output=output or work.default_output(input_),
-        target={**values[Part.TARGET], "use_openai_client": client == "openai"},
-        parameters={k: v for k, v in values[Part.PARAMETERS].items() if v is not None} | param,
+        target={**values[Part.TARGET], "use_openai_client": context.params["client"] == "openai"},
+        parameters={k: v for k, v in values[Part.PARAMETERS].items() if v is not None}
+        | context.params["param"],
         rows=values[Part.ROWS],
         settings_file=found_settings_file(context),
         resume_command=_resume_command(),
@@ -283,15 +271,7 @@ def _resume_command() -> tuple[str, ...]:
 )
 @click.argument("input", metavar="INPUT", type=click.Path(allow_dash=True))
 @click.pass_context
-def estimate(
-    context: click.Context,
-    /,
-    input: str,  # noqa: A002 - click's name for it
-    output: Path | None,
-    client: str,
-    param: dict[str, Any],
-    **_: Any,
-) -> int:
+def estimate(context: click.Context, /, **_: Any) -> int:
     """Answer some random rows of INPUT (--pilot, 200) and forecast what all of them will need.
 
     Takes the flags of `generate`, which answers the other rows: the rows answered here are its own
@@ -303,7 +283,7 @@ def estimate(
     """
     from distilabel_endpoints import commands as work
 
-    settings = _generate_settings(context, input, output, client, param)
+    settings = _generate_settings(context)
     pilot = settings.pilot or PILOT_ROWS
     return work.generate(replace(settings, pilot=pilot, yes=False, is_estimate=True))
 

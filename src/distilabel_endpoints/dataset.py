@@ -184,57 +184,53 @@ def generate_dataset(
     shown = progress or open_progress("auto")
     if metrics_port is not None:
         shown = MeteredProgress(shown, metrics_port)
-    if ray is not None or ray_actors is not None:
-        has_alarms = alarms is not None or on_alarm is not None
-        _refuse_over_ray(
-            input,
-            options,
-            spending,
-            ray=ray,
-            push_to_hub=push_to_hub,
-            has_alarms=has_alarms,
+    run: Run | RayRun
+    if ray is None and ray_actors is None:
+        if push_to_hub is not None:
+            check_repository(push_to_hub)
+        run = Run(
+            llm=llm,
+            source=_source(input, options),
+            output=path,
+            options=options,
+            alarms=watched,
+            progress=shown,
+            fresh=fresh,
+            describe=str(input) if isinstance(input, str | os.PathLike) else "",
+            spending=spending,
+            then=then,
             on_row=on_row,
         )
-        over_ray = _over_ray(llm, input, path, options, shown, fresh=fresh, ray=ray)
-        over_ray.actors = ray_actors or over_ray.actors
-        over_ray.then = then
-        ended = _finished(*_reported(over_ray.execute(), path, report=report))
-        return FinishedRun(ended, path, options=options)
-    if push_to_hub is not None:
-        check_repository(push_to_hub)
-    run = Run(
-        llm=llm,
-        source=_source(input, options),
-        output=path,
-        options=options,
-        alarms=watched,
-        progress=shown,
-        fresh=fresh,
-        describe=str(input) if isinstance(input, str | os.PathLike) else "",
-        spending=spending,
-        then=then,
-        on_row=on_row,
-    )
-    summary = _finished(*_reported(run.execute(), path, report=report))
-    if push_to_hub is None or summary.ending is not RunEnding.FINISHED:
-        return FinishedRun(summary, path, options=options)
-    url = push_output(push_to_hub, path, about_run(llm, options, summary))
+    else:
+        local_only = {
+            "ray_actors": ray is None,
+            "push_to_hub": push_to_hub is not None,
+            "alarms": alarms is not None or on_alarm is not None,
+            "on_row": on_row is not None,
+        }
+        run = _ray_run(
+            *(llm, input, path, options, spending),
+            progress=shown,
+            address=ray,
+            local_only=local_only,
+        )
+        run.actors = ray_actors or run.actors
+        run.fresh, run.then = fresh, then
+    summary = _finished(*run.execute(), path, report=report)
+    url = None
+    if push_to_hub is not None and summary.ending is RunEnding.FINISHED:
+        url = push_output(push_to_hub, path, about_run(llm, options, summary))
     return FinishedRun(summary, path, url, options)
 
 
-_Ended = tuple[RunSummary, DistilabelError | None]
-
-
-def _reported(ended: _Ended, path: Path, *, report: bool) -> _Ended:
-    """The same, after the run's page is written if it was asked for."""
+def _finished(
+    summary: RunSummary, error: DistilabelError | None, path: Path, *, report: bool
+) -> RunSummary:
+    """The summary of a run that has finished; anything else that ended it is raised."""
     if report:
         from distilabel_endpoints.report import write_report
 
         write_report(path)
-    return ended
-
-
-def _finished(summary: RunSummary, error: DistilabelError | None) -> RunSummary:
     if isinstance(error, AlarmError):
         error.summary = summary
     if error is not None:
@@ -246,59 +242,43 @@ def _finished(summary: RunSummary, error: DistilabelError | None) -> RunSummary:
     return summary
 
 
-def _refuse_over_ray(
-    given: Any,
+def _ray_run(
+    llm: InferenceEndpointsLLM,
+    input_: Any,
+    output: Path,
     options: RunOptions,
     spending: SpendingOptions,
     *,
-    ray: str | None,
-    push_to_hub: str | None,
-    has_alarms: bool,
-    on_row: OnRow | None,
-) -> None:
-    from distilabel_endpoints.ray.job import refuse_unusable
+    progress: Progress,
+    address: str | None,
+    local_only: Mapping[str, bool],
+) -> RayRun:
+    """The run over Ray, if nothing is asked for that needs a run of one process."""
+    from distilabel_endpoints.ray.job import RayRun, refuse_unusable
 
     refuse_unusable(
         {
-            "ray_actors": ray is None,
-            "push_to_hub": push_to_hub is not None,
-            "alarms": has_alarms,
-            "on_row": on_row is not None,
+            **local_only,
             "error_file": options.error_file is not None,
             "budget": bool(spending.budget),
             "pilot": spending.pilot is not None,
             "on_bad_row='stop'": options.on_bad_row == "stop",
         }
     )
-    if not isinstance(given, str | os.PathLike):
+    if not isinstance(input_, str | os.PathLike):
         raise ConfigurationError("with ray, input must be a path that workers can read.")
-
-
-def _over_ray(
-    llm: Any,
-    given: Any,
-    output: Path,
-    options: RunOptions,
-    progress: Progress,
-    *,
-    fresh: bool,
-    ray: str | None,
-) -> RayRun:
-    from distilabel_endpoints.ray.job import RayRun
-
     return RayRun(
         llm=llm,
-        input=os.fspath(given),
+        input=os.fspath(input_),
         output=output,
         options=options,
         progress=progress,
-        address=None if ray == "local" else ray,
-        fresh=fresh,
+        address=None if address == "local" else address,
     )
 
 
-def _source(given: Any, options: RunOptions) -> RowSource | OneTimeInput:
+def _source(input_: Any, options: RunOptions) -> RowSource | OneTimeInput:
     most = options.max_row_bytes
-    if isinstance(given, Iterator):
-        return rows_once(islice(given, options.limit), max_row_bytes=most)
-    return open_rows(given, max_row_bytes=most)
+    if isinstance(input_, Iterator):
+        return rows_once(islice(input_, options.limit), max_row_bytes=most)
+    return open_rows(input_, max_row_bytes=most)

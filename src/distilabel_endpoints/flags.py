@@ -345,6 +345,39 @@ def _endpoint_flags() -> list[Flag]:
             part=Part.TARGET,
             help="With --base-url: which of its models.",
         ),
+        *_hub_flags(),
+        Flag(
+            "--tokenizer-id",
+            metavar="ID",
+            part=Part.TARGET,
+            help="Apply its chat template here; send plain text.",
+        ),
+        Flag(
+            "--ca-file",
+            type=click.Path(exists=True, dir_okay=False),
+            part=Part.TARGET,
+            help="PEM certificates to trust, too.",
+        ),
+        Flag(
+            "--trusted-host",
+            "trusted_hosts",
+            multiple=True,
+            metavar="HOST",
+            part=Part.TARGET,
+            help="Private host that may get a key over plain http. Repeatable.",
+        ),
+        Flag(
+            "--stream/--no-stream",
+            default=None,
+            part=Part.TARGET,
+            help="Default: long answers as a stream.",
+        ),
+    ]
+
+
+def _hub_flags() -> list[Flag]:
+    """For models and endpoints that the Hub knows."""
+    return [
         Flag(
             "--provider",
             metavar="NAME,...",
@@ -384,32 +417,6 @@ def _endpoint_flags() -> list[Flag]:
             part=Part.RUN,
             show_default="restore",
             help="How the endpoint is left: restore, pause, scale-to-zero, keep.",
-        ),
-        Flag(
-            "--tokenizer-id",
-            metavar="ID",
-            part=Part.TARGET,
-            help="Apply its chat template here; send plain text.",
-        ),
-        Flag(
-            "--ca-file",
-            type=click.Path(exists=True, dir_okay=False),
-            part=Part.TARGET,
-            help="PEM certificates to trust, too.",
-        ),
-        Flag(
-            "--trusted-host",
-            "trusted_hosts",
-            multiple=True,
-            metavar="HOST",
-            part=Part.TARGET,
-            help="Private host that may get a key over plain http. Repeatable.",
-        ),
-        Flag(
-            "--stream/--no-stream",
-            default=None,
-            part=Part.TARGET,
-            help="Default: long answers as a stream.",
         ),
     ]
 

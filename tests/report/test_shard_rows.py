@@ -21,8 +21,13 @@ from distilabel_endpoints.report.stored import open_stored
 from distilabel_endpoints.report.viewer import view
 from distilabel_endpoints.rows import OutputColumns
 from distilabel_endpoints.rows.tables import added_fields
+from distilabel_endpoints.runs.finished import column_note
 
 TOO_LONG = Failure(kind=FailureKind.ROW, code="too_long", status=400, message="too many tokens")
+OFF_SCHEMA = Failure(
+    kind=FailureKind.CONTENT, code="off_schema", message="off", finish_reason="stop"
+)
+FAILURES = {5: encode_failures([TOO_LONG]), 6: encode_failures([OFF_SCHEMA])}
 OPTIONS: dict[str, Any] = {
     "input_column": None,
     "system": None,
@@ -40,7 +45,8 @@ def output(tmp_path: Path) -> Path:
     rows = tmp_path / "in.jsonl"
     rows.write_text("".join(f'{{"prompt": "Question {n}?"}}\n' for n in range(20)))
     spec = {"model": "m", "column_prefix": "x_", "num_generations": 1, **OPTIONS}
-    Marker.of(spec, look_through(str(rows)), {}).write(folder)
+    about = {"columns": column_note(OutputColumns("m", prefix="x_"))}
+    Marker.of(spec, look_through(str(rows)), about).write(folder)
     write_shard(folder, "a", range(10, 20))
     write_shard(folder, "b", range(10))
     return folder
@@ -57,11 +63,11 @@ def write_shard(folder: Path, name: str, ordinals: range) -> None:
             "x_finish_reason": {5: None, 6: "stop"}.get(n, "stop"),
             "x_input_tokens": None if n == 5 else 3,
             "x_output_tokens": None if n == 5 else 4,
-            "x_error": {5: TOO_LONG.describe(), 6: "off"}.get(n),
+            "x_error": {5: TOO_LONG.describe(), 6: OFF_SCHEMA.describe()}.get(n),
             "x_error_code": {5: "too_long", 6: "off_schema"}.get(n),
             "x_reasoning": None,
             "x_failed_generation": "{]" if n == 6 else None,
-            FAILURE: encode_failures([TOO_LONG]) if n == 5 else None,
+            FAILURE: FAILURES.get(n),
         }
         for n in ordinals
     ]

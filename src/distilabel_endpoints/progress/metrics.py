@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.progress.sinks import Progress
-from distilabel_endpoints.run_state import RunPhase, RunSnapshot, RunSummary
+from distilabel_endpoints.progress.sinks import Progress, Relay
+from distilabel_endpoints.run_state import RunPhase, RunSnapshot
 
 __all__ = ["MeteredProgress", "metrics_text"]
 
@@ -92,7 +92,7 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-class MeteredProgress:
+class MeteredProgress(Relay):
     """Shows a run on another display, and as metrics on a port of 127.0.0.1 while it runs.
 
     Args:
@@ -104,7 +104,7 @@ class MeteredProgress:
     """
 
     def __init__(self, display: Progress, port: int) -> None:
-        self._display = display
+        super().__init__(display)
         self._wanted = port
         self._latest: RunSnapshot | None = None
         self._server: ThreadingHTTPServer | None = None
@@ -119,15 +119,7 @@ class MeteredProgress:
     def update(self, snapshot: RunSnapshot) -> None:
         """See `Progress`."""
         self._latest = snapshot
-        self._display.update(snapshot)
-
-    def message(self, text: str) -> None:
-        """See `Progress`."""
-        self._display.message(text)
-
-    def finish(self, summary: RunSummary) -> None:
-        """See `Progress`."""
-        self._display.finish(summary)
+        super().update(snapshot)
 
     def __enter__(self) -> Self:
         try:
@@ -143,8 +135,8 @@ class MeteredProgress:
         threading.Thread(
             target=server.serve_forever, name="distilabel-endpoints-metrics", daemon=True
         ).start()
-        self._display.__enter__()
-        self._display.message(f"metrics: http://127.0.0.1:{self.port}/metrics")
+        super().__enter__()
+        self.message(f"metrics: http://127.0.0.1:{self.port}/metrics")
         return self
 
     def __exit__(
@@ -156,7 +148,7 @@ class MeteredProgress:
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
-        self._display.__exit__(exc_type, exc, traceback)
+        super().__exit__(exc_type, exc, traceback)
 
 
 def _handler(text: Any) -> type[BaseHTTPRequestHandler]:

@@ -10,38 +10,32 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from distilabel_endpoints.progress.sinks import Progress
-from distilabel_endpoints.run_state import RunPhase, RunSnapshot, RunSummary, Waiting
+from distilabel_endpoints.progress.sinks import Progress, Relay
+from distilabel_endpoints.run_state import RunPhase, RunSnapshot, Waiting
 
 __all__ = ["showing_notices"]
 
 
-class _Noticing(logging.Handler):
-    """A display that is also told what is logged."""
+class _Noticing(Relay):
+    """A display that also shows what is logged."""
 
-    def __init__(self, progress: Progress) -> None:
-        super().__init__(logging.WARNING)
-        self._progress = progress
+    def __init__(self, display: Progress) -> None:
+        super().__init__(display)
         self._shows_state = False
         self._waiting: str | None = None
         self._since = 0.0
 
-    @property
-    def interval(self) -> float:
-        """See `Progress`."""
-        return self._progress.interval
-
-    def emit(self, record: logging.LogRecord) -> None:
+    def show(self, record: logging.LogRecord) -> None:
         """Take what is waited for into the state; show anything else."""
         text = getattr(record, "waiting_for", None)
         if text is None or not self._shows_state:
-            self._progress.message(record.getMessage())
+            self.message(record.getMessage())
             return
         if self._waiting is None:
             self._since = time.monotonic()
@@ -54,18 +48,10 @@ class _Noticing(logging.Handler):
         if self._waiting is not None:
             waiting = Waiting(self._waiting, time.monotonic() - self._since)
             snapshot = replace(snapshot, phase=RunPhase.WAITING, waiting=waiting)
-        self._progress.update(snapshot)
-
-    def message(self, text: str) -> None:
-        """See `Progress`."""
-        self._progress.message(text)
-
-    def finish(self, summary: RunSummary) -> None:
-        """See `Progress`."""
-        self._progress.finish(summary)
+        super().update(snapshot)
 
     def __enter__(self) -> Self:
-        self._progress.__enter__()
+        super().__enter__()
         self._shows_state = True
         return self
 
@@ -76,22 +62,32 @@ class _Noticing(logging.Handler):
         traceback: TracebackType | None,
     ) -> None:
         self._shows_state = False
-        self._progress.__exit__(exc_type, exc, traceback)
+        super().__exit__(exc_type, exc, traceback)
+
+
+class _LogHandler(logging.Handler):
+    def __init__(self, show: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(record)
 
 
 @contextmanager
 def showing_notices(progress: Progress) -> Iterator[Progress]:
     """`progress`, which for the length of the block also shows what is logged and warned of."""
     noticing = _Noticing(progress)
+    handler = _LogHandler(noticing.show)
     logger, shown = logging.getLogger("distilabel_endpoints"), warnings.showwarning
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         progress.message(f"Warning: {message}")
 
-    logger.addHandler(noticing)
+    logger.addHandler(handler)
     warnings.showwarning = show
     try:
         yield noticing
     finally:
         warnings.showwarning = shown
-        logger.removeHandler(noticing)
+        logger.removeHandler(handler)

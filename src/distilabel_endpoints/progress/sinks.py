@@ -41,6 +41,7 @@ __all__ = [
     "PlainProgress",
     "Progress",
     "QuietProgress",
+    "Relay",
     "Sink",
     "summary_text",
 ]
@@ -119,6 +120,42 @@ class Sink(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Relay:
+    """A display that passes on to another one whatever a subclass does not change."""
+
+    def __init__(self, display: Progress) -> None:
+        self._display = display
+
+    @property
+    def interval(self) -> float:
+        """See `Progress`."""
+        return self._display.interval
+
+    def update(self, snapshot: RunSnapshot) -> None:
+        """See `Progress`."""
+        self._display.update(snapshot)
+
+    def message(self, text: str) -> None:
+        """See `Progress`."""
+        self._display.message(text)
+
+    def finish(self, summary: RunSummary) -> None:
+        """See `Progress`."""
+        self._display.finish(summary)
+
+    def __enter__(self) -> Self:
+        self._display.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._display.__exit__(exc_type, exc, traceback)
 
 
 def summary_text(lines: Iterable[Line]) -> str:

@@ -46,16 +46,22 @@ class Rect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BarChart:
-    """A histogram."""
+class _Axes:
+    """Where a chart is drawn, and the ticks along its two axes."""
 
-    bars: tuple[Rect, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
     floor: int = HEIGHT - BOTTOM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarChart(_Axes):
+    """A histogram."""
+
+    bars: tuple[Rect, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +74,12 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineChart:
+class LineChart(_Axes):
     """A number over time."""
 
     lines: tuple[str, ...]
     """Points of polylines, in SVG's form; a line breaks between two processes of the run."""
     marks: tuple[Mark, ...]
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    floor: int = HEIGHT - BOTTOM
 
 
 def histogram_chart(histogram: Histogram, unit: str, form: Callable[[float], str]) -> BarChart:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from distilabel_endpoints._store.journal.record import decode_failures
 from distilabel_endpoints._store.lock import holder_of
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.ray.marker import Marker, marker_path
-from distilabel_endpoints.ray.shards import committed_shards
+from distilabel_endpoints.ray.shards import committed_shards, stored_failures
 from distilabel_endpoints.ray.source import FAILURE, ROW_ID, ordinal_of
-from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 from distilabel_endpoints.report.stored import (
     AboutRun,
     Index,
@@ -27,7 +25,6 @@ from distilabel_endpoints.report.stored import (
 )
 from distilabel_endpoints.rows import OutputColumns, Place, Row
 from distilabel_endpoints.rows.arrow import pyarrow
-from distilabel_endpoints.rows.columns import WARNING
 
 __all__ = ["ShardRows"]
 
@@ -60,8 +57,7 @@ class ShardRows(StoredRows):
             )
         self._pq = pyarrow("shards").parquet
         self._spec = marker.header.spec
-        self._prefix = marker.prefix
-        self._many = int(self._spec.get("num_generations", 1)) > 1
+        self._columns = OutputColumns(**marker.run["columns"])
         self._tables: OrderedDict[Path, Any] = OrderedDict()
         self._spots: dict[int, _Spot] = {}
         holder = holder_of(journal_path(self._output))
@@ -81,22 +77,16 @@ class ShardRows(StoredRows):
             table = self._pq.read_table(shard, columns=self._own(shard), partitioning=None)
             for batch in table.to_batches():
                 for values in batch.to_pylist():
-                    yield self._stored(values)
+                    yield self._stored(shard, values)
 
     def _own(self, shard: Path) -> list[str]:
         """The columns that the run has added."""
-        ours = {
-            ROW_ID,
-            FAILURE,
-            *OutputColumns(
-                "", 2 if self._many else 1, prefix=self._prefix, tool_calls=True, logprobs=False
-            ).names,
-        }
+        ours = {ROW_ID, FAILURE, *self._columns.names}
         return [name for name in self._pq.read_schema(shard).names if name in ours]
 
     def index(self) -> Index:
         ended: list[tuple[int, bool]] = []
-        code = f"{self._prefix}error_code"
+        code = f"{self._columns.prefix}error_code"
         for shard in committed_shards(self._output):
             table = self._pq.read_table(shard, columns=[ROW_ID, code], partitioning=None)
             pairs = zip(table[ROW_ID].to_pylist(), table[code].is_valid().to_pylist(), strict=True)
@@ -113,9 +103,9 @@ class ShardRows(StoredRows):
         if not all(ordinal in self._spots for ordinal in ordinals):
             self.index()
         return {
-            ordinal: self._stored(self._values(self._spots[ordinal]))
+            ordinal: self._stored(spot.shard, self._values(spot))
             for ordinal in sorted(ordinals)
-            if ordinal in self._spots
+            if (spot := self._spots.get(ordinal)) is not None
         }
 
     def prompts(self, rows: Collection[StoredRow]) -> dict[int, Prompt]:
@@ -127,10 +117,10 @@ class ShardRows(StoredRows):
                 continue
             ours = set(self._own(spot.shard))
             columns = {n: v for n, v in self._values(spot).items() if n not in ours}
-            given = Row(
+            original = Row(
                 row.ordinal, columns, content_hash=row.identity, place=Place("", row.ordinal + 1)
             )
-            shown[row.ordinal] = prompt_of(given, conversations_of(self._spec, columns))
+            shown[row.ordinal] = prompt_of(original, conversations_of(self._spec, columns))
         return shown
 
     def close(self) -> None:
@@ -147,56 +137,12 @@ class ShardRows(StoredRows):
         values: dict[str, Any] = table.slice(spot.row, 1).to_pylist()[0]
         return values
 
-    def _stored(self, values: Mapping[str, Any]) -> StoredRow:
-        identity = values[ROW_ID]
+    def _stored(self, shard: Path, values: Mapping[str, Any]) -> StoredRow:
+        identity, kept = values[ROW_ID], values[FAILURE]
+        ordinal = ordinal_of(identity, b"")
+        failures = () if kept is None else stored_failures(shard, kept)
         return StoredRow(
-            ordinal=ordinal_of(identity, b""),
+            ordinal=ordinal,
             identity=str(identity).encode(),
-            result=_result(values, self._prefix, many=self._many),
+            result=self._columns.result(ordinal, values, failures),
         )
-
-
-def _result(values: Mapping[str, Any], prefix: str, *, many: bool) -> Result:
-    """The result that was written as these columns, as far as they tell."""
-
-    def entries(name: str) -> list[Any]:
-        value = values.get(prefix + name)
-        return list(value or ()) if many else [value]
-
-    texts = entries("generations" if many else "generation")
-    finishes, thoughts = entries("finish_reason"), entries("reasoning")
-    codes, errors, refused = entries("error_code"), entries("error"), entries("failed_generation")
-    kept = values.get(FAILURE)
-    stored = decode_failures(kept) if kept else ()
-    completions: list[Completion | None] = []
-    failures: list[Failure | None] = []
-    for place in range(max(len(texts), len(codes), 1)):
-        code, error = _at(codes, place), str(_at(errors, place) or "")
-        finish, thought = _at(finishes, place), _at(thoughts, place)
-        if code is None:
-            text = _at(texts, place)
-            broken = error.startswith(WARNING)
-            completions.append(
-                Completion(text=text, finish_reason=finish, reasoning=thought, utf8_replaced=broken)
-            )
-            failures.append(None)
-            continue
-        failure = _at(stored, place) or _failure(code, error, finish)
-        completions.append(None)
-        failures.append(replace(failure, text=_at(refused, place)))
-    usage = Usage(values.get(f"{prefix}input_tokens"), values.get(f"{prefix}output_tokens"))
-    return Result(
-        ordinal=ordinal_of(values[ROW_ID], b""),
-        completions=tuple(completions),
-        failures=tuple(failures),
-        usages=(usage,),
-    )
-
-
-def _failure(code: str, error: str, finish: str | None) -> Failure:
-    kind = FailureKind.ROW if finish is None else FailureKind.CONTENT
-    return Failure(kind=kind, code=code, message=error, finish_reason=finish)
-
-
-def _at(values: Sequence[Any], place: int) -> Any:
-    return values[place] if place < len(values) else None
