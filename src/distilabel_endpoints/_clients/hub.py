@@ -36,7 +36,6 @@ class _Sender(AsyncInferenceClient):
     def __init__(self, session: httpx2.AsyncClient, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._session = session
-        self._url: tuple[str, httpx2.URL] | None = None
 
     async def _get_async_client(self) -> httpx2.AsyncClient:
         return self._session
@@ -48,16 +47,9 @@ class _Sender(AsyncInferenceClient):
         warning, and leave them out of every later request of the process.
         """
         del stream
-        request_parameters.url = self._parsed(request_parameters.url)
         with suppress(HfHubHTTPError):
             await super()._inner_post(request_parameters)
         raise _AnsweredError
-
-    def _parsed(self, url: str) -> httpx2.URL:
-        """The same every time, and not cheap to parse."""
-        if self._url is None or self._url[0] != url:
-            self._url = url, httpx2.URL(url)
-        return self._url[1]
 
 
 class HubClient:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import json
 import os
 import re
 import socket
@@ -32,10 +33,11 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import aiohttp
 import httpx2
+from multidict import CIMultiDict
 from pydantic import SecretStr
 
 from distilabel_endpoints._clients.proxies import named_certificates, proxy_for, system_trust
@@ -83,6 +85,12 @@ _CHUNK_BYTES: Final = 16 * 1024
 
 _DRAIN_SECONDS: Final = 1.0
 """How long to wait, after the last event, for the end of the body that sets the connection free."""
+
+_OF_TRANSFER: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+"""Headers of how a body comes, which is undone here. aiohttp has checked its length."""
+
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+"""As httpx2 has it."""
 
 _SHORTEST: Final = 8
 _KEY_HEADER: Final = re.compile(r"auth|key|token|cookie", re.IGNORECASE)
@@ -202,9 +210,65 @@ def open_session(
     if trust is None and any(road.startswith("https:") for road in (url, proxy or "")):
         trust = system_trust()
     pool = partial(connector or _open_connector, trust)
-    transport = _OneOriginTransport(httpx2.URL(url), token, headers, proxy, pool)
-    timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
-    return httpx2.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False)
+    return _Session(_OneOriginTransport(httpx2.URL(url), token, headers, proxy, pool))
+
+
+class _Session(httpx2.AsyncClient):
+    """Straight to the wire.
+
+    A client library has the same URL and headers with every request, and takes the answer whole.
+    httpx2 would parse, merge and copy them each time, and look for cookies, redirects and
+    credentials that are never there, which costs more than sending does.
+    """
+
+    def __init__(self, wire: _OneOriginTransport) -> None:
+        super().__init__(transport=wire, follow_redirects=False)
+        self._wire = wire
+        self._outline: tuple[tuple[Any, ...], httpx2.URL, httpx2.Headers] | None = None
+
+    def build_request(
+        self,
+        method: str,
+        url: httpx2.URL | str,
+        *,
+        content: Any = None,
+        json: Any = None,
+        headers: Any = None,
+        **others: Any,
+    ) -> httpx2.Request:
+        """As httpx2 does it; all but the body is kept for the next request, if that is alike."""
+        others.pop("timeout", None)  # the engine's
+        has_body = isinstance(content, bytes) if json is None else content is None
+        if not has_body or any(others.values()):
+            return super().build_request(
+                method, url, content=content, json=json, headers=headers, **others
+            )
+        pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+        key = (method, url, json is None, *pairs)
+        if self._outline is None or self._outline[0] != key:
+            whole = super().build_request(method, url, content=content, json=json, headers=headers)
+            del whole.headers["content-length"]
+            self._outline = key, whole.url, whole.headers
+        _, parsed, same = self._outline
+        body = content if json is None else _JSON.encode(json).encode()
+        request = httpx2.Request(method, parsed, headers=same, stream=httpx2.ByteStream(body))
+        request.url = parsed  # not the copy, which the transport would not know again
+        return request
+
+    async def send(self, request: httpx2.Request, **_: Any) -> httpx2.Response:
+        """Send it; the response is whole."""
+        if self.is_closed:
+            raise RuntimeError("Cannot send a request, as the client has been closed.")
+        return await self._wire.handle_async_request(request)
+
+
+class _Outline(NamedTuple):
+    """All of a request but its body: as it came, and as aiohttp takes it."""
+
+    url: httpx2.URL
+    headers: list[tuple[bytes, bytes]]
+    sent_to: str
+    sent_headers: CIMultiDict[str]
 
 
 class _OneOriginTransport(httpx2.AsyncBaseTransport):
@@ -217,7 +281,7 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
         pool: Callable[[], aiohttp.BaseConnector],
     ) -> None:
         self._origin = _origin(url)
-        self._token = SecretStr(token or "")
+        self._token = (token or "").encode()
         self._query = url.query
         replaced = {"authorization", "accept-encoding", *headers}
         # Shorter ones are not secrets, and hiding them would garble what a server says.
@@ -230,40 +294,63 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
             session_headers["Authorization"] = f"Bearer {token}"
         self._open = partial(_open_aiohttp, session_headers, pool, proxy)
         self._session: aiohttp.ClientSession | None = None
+        self._last: _Outline | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         exchange = current_exchange.get()
         exchange.secrets, exchange.keyed = self._secrets, self._keyed
-        if _origin(request.url) != self._origin:
-            exchange.fault, exchange.detail = WireFault.ORIGIN, _shown(request.url)
-            raise WireError("a request for another host was stopped")
-        kept = [pair for pair in request.headers.raw if pair[0].lower() not in self._replaced]
-        request.headers = httpx2.Headers(kept)
-        if self._query:
-            request.url = request.url.copy_with(query=self._query)
+        outline = self._outline(request)
         try:
-            answer = await self._sent(request)
+            answer = await self._sent(request, outline)
         except Exception as error:  # noqa: BLE001 - a border: whatever aiohttp raises
             raise _note(exchange, error, WireFault.RESET) from None
-        headers = httpx2.Headers(answer.raw_headers)
-        _hide(self._token, headers)
+        async with answer:
+            kept = [pair for pair in answer.raw_headers if pair[0].lower() not in _OF_TRANSFER]
+            headers = httpx2.Headers(_hidden(self._token, kept))
+            exchange.status, exchange.headers = answer.status, headers
+            try:
+                body = await _Body(answer, exchange).read()
+            except (aiohttp.ClientError, httpx2.TransportError, OSError, TimeoutError) as error:
+                raise _note(exchange, error, WireFault.TRUNCATED) from None
+            except zlib.error as error:
+                raise _failed(exchange, WireFault.ENCODING, str(error)) from None
         exchange.response = httpx2.Response(
             answer.status,
-            stream=_CappedStream(answer, headers, exchange),
+            content=body,
             headers=headers,
             request=request,
             extensions={"reason_phrase": answer.reason.encode()} if answer.reason else {},
         )
-        exchange.status, exchange.headers = answer.status, exchange.response.headers
         return exchange.response
 
-    async def _sent(self, request: httpx2.Request) -> aiohttp.ClientResponse:
+    def _outline(self, request: httpx2.Request) -> _Outline:
+        """The last one, if `request` differs from the one before in its body only.
+
+        Raises:
+            WireError: it is for another host.
+        """
+        last, raw = self._last, request.headers.raw
+        if last is None or last.url is not request.url or last.headers != raw:
+            last = self._last = self._new_outline(request, raw)
+        return last
+
+    def _new_outline(self, request: httpx2.Request, raw: list[tuple[bytes, bytes]]) -> _Outline:
+        url = request.url
+        if _origin(url) != self._origin:
+            exchange = current_exchange.get()
+            exchange.fault, exchange.detail = WireFault.ORIGIN, _shown(url)
+            raise WireError("a request for another host was stopped")
+        kept = httpx2.Headers([pair for pair in raw if pair[0].lower() not in self._replaced])
+        sent_to = str(url.copy_with(query=self._query) if self._query else url)
+        return _Outline(url, raw, sent_to, CIMultiDict(kept.multi_items()))
+
+    async def _sent(self, request: httpx2.Request, outline: _Outline) -> aiohttp.ClientResponse:
         if self._session is None:
             self._session = self._open()
         return await self._session.request(
             request.method,
-            str(request.url),
-            headers=request.headers,
+            outline.sent_to,
+            headers=outline.sent_headers,
             data=await request.aread() or None,
             allow_redirects=False,
             auto_decompress=False,
@@ -275,50 +362,39 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
             await self._session.close()
 
 
-class _CappedStream(httpx2.AsyncByteStream):
-    """The body, decoded here and cut off if it outgrows the cap."""
+class _Body:
+    """A response's body on its way: decoded here, and cut off if it outgrows the cap."""
 
-    def __init__(
-        self, answer: aiohttp.ClientResponse, headers: httpx2.Headers, exchange: Exchange
-    ) -> None:
-        self._answer = answer
+    def __init__(self, answer: aiohttp.ClientResponse, exchange: Exchange) -> None:
+        self._content = answer.content
+        self._encoding = answer.headers.get("content-encoding", "identity").strip().lower()
         self._exchange = exchange
         self._reader = exchange.reader if httpx2.codes.is_success(answer.status) else None
-        self._encoding = headers.pop("content-encoding", "identity").strip().lower()
-        # The length is the encoded one, and aiohttp has checked it already.
-        headers.pop("content-length", None)
+        self._left = MAX_RESPONSE_BYTES
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        reader, legible = self._reader, Utf8Repair()
-        try:
-            pieces = self._decoded()
-            async for piece in pieces:
-                rest = piece if reader is None else reader.feed(piece)
-                if rest:
-                    yield self._legible(legible, rest)
-                elif reader is not None and reader.is_over:
-                    await _drain(pieces)
-                    return
-            rest = b"" if reader is None else reader.feed(b"", last=True)
-            yield self._legible(legible, rest, last=True)
-        except (aiohttp.ClientError, httpx2.TransportError, OSError, TimeoutError) as error:
-            raise _note(self._exchange, error, WireFault.TRUNCATED) from None
-        except zlib.error as error:
-            raise self._fail(WireFault.ENCODING, str(error)) from None
+    async def read(self) -> bytes:
+        """All of it but events, as UTF-8; those are read while they come."""
+        reader, repair, texts = self._reader, Utf8Repair(), list[bytes]()
+        async for piece in self._decoded():
+            rest = piece if reader is None else reader.feed(piece)
+            if rest:
+                texts.append(self._legible(repair, rest))
+            elif reader is not None and reader.is_over:
+                await self._drain()
+                return b"".join(texts)
+        rest = b"" if reader is None else reader.feed(b"", last=True)
+        texts.append(self._legible(repair, rest, last=True))
+        return b"".join(texts)
 
     async def _decoded(self) -> AsyncIterator[bytes]:
-        left, decode = MAX_RESPONSE_BYTES, self._decoder()
-        async for chunk in self._answer.content.iter_chunked(_CHUNK_BYTES):
-            piece = decode(chunk, left + 1) if decode else chunk
-            left -= len(piece)
-            if left < 0:
-                raise self._fail(WireFault.TOO_LARGE, f"over {MAX_RESPONSE_BYTES} bytes")
+        decode = self._decoder()
+        async for chunk in self._content.iter_chunked(_CHUNK_BYTES):
+            piece = decode(chunk, self._left + 1) if decode else chunk
+            self._left -= len(piece)
+            if self._left < 0:
+                detail = f"over {MAX_RESPONSE_BYTES} bytes"
+                raise _failed(self._exchange, WireFault.TOO_LARGE, detail)
             yield piece
-
-    def _legible(self, legible: Utf8Repair, piece: bytes, *, last: bool = False) -> bytes:
-        text = legible.feed(piece, last=last)
-        self._exchange.repaired |= legible.repaired
-        return text
 
     def _decoder(self) -> Any:
         if self._encoding in {"", "identity"}:
@@ -326,31 +402,34 @@ class _CappedStream(httpx2.AsyncByteStream):
         if self._encoding in {"gzip", "x-gzip", "deflate"}:
             # 32 + 15: gzip or zlib wrapper, told apart by the header.
             return zlib.decompressobj(47).decompress
-        raise self._fail(WireFault.ENCODING, f"{self._encoding!r}, which was not asked for")
+        detail = f"{self._encoding!r}, which was not asked for"
+        raise _failed(self._exchange, WireFault.ENCODING, detail)
 
-    def _fail(self, fault: WireFault, detail: str) -> WireError:
-        self._exchange.fault, self._exchange.detail = fault, detail
-        return WireError(f"{fault}: {detail}")
+    def _legible(self, repair: Utf8Repair, piece: bytes, *, last: bool = False) -> bytes:
+        text = repair.feed(piece, last=last)
+        self._exchange.repaired |= repair.repaired
+        return text
 
-    async def aclose(self) -> None:
-        self._answer.release()
-        await self._answer.wait_for_close()
+    async def _drain(self) -> None:
+        """Read up to the end, which nobody needs, so that the connection can be used again."""
+        with suppress(aiohttp.ClientError, OSError, TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                async for chunk in self._content.iter_chunked(_CHUNK_BYTES):
+                    self._left -= len(chunk)
+                    if self._left < 0:
+                        return
 
 
-def _hide(token: SecretStr, headers: httpx2.Headers) -> None:
+def _hidden(token: bytes, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Client libraries log what a server answers, and some servers answer with what they got."""
-    if secret := token.get_secret_value():
-        for name, value in headers.items():
-            if secret in value:
-                headers[name] = value.replace(secret, "[secret]")
+    if not token:
+        return headers
+    return [(name, value.replace(token, b"[secret]")) for name, value in headers]
 
 
-async def _drain(pieces: AsyncIterator[bytes]) -> None:
-    """Read up to the end, which nobody needs, so that the connection can be used again."""
-    with suppress(aiohttp.ClientError, httpx2.TransportError, zlib.error, OSError, TimeoutError):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in pieces:
-                pass
+def _failed(exchange: Exchange, fault: WireFault, detail: str) -> WireError:
+    exchange.fault, exchange.detail = fault, detail
+    return WireError(f"{fault}: {detail}")
 
 
 def _note(exchange: Exchange, error: Exception, otherwise: WireFault) -> WireError:
