@@ -1,7 +1,11 @@
-"""The real command line in a process of its own."""
+"""The real command line in a process of its own.
+
+On Linux the process is a fork of one that has imported the command: see `fork_server.py`.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -9,6 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from fork_server import Command, ForkServer
+
+Started = Command | subprocess.Popen[str]
 
 
 def write_rows(path: Path, count: int) -> Path:
@@ -35,28 +43,62 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "HF_HUB_DISABLE_TELEMETRY": "1", **more}
 
 
-def start(*words: object, **more: str) -> subprocess.Popen[str]:
-    """Start a command; its streams are pipes."""
-    return subprocess.Popen(
-        arguments(*words),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(**more),
-    )
+def start(*words: object, **more: str) -> Started:
+    """Start a command; its standard output and error are pipes."""
+    return started(list(map(str, words)), environment(**more))
 
 
 def run(*words: object, stdin: str | None = None, **more: str) -> Any:
     """Run a command to its end; gives back returncode, stdout and stderr."""
-    return subprocess.run(
-        arguments(*words),
-        check=False,
-        capture_output=True,
-        text=True,
-        input=stdin,
-        env=environment(**more),
-        timeout=100,
+    variables = environment(**more)
+    with started(list(map(str, words)), variables, feed=stdin is not None) as process:
+        return ended(process, stdin)
+
+
+def run_code(code: str, *words: object, **more: str) -> Any:
+    """Run a program to its end; gives back returncode, stdout and stderr."""
+    with started(list(map(str, words)), environment(**more), code) as process:
+        return ended(process)
+
+
+def started(
+    words: Sequence[str],
+    variables: dict[str, str],
+    code: str = "",
+    *,
+    feed: bool = False,
+    closed: str = "",
+) -> Started:
+    """Start a command, or a program that is `code`: as a fork if that can be, else anew.
+
+    With `feed` its standard input is a pipe; `closed` are streams closed as in a shell: "<&- >&-".
+    """
+    server = _fork_server() if sys.platform == "linux" else None
+    if server and server.forks(words, variables):
+        return server.start(words, variables, code, feed=feed, closed=closed)
+    anew = [sys.executable, "-W", "error", "-c", code, *words] if code else arguments(*words)
+    if closed:
+        anew = ["bash", "-c", f'exec "$@" {closed}', "bash", *anew]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        anew, stdin=pipe if feed else None, stdout=pipe, stderr=pipe, text=True, env=variables
     )
+
+
+def ended(process: Started, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """What became of a command, at its end."""
+    try:
+        out, err = process.communicate(stdin, timeout=100)
+    except BaseException:
+        process.kill()
+        raise
+    assert process.returncode is not None
+    return subprocess.CompletedProcess((), process.returncode, out, err)
+
+
+@functools.cache
+def _fork_server() -> ForkServer:
+    return ForkServer(environment())
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

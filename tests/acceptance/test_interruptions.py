@@ -6,12 +6,20 @@ import random
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command import ids_of, rows_of, run, start, write_rows
+from command import (
+    environment,
+    ids_of,
+    rows_of,
+    run,
+    run_code,
+    start,
+    started,
+    write_rows,
+)
 
 from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 
@@ -41,7 +49,7 @@ def kill_until_done(make: Make, folder: Path, kills: int, seed: int) -> int:
         while True:
             process = start("generate", rows, "-o", output, *flags)
             try:
-                process.communicate(timeout=rng.uniform(0.6, 2.2))
+                process.communicate(timeout=rng.uniform(0.1, 1.5))
                 assert process.returncode == 0
                 break
             except subprocess.TimeoutExpired:
@@ -180,10 +188,8 @@ def test_an_interrupted_script_does_not_go_on(simulated_endpoint: Make, tmp_path
     rows = write_rows(tmp_path / "rows.jsonl", 40)
     output = tmp_path / "out.jsonl"
     endpoint = simulated_endpoint(latency=Latency(0.5))
-    words = [sys.executable, "-c", SCRIPT, rows, output, endpoint.url]
-    first = subprocess.Popen(
-        [*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    words = [str(rows), str(output), endpoint.url]
+    first = started(words, environment(), SCRIPT)
     endpoint.wait_for(lambda e: len(e.generations) >= 4, 60)
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=60)
@@ -193,7 +199,8 @@ def test_an_interrupted_script_does_not_go_on(simulated_endpoint: Make, tmp_path
     assert ok + pending == 40
     assert ok == len(endpoint.generations) > 0
     assert "to resume" in said
-    again = subprocess.run([*map(str, words)], capture_output=True, text=True, check=True)
+    again = run_code(SCRIPT, *words)
+    assert again.returncode == 0
     assert "the next line" in again.stdout
     assert ids_of(rows_of(output)) == [f"row-{n}" for n in range(40)]
     assert len(endpoint.generations) == 40

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command import arguments, environment, rows_of, run, write_rows
+from command import ended, environment, rows_of, run, started, write_rows
 
 from distilabel_endpoints.cli import EXIT_CODES, main
 from distilabel_endpoints.flag_values import Flag
@@ -181,8 +181,8 @@ def test_closed_standard_streams_stop_nothing(
         ["export", tmp_path / "out.jsonl"],
     )
     for command in commands:
-        line = ["bash", "-c", f'exec "$@" {closed}', "bash", *arguments(*command)]
-        done = subprocess.run(line, check=False, capture_output=True, env=environment())
+        with started(list(map(str, command)), environment(), closed=closed) as process:
+            done = ended(process)
         assert done.returncode == 0, (command, done.stderr)
     assert [bool(row["generation"]) for row in rows_of(tmp_path / "out.jsonl")] == [True]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command import environment, run
+from command import environment, run, run_code
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -252,14 +252,7 @@ def test_status_without_ray(output: Path) -> None:
     without_ray = (
         "import sys; sys.modules['ray'] = None; from distilabel_endpoints.cli import main; main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", without_ray, "status", str(output)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=100,
-    )
+    done = run_code(without_ray, "status", output)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         f"{output}: 1 ok, 1 failed of 10 rows",
@@ -301,14 +294,7 @@ def test_status_without_pyarrow(output: Path) -> None:
     begin(output)
     write_shard(output, 0, [None])
     without = "import sys; sys.modules['pyarrow'] = None; from distilabel_endpoints.cli import main"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"{without}; main()", "status", str(output)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=100,
-    )
+    done = run_code(f"{without}; main()", "status", output)
     assert done.returncode == 1
     assert "The output of a run over Ray needs pyarrow" in done.stderr
     assert "distilabel-endpoints[ray]" in done.stderr

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from command import Started, ended, started
 from lifecycle_samples import KEY
 
 from distilabel_endpoints.testing import SimulatedEndpoint
@@ -43,23 +42,16 @@ def environment(state: Path) -> dict[str, str]:
     }
 
 
-def start(endpoint: SimulatedEndpoint, state: Path, *words: object) -> subprocess.Popen[str]:
-    """Start a command; its streams are pipes."""
+def start(endpoint: SimulatedEndpoint, state: Path, *words: object) -> Started:
+    """Start a command; its standard output and error are pipes."""
     addresses = json.dumps(dict(endpoint.hugging_face_addresses))
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, addresses, *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(state),
-    )
+    return started([addresses, *map(str, words)], environment(state), PROGRAM)
 
 
 def run(endpoint: SimulatedEndpoint, state: Path, *words: object) -> Any:
     """Run a command to its end; gives back returncode, stdout and stderr."""
     with start(endpoint, state, *words) as process:
-        out, err = process.communicate(timeout=110)
-        return subprocess.CompletedProcess((), process.returncode, out, err)
+        return ended(process)
 
 
 def rows(path: Path, count: int) -> Path:

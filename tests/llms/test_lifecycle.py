@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
+from command import run_code
 
 from distilabel_endpoints.testing import Latency, Limits, SimulatedEndpoint
 
@@ -22,16 +21,10 @@ HELLO = [{"role": "user", "content": "Hello world!"}]
 
 def run_script(url: str, body: str) -> str:
     """Run a script in which every warning is an error; its output, if it ends well and soon."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PRELUDE + body, url],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run_code(PRELUDE + body, url)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return done.stdout
+    return str(done.stdout)
 
 
 @pytest.mark.parametrize("client", [False, True])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command import environment, start
+from command import Started, environment, start
 
 MEBIBYTE = 1024 * 1024
 PROVE_ROWS = int(os.environ.get("PROVE_ROWS", "1000000"))
@@ -47,7 +47,7 @@ def memory_of_run(folder: Path, count: int, warm: int) -> tuple[int, int]:
     return at_first, most
 
 
-def watch(process: subprocess.Popen[str], warm: int) -> tuple[int, int]:
+def watch(process: Started, warm: int) -> tuple[int, int]:
     """Bytes held after `warm` rows, and at most after that, until the run has ended."""
     assert process.stdout is not None
     holds = psutil.Process(process.pid)

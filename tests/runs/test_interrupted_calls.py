@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command import Started, environment, started
 
 from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 
@@ -46,12 +45,9 @@ print("the next line")
 """
 
 
-def started(endpoint: SimulatedEndpoint, output: Path, mode: str = "") -> subprocess.Popen[str]:
+def begun(endpoint: SimulatedEndpoint, output: Path, mode: str = "") -> Started:
     """The script, when some of its rows are answered and some are in flight."""
-    words = [sys.executable, "-c", SCRIPT, endpoint.url, str(output), mode]
-    process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = started([endpoint.url, str(output), mode], environment(), SCRIPT)
     endpoint.wait_for(lambda e: e.statistics().requests >= 12, 30)
     return process
 
@@ -59,7 +55,7 @@ def started(endpoint: SimulatedEndpoint, output: Path, mode: str = "") -> subpro
 def test_an_interrupted_run_ends_the_script(simulated_endpoint: Make, tmp_path: Path) -> None:
     """Ctrl-C drains, the next line does not run, and Python dies of SIGINT as shells expect it."""
     endpoint = simulated_endpoint(latency=Latency(0.3))
-    process = started(endpoint, tmp_path / "out.jsonl")
+    process = begun(endpoint, tmp_path / "out.jsonl")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     _, counts, *rest = out.splitlines()
@@ -77,7 +73,7 @@ def test_a_terminated_run_clears_up(
 ) -> None:
     """SIGTERM and SIGHUP drain too; `finally` runs, and the exit status is 128 + n."""
     endpoint = simulated_endpoint(latency=Latency(0.3))
-    process = started(endpoint, tmp_path / "out.jsonl")
+    process = begun(endpoint, tmp_path / "out.jsonl")
     process.send_signal(number)
     out, _ = process.communicate(timeout=60)
     assert out.splitlines()[-1] == "cleared up"
@@ -90,7 +86,7 @@ def test_an_interrupted_generate_keeps_what_was_answered(
 ) -> None:
     """`outputs` of the exception: one entry for each input, None for those that were not done."""
     endpoint = simulated_endpoint(latency=Latency(0.3))
-    process = started(endpoint, tmp_path / "unused", "generate")
+    process = begun(endpoint, tmp_path / "unused", "generate")
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     total, kept, is_text = json.loads(out.splitlines()[1])
@@ -103,7 +99,7 @@ def test_an_interrupted_generate_keeps_what_was_answered(
 def test_an_ignored_signal_stays_ignored(simulated_endpoint: Make, tmp_path: Path) -> None:
     """As under `nohup` and in a background job: SIGINT and SIGHUP do nothing, SIGTERM drains."""
     endpoint = simulated_endpoint(latency=Latency(0.3))
-    process = started(endpoint, tmp_path / "out.jsonl", "ignore")
+    process = begun(endpoint, tmp_path / "out.jsonl", "ignore")
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGHUP)
     sent = endpoint.statistics().requests

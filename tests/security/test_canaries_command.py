@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import pickle  # noqa: TID251 - dumped only, to look at the bytes
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from canaries import CUT, ECHO, PROMPT, TOKEN, everything_of
-from command import environment
+from command import run_code
 
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints.errors import RunError
@@ -34,14 +32,7 @@ MISHAPS: dict[str, Action] = {
 
 def loud(*words: object) -> tuple[int, str]:
     """A command whose every library logs all it has to say; its exit code and all its words."""
-    done = subprocess.run(
-        [sys.executable, "-c", LOUD, *map(str, words)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=environment(HF_TOKEN=TOKEN),
-        timeout=100,
-    )
+    done = run_code(LOUD, *words, HF_TOKEN=TOKEN)
     return done.returncode, done.stdout + done.stderr
 
 
