@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from distilabel_endpoints._clients.failures import FAULTS, OTHER_RULES, RULES, Rule
+from distilabel_endpoints._clients.rules import FAULTS, OTHER_RULES, RULES, Rule
 from distilabel_endpoints._engine.retry import SURELY_THE_ROWS, RetrySettings
 from distilabel_endpoints.errors import run_error
 from distilabel_endpoints.records import Failure, FailureKind
@@ -29,7 +29,7 @@ _REACTION: Final = {
             "the limit goes down, requests are spaced out; a pause that the server asks for is "
             f"kept, up to `max_pause` ({_BOUNDS.longest_pause:.0f} s)"
         ),
-        "never fails a row",
+        "fails a row only that is refused while others are answered, see below",
     ),
     FailureKind.UNAVAILABLE: (
         "one request at a time asks whether the endpoint is back, 1 to 15 s apart",
@@ -86,8 +86,8 @@ _DEPENDS: Final = """
   s later, and fails if others were answered before: in this process or, in a resumed run, in an
   earlier one. If nothing ever was answered, it ends the run.
 - **The account's failure.** 401, 402 and 407 end the run after {bounds.account_rows} rows alike, or
-  after one if nothing that was sent later is answered. Only a row whose refusal repeats while later
-  requests are answered (a 401 three times) has failed itself.
+  after one if nothing was answered before. A row whose refusal repeats while others are answered (a
+  401 three times), or that is refused twice when nothing else is left, has failed itself.
 - **One row's failure.** A row that fails {bounds.poison_attempts} times while
   {bounds.poison_successes} others are answered is set aside with the code `poison`.
 - **Outages are not amplified.** {bounds.retry_burst:.0f} retries, and as many as {share} of the
@@ -99,12 +99,16 @@ _DEPENDS: Final = """
 - **An error that can never pass.** {bounds.systemic_rows} rows that get a 500 in the same words,
   retries included, for {bounds.hopeless_after:.0f} s before the first answer, end the run. Words
   that say nothing ("Internal Server Error") are an outage, and waited for.
-- **A gateway alone.** 502, 504, 520, 521, 522 and 523 within 25 s, without an answer in the last 30
-  s, are `unavailable`: nothing is behind the gateway.
+- **A gateway alone.** 502, 504, 520 to 523, 525 to 527 and 530 within 25 s, without an answer in
+  the last 30 s, are `unavailable`: nothing is behind the gateway.
 - **A gateway's ceiling.** A 504 or 524 after 25 s or more is tried again as a stream.
 - **A 503 while others are answered** (in the last 2 s, or 1.5 times as long as an answer takes) is
-  a refusal of the class `throttle`, whatever it says: a full queue, nginx's `limit_req`. A row that
-  meets it {bounds.throttle_stops} times, each time with a later request answered since, has failed.
+  a refusal of the class `throttle`, whatever it says: a full queue, nginx's `limit_req`.
+- **A row that alone is refused.** A row that is throttled {bounds.throttle_stops} times has failed
+  if, each time, requests that were sent later were answered, at least four for each other refusal
+  ({few} times are enough if the server names a wait of 5 s or more, and refuses again after it).
+  When a 429 has lasted for `wait_ready` in a run that was answered before, and fewer than
+  {bounds.systemic_rows} rows are left, those have failed; the next resume asks for them again.
 - **A 404 after an answer**, for several rows or with no answer since, is `unavailable`: the
   endpoint is being replaced.
 - **Rows left over.** When a 404 or 503 has lasted for `wait_ready`, the run stops. If fewer than
@@ -162,7 +166,8 @@ def _context() -> Iterator[str]:
     yield "## What depends on the others"
     yield ""
     share = f"{_BOUNDS.retry_share:.0%}".replace("%", " %")
-    yield _DEPENDS.format(bounds=_BOUNDS, share=share, own=_ROWS_OWN).rstrip()
+    few = _BOUNDS.throttle_stops // 4
+    yield _DEPENDS.format(bounds=_BOUNDS, share=share, own=_ROWS_OWN, few=few).rstrip()
     yield ""
 
 

@@ -349,7 +349,8 @@ def test_silence_is_told_from_nonsense() -> None:
 
 REASONS: dict[str, str] = {
     "stop": "stop eos_token stop_sequence end_turn STOP COMPLETE FINISH_REASON_STOP normal",
-    "length": "length MAX_TOKENS max_tokens model_length REASON_MAX_LEN token_limit",
+    "length": "length MAX_TOKENS max_tokens model_length REASON_MAX_LEN token_limit"
+    " FinishReason.MAX_TOKENS context_window_exceeded",
     "content_filter": "SAFETY RECITATION PROHIBITED_CONTENT content_filter:X sensitive refusal",
     "tool_calls": "tool_calls tool_use function_call TOOL_CALL",
     "repetition": "repetition",
@@ -369,6 +370,20 @@ def test_every_servers_finish_reasons_have_one_name(named: str, reason: str) -> 
         text_of([text_event("a", named), text_event("", "stop" if not reason else None)])
     )
     assert streamed.finish_reason == (reason or "stop")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [{"text": "Hi", "finish_reason": "stop"}]},
+        {"choices": [{"message": "Hi", "finish_reason": "stop"}]},
+        [{"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}],
+    ],
+)
+def test_an_answer_of_a_server_of_ones_own(body: Any) -> None:
+    """The text counts, in the fields of the completions API, as a bare string, or in a list."""
+    answer = parse_chat(json.dumps(body).encode())
+    assert only(answer) == Completion(text="Hi", finish_reason="stop")
 
 
 BROKEN_OFF = (

@@ -10,7 +10,8 @@ import pytest
 from huggingface_hub.errors import OverloadedError
 from openai import APIError
 
-from distilabel_endpoints._clients.failures import RULES, classify, classify_status, retry_after
+from distilabel_endpoints._clients.failures import classify, classify_status, retry_after
+from distilabel_endpoints._clients.rules import RULES
 from distilabel_endpoints._clients.transport import Exchange, WireFault
 from distilabel_endpoints.errors import run_error
 from distilabel_endpoints.records import MESSAGE_LIMIT, Failure, FailureKind, Request

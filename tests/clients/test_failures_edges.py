@@ -11,12 +11,12 @@ from huggingface_hub.errors import OverloadedError, UnknownError
 from pydantic import SecretStr
 
 from distilabel_endpoints._clients.failures import (
-    FAULTS,
     classify,
     classify_status,
     is_usable,
     retry_after,
 )
+from distilabel_endpoints._clients.rules import FAULTS
 from distilabel_endpoints._clients.transport import Exchange, WireFault
 from distilabel_endpoints.records import Answer, Completion, Failure, FailureKind, Request
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from distilabel_endpoints._clients.failures import FAULTS, OTHER_RULES, RULES
+from distilabel_endpoints._clients.rules import FAULTS, OTHER_RULES, RULES
 from distilabel_endpoints.records import FailureKind
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -15,6 +15,7 @@ from distilabel_endpoints.errors import CreditError, run_error
 from distilabel_endpoints.records import Failure, FailureKind, Request
 
 ASKED = Request(ordinal=0, messages=[{"role": "user", "content": "Say hello"}], max_new_tokens=512)
+ENVOY = "upstream connect error or disconnect/reset before headers. reset reason: "
 LITELLM = "litellm.BadRequestError: OpenAIException - "
 
 
@@ -72,6 +73,25 @@ NO_CREDIT: dict[str, tuple[int, Any]] = {
         "No deployments available - crossed budget: Exceeded budget for deployment m", "429")),
     "minimax": (200, {"choices": None, "base_resp": {
         "status_code": 1008, "status_msg": "insufficient balance"}}),
+    "openai, not active": (429, error("Your account is not active, please check your billing "
+                                      "details on our website.", "billing_not_active")),
+    "openai, a hard limit": (400, error("Billing hard limit has been reached",
+                                        "billing_hard_limit_reached")),
+    "openrouter, a key's limit": (403, error("Key limit exceeded (total limit).", 403)),
+    "xai, a new team": (403, {"code": "x", "error": "Your newly created team doesn't have any "
+                              "credits or licenses yet."}),
+    "anthropic, a limit of one's own": (400, error("You have reached your specified API usage "
+                                                   "limits. You will regain access soon.")),
+    "gemini, prepaid": (429, [error("Your prepayment credits are depleted.", 429)]),
+    "gemini, a cap": (429, [error("Your project has exceeded its monthly spending cap.", 429)]),
+    "gemini, no billing": (403, [error("This API method requires billing to be enabled.", 403)]),
+    "new-api": (403, error("用户额度不足, 剩余额度: ¥0.00", "insufficient_user_quota")),
+    "new-api, a token's": (403, error("token quota is not enough, token remain quota: 0.01",
+                                      "pre_consume_token_quota_failed")),
+    "watsonx": (403, {"errors": [{"code": "token_quota_reached", "message": "This API request has "
+                                  "consumed all of the tokens available on your plan"}]}),
+    "volcengine, a limit of one's own": (429, error("Your account has reached the set inference "
+                                                    "limit for the model", "SetLimitExceeded")),
 }  # fmt: skip
 
 
@@ -108,6 +128,13 @@ A_RATE: dict[str, tuple[int, Any, float | None]] = {
                               "1000 free model requests per day"), None),
     "litellm, cooling down": (429, error("No deployments available for selected model, Try again "
                                          "in 60 seconds."), 60.0),
+    "together, called a credit limit": (429, error(
+        "You have been rate limited. Your rate limit is 60 queries per minute. Please navigate to "
+        "billing to upgrade to a paid plan.", kind="credit_limit"), None),
+    "github": (429, error("Rate limit of 50 per 86400s exceeded for UserByModelByDay. Please wait "
+                          "700 seconds before retrying.", "RateLimitReached"), 700.0),
+    "cerebras": (429, {"message": "Requests per minute limit exceeded - too many requests sent.",
+                       "type": "too_many_requests_error", "code": "request_quota_exceeded"}, None),
     "openrouter, upstream": (429, error("Provider returned error", 429, metadata={
         "raw": "m is temporarily rate-limited upstream. Please retry shortly"}), None),
 }  # fmt: skip
@@ -140,6 +167,9 @@ def test_only_a_refusal_that_passes_has_a_wait_in_its_words() -> None:
         ("try again in 1h2m3.5s", 3723.5),
         ("Please wait for 2 minutes and 5 seconds", 125.0),
         ("retry in 2 hours 3 minutes", 7380.0),
+        ("Please wait 52 seconds before retrying.", 52.0),
+        ("Your quota will reset after 2h21m19s.", 8479.0),
+        ("I had to wait 20 s", None),
         ("try again later", None),
         ("retry in 20", None),
         ("try again in 999999999 hours", None),
@@ -171,6 +201,23 @@ TOO_LARGE: dict[str, tuple[int, Any, str]] = {
                   "context_length_exceeded"),
     "code alone": (400, error("Please reduce the number of tokens", "context_length_exceeded"),
                    "context_length_exceeded"),
+    **{name: (400, error(words), "context_length_exceeded") for name, words in {
+        "vllm, older": "The decoder prompt (length 5000) is longer than the maximum model length "
+                       "of 2048.",
+        "moonshot": "Invalid request: Your request exceeded model token limit: 131072",
+        "zhipu": "Prompt exceeds max length",
+        "alibaba": "<400> InvalidParameter: Range of input length should be [1, 98304]",
+        "siliconflow": "length of prompt_tokens (40000) must be less than max_seq_len (32768).",
+        "xai": "This model's maximum prompt length is 131072 but the request contains 150000 "
+               "tokens.",
+        "tabbyapi": "Prompt length 5000 is greater than max_seq_len 4096",
+        "anthropic, with its answer": "input length and `max_tokens` exceed context limit: "
+                                      "190000 + 20000 > 200000",
+        "gemini": "The input token count (1200000) exceeds the maximum number of tokens allowed "
+                  "(1048576).",
+        "databricks": "Bad request: prompt token count of 9000 exceeds the limit of 8192",
+        "cohere": "too many tokens: total number of tokens in the prompt cannot exceed 4081",
+    }.items()},
 }  # fmt: skip
 
 
@@ -194,6 +241,7 @@ TOO_MANY_WANTED: dict[str, tuple[int, Any]] = {
     "tgi": (422, {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= "
                   "512. Given: 10 `inputs` tokens and 512 `max_new_tokens`"}),
     "deepseek": (400, error("Invalid max_tokens value, the valid range of max_tokens is [1, 256]")),
+    "alibaba": (400, error("<400> InvalidParameter: Range of max_tokens should be [1, 256]")),
     "anthropic": (400, error("max_tokens: 512 > 256, which is the maximum allowed number of output "
                              "tokens")),
     "groq": (400, error("`max_tokens` must be less than or equal to `256`")),
@@ -230,6 +278,11 @@ FILTERED: dict[str, tuple[int, Any]] = {
     "anthropic": (400, error("Output blocked by content filtering policy")),
     "litellm": (400, error("Violated guardrail policy")),
     "minimax": (200, {"base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}}),
+    "volcengine": (400, error("The request failed because the input text may contain sensitive "
+                              "information.", "InputTextSensitiveContentDetected")),
+    "openai's safety system": (400, error("Your request was rejected as a result of our safety "
+                                          "system.")),
+    "portkey": (446, error("The guardrail checks defined in the config failed.")),
 }  # fmt: skip
 
 
@@ -254,6 +307,26 @@ OTHERS: dict[str, tuple[int, Any, str]] = {
                                    "run unauthorized"),
     "gemini's key": (400, error("API key not valid. Please pass a valid API key."),
                      "run unauthorized"),
+    "gemini's key, expired": (400, error("API key expired. Please renew the API key."),
+                              "run unauthorized"),
+    "gemini without a key": (400, error("Missing or invalid Authorization header."),
+                             "run unauthorized"),
+    "litellm without a key": (500, error("Authentication Error, No api key passed in.", "401",
+                                         "auth_error"), "run unauthorized"),
+    "groq's account": (400, error("Organization has been restricted.", "organization_restricted"),
+                       "run forbidden"),
+    "mistral's model": (400, error("Invalid model: foo", "1500", "invalid_model"), "run not_found"),
+    "openrouter's model": (400, error("foo/bar is not a valid model ID", 400), "run not_found"),
+    "tabbyapi without a model": (400, {"detail": "No models are currently loaded."},
+                                 "run not_found"),
+    "cloudflare's tunnel": (530, b"error code: 1033", "transient bad_gateway"),
+    "cloudflare's handshake": (525, b"error code: 525", "transient bad_gateway"),
+    "ray serve is full": (503, b"Request dropped due to backpressure (num_queued_requests=5)",
+                          "throttle overloaded"),
+    "triton is full": (503, {"error": "Exceeds maximum queue size"}, "throttle overloaded"),
+    "envoy is full": (503, f"{ENVOY}overflow".encode(), "throttle overloaded"),
+    "envoy is alone": (503, f"{ENVOY}connection failure".encode(), "unavailable starting"),
+    "a firewall's question": (403, b"<html><title>Just a moment...</title>", "run blocked"),
     "a firewall": (403, b"<html><title>Attention Required! | Cloudflare</title>", "run blocked"),
     "451": (451, error("unavailable for legal reasons"), "run forbidden"),
     "openrouter's images": (404, error("No endpoints found that support image input", 404),

@@ -131,6 +131,28 @@ def test_what_is_not_events_is_given_back(body: str) -> None:
         assert answer_to("chat", pieces(body.encode(), size)) == (None, body.encode())
 
 
+CHUNKS = [delta(content="Hel"), {"choices": [{"text": "lo"}]}, delta(finish="stop")]
+LINES = [json.dumps(chunk) for chunk in CHUNKS]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "\n".join(LINES),
+        "\r\n".join([*LINES, "[DONE]", ""]),
+        json.dumps(CHUNKS),
+        json.dumps(CHUNKS, indent=1),
+    ],
+)
+def test_events_without_their_marks_are_an_answer(body: str) -> None:
+    """A JSON value on each line, or all in a list, as some gateways stream."""
+    answer = answer_in("chat", body.encode())
+    assert answer is not None
+    assert answer.completions == (Completion(text="Hello", finish_reason="stop"),)
+    for nothing in ("", WHOLE, LINES[0], "a\nb", f"{LINES[0]}\nb", "[1, 2]"):
+        assert answer_in("chat", nothing.encode()) is None
+
+
 def test_events_where_a_whole_body_was_asked_for() -> None:
     """Some gateways always stream, and some put words before the events."""
     body = framed(HELLO, done=DONE)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
+import json
+import zlib
 from itertools import count, product
 from typing import Any, get_args
 
@@ -43,6 +46,10 @@ LIBRARIES = get_args(Library)
 DEEP = b'{"choices":' + b"[" * 100_000
 EVENTS = "text/event-stream"
 PAGE = "<html><title>Log in</title></html>"
+WHOLE = json.dumps({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}).encode()
+HALF, OTHER_HALF = WHOLE[:30], WHOLE[30:]
+BARE = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+UNWRAPPED = BARE.compress(WHOLE) + BARE.flush()
 CUT_OFF = 900.0
 """What stands for the engine's clock in these tests; no clock of a client is as late."""
 
@@ -124,6 +131,25 @@ FAULTS: dict[str, Row] = {
         Respond(200, b"data: " + DEEP + b"\n\n", content_type=EVENTS),
         "bad_response unusable",
         "bad_response unusable",
+    ),
+    "gzip in two members": (
+        Respond(
+            200,
+            gzip.compress(HALF) + gzip.compress(OTHER_HALF) + bytes(9),
+            headers=(("Content-Encoding", "gzip"),),
+        ),
+        "answer",
+        "answer",
+    ),
+    "deflate without its wrapper": (
+        Respond(200, UNWRAPPED, headers=(("Content-Encoding", "deflate"),)),
+        "answer",
+        "answer",
+    ),
+    "a charset for an encoding": (
+        Respond(200, WHOLE, headers=(("Content-Encoding", "utf-8, identity"),)),
+        "answer",
+        "answer",
     ),
     "an encoding not asked for": (
         Respond(200, b"x", headers=(("Content-Encoding", "br"),)),

@@ -279,14 +279,41 @@ def test_a_resumed_run_does_not_stop_at_the_same_row_for_ever() -> None:
 
 @pytest.mark.parametrize("code", ["no_credit", "proxy_auth"])
 def test_what_is_about_the_account_stops_sooner(code: str) -> None:
-    """Three rows in a row, or one with nothing answered after it, though others were before."""
+    """Three rows in a row, or one with no answer before it since nothing was under way."""
     refused = fail(FailureKind.RUN, status=402, code=code)
     played = Played()
     decisions = [played.fail(refused, row) for row in range(3)]
     assert [type(decision) for decision in decisions] == [Hold, Hold, Stop]
     late = Played()
     late.succeed()
+    late.policy.rested()
     assert isinstance(late.settle(late.fail(refused), answered=False), Stop)
+
+
+@pytest.mark.parametrize("status", [401, 402, 407])
+def test_one_row_of_many_whose_account_is_refused_has_failed(status: int) -> None:
+    """Refused again with nothing else under way, where others were answered: no run stops there."""
+    refused = fail(FailureKind.RUN, status=status, code="x")
+    played = Played()
+    played.succeed()
+    decision: Decision = Retry(0.0)
+    for _ in range(4):
+        decision = played.fail(refused)
+        if isinstance(decision, Hold):
+            decision = played.settle(decision, answered=False)
+        assert isinstance(decision, Retry | GiveUp)
+        played.now += 2.0
+        if isinstance(decision, GiveUp):
+            break
+    assert isinstance(decision, GiveUp)
+    assert decision.failure.kind is FailureKind.ROW
+
+
+def test_calls_of_a_row_each_are_told_that_the_account_is_refused() -> None:
+    """Rows that are asked for one by one never come three alike: after six refusals, it stops."""
+    refused = fail(FailureKind.RUN, status=402, code="no_credit")
+    played = Played()
+    assert [type(played.fail(refused)) for _ in range(6)] == [*[Hold] * 5, Stop]
 
 
 @pytest.mark.parametrize(
@@ -759,6 +786,57 @@ def test_a_row_that_is_turned_away_for_ever_while_others_are_answered_has_failed
     assert all(isinstance(decision, Retry) for decision in decisions[:-1])
     assert isinstance(decisions[-1], GiveUp)
     assert decisions[-1].failure.kind is FailureKind.ROW
+
+
+REFUSED_ALONE = replace(THROTTLE, message="this one is not welcome")
+
+
+@pytest.mark.parametrize(("asked", "times"), [(None, 21), (4.9, 21), (5.0, 6), (60.0, 6)])
+def test_a_row_that_alone_is_refused_has_failed(asked: float | None, times: int) -> None:
+    """A 429 in whatever words; sooner if all have waited as long as the server asked."""
+    played = Played(left=None)
+    decisions: list[Decision] = []
+    while not decisions or isinstance(decisions[-1], Retry):
+        decisions.append(played.fail(replace(REFUSED_ALONE, retry_after=asked)))
+        played.now += 1.0
+        played.succeed(4)
+    assert len(decisions) == times
+    assert isinstance(decisions[-1], GiveUp)
+    assert decisions[-1].failure.kind is FailureKind.ROW
+
+
+def test_a_row_that_is_refused_as_others_are_waits() -> None:
+    """With a refusal of another for every three answers it is luck, and no row's failure."""
+    played = Played(left=None)
+    for row in range(1, 200):
+        assert isinstance(played.fail(REFUSED_ALONE), Retry)
+        played.succeed(3)
+        assert isinstance(played.fail(THROTTLE, row), Retry)
+
+
+@pytest.mark.parametrize(("passed", "long"), [(0, 900.0), (3, 10.0)])
+@pytest.mark.parametrize("left", [19, 20, None])
+def test_a_few_rows_that_are_refused_at_the_end_do_not_keep_a_run(
+    left: int | None, passed: int, long: float
+) -> None:
+    """They fail after `wait_ready`, or soon if they were refused while others were answered."""
+    played = Played(left=left)
+    for _ in range(passed + 1):
+        played.succeed()
+        assert isinstance(played.fail(REFUSED_ALONE), Retry)
+    played.now += long - 0.001
+    assert isinstance(played.fail(REFUSED_ALONE), Retry)
+    played.now += 0.001
+    verdict = played.fail(REFUSED_ALONE)
+    assert isinstance(verdict, GiveUp if left == 19 else Retry)
+
+
+def test_an_endpoint_that_has_only_ever_refused_is_waited_for() -> None:
+    """However few rows there are: nothing shows that it is they."""
+    played = Played()
+    for _ in range(50):
+        assert isinstance(played.fail(REFUSED_ALONE), Retry)
+        played.now += 900.0
 
 
 def test_a_row_that_is_turned_away_beside_answers_that_were_under_way_waits() -> None:

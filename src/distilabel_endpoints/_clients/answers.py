@@ -57,7 +57,8 @@ _NAMES: Final[Mapping[str | None, str]] = {
     ),
     "length": (
         "length max_tokens max_length max_len max_new_tokens max_output_tokens maximum_tokens"
-        " max_completion_tokens model_length token_limit limit length_limit max_context"
+        " max_completion_tokens max_tokens_reached model_length token_limit limit length_limit"
+        " max_context context_window_exceeded"
         " model_context_window_exceeded context_length context_length_exceeded"
     ),
     "content_filter": (
@@ -202,6 +203,8 @@ def parse_generated(body: bytes, headers: Mapping[str, str]) -> Answer | None:
 
 def _parse_choices(body: bytes, read: Callable[[Json], Completion | None]) -> Answer | None:
     loaded = _load(body)
+    if isinstance(loaded, list) and len(loaded) == 1:
+        loaded = loaded[0]
     if not isinstance(loaded, dict):
         return None
     choices = sorted(objects(loaded.get("choices")), key=_index_of)
@@ -252,6 +255,10 @@ def _load(body: bytes) -> Any:
 
 def _chat_completion(choice: Json) -> Completion | None:
     message = choice.get("message")
+    if message is None or isinstance(message, str):
+        # A server of somebody's own, with the fields of the completions API, or none.
+        text = message if message is not None else choice.get("text")
+        message = {"content": text} if isinstance(text, str) else None
     if not isinstance(message, dict) or choice.get("error"):
         return None
     contents = contents_of(message)
@@ -374,9 +381,10 @@ def finish_reason(value: Any) -> str | None:
         value = value.get("type")
     if not isinstance(value, str) or not value:
         return None
-    # Gemini's "content_filter: SAFETY", Vertex' "FINISH_REASON_STOP", xAI's "REASON_MAX_LEN".
+    # Gemini's "content_filter: SAFETY", Vertex' "FINISH_REASON_STOP", xAI's "REASON_MAX_LEN", and
+    # Python's names of enumerations: "FinishReason.SAFETY".
     name = value.partition(":")[0].strip().lower().replace("-", "_").replace(" ", "_")
-    name = name.removeprefix("finish_").removeprefix("reason_")
+    name = name.rpartition(".")[2].removeprefix("finish_").removeprefix("reason_")
     if name in _REASONS:
         return _REASONS[name]
     return name if name in _BROKEN else value

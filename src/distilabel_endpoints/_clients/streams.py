@@ -9,7 +9,8 @@ What counts as an event
   other ones join until an empty line. Comments, `id:`, `retry:`, empty and plain-text data keep a
   connection alive, and are skipped.
 - A body that does not begin like events is given back: servers answer a stream request with whole
-  JSON, with pages and with nothing.
+  JSON, with pages and with nothing. If it is no answer, it is read as events without their marks:
+  a JSON value on each line, or all in a list.
 - Bytes that are not UTF-8 are kept until texts are joined: a character cut in two by two events is
   whole again then.
 """
@@ -196,6 +197,18 @@ class Stream:
         self._is_events = True
         self._take(self._events.feed(body.removeprefix(_MARK), last=True))
 
+    def feed_values(self, body: bytes) -> bool:
+        """Read a whole body of JSON values instead of events; whether it is one."""
+        text = body.decode("utf-8-sig", "replace")
+        values = _loaded(text)
+        if not isinstance(values, list):
+            lines = filter(None, map(str.strip, text.split("\n")))
+            values = [_loaded(line) for line in lines if not line.startswith(_DONE)]
+        if len(values) < 2 or not all(isinstance(value, dict) for value in values):
+            return False
+        self._take(values)
+        return True
+
     def _take(self, values: Iterable[Any]) -> None:
         heard = False
         for value in values:
@@ -229,10 +242,11 @@ def answer_in(form: Form, body: bytes) -> Answer | None:
     Raises:
         StreamError: there is an error among the events.
     """
-    if b"data:" not in body:
-        return None
     stream = Stream(form)
-    stream.feed_all(body)
+    if b"data:" in body:
+        stream.feed_all(body)
+    elif not stream.feed_values(body):
+        return None
     try:
         return stream.answer()
     except ValueError:
@@ -373,6 +387,8 @@ class _Choices:
         if not self._is_chat:
             return gathered.add({**choice, "content": choice.get("text")})
         delta, message = choice.get("delta"), choice.get("message")
+        if delta is None and message is None and isinstance(choice.get("text"), str):
+            delta = {"content": choice["text"]}
         if isinstance(delta, dict):
             return gathered.add(delta)
         return isinstance(message, dict) and gathered.replace(message)

@@ -40,6 +40,7 @@ import httpx2
 from multidict import CIMultiDict
 from pydantic import SecretStr
 
+from distilabel_endpoints._clients.content_coding import decoder_of
 from distilabel_endpoints._clients.proxies import named_certificates, proxy_for, system_trust
 from distilabel_endpoints.config import CONNECT_TIMEOUT, KEEPALIVE_SECONDS, MAX_RESPONSE_BYTES
 
@@ -397,13 +398,10 @@ class _Body:
             yield piece
 
     def _decoder(self) -> Any:
-        if self._encoding in {"", "identity"}:
-            return None
-        if self._encoding in {"gzip", "x-gzip", "deflate"}:
-            # 32 + 15: gzip or zlib wrapper, told apart by the header.
-            return zlib.decompressobj(47).decompress
-        detail = f"{self._encoding!r}, which was not asked for"
-        raise _failed(self._exchange, WireFault.ENCODING, detail)
+        try:
+            return decoder_of(self._encoding)
+        except ValueError as error:
+            raise _failed(self._exchange, WireFault.ENCODING, str(error)) from None
 
     def _legible(self, repair: Utf8Repair, piece: bytes, *, last: bool = False) -> bytes:
         text = repair.feed(piece, last=last)

@@ -2,7 +2,8 @@
 
 Rules
 - Only failures that a row can cause use up its attempts. Overload, outages, money and
-  authentication never do.
+  authentication never do: but a row that is turned away again and again, while others are not,
+  has failed.
 - Retries that come at once are at most a share of the successes plus a burst. The others wait for
   a sign of life, and while nothing is answered at all no row pays for it: an outage is neither
   amplified nor recorded. One that lasts ends the run.
@@ -11,8 +12,8 @@ Rules
   again, the row has failed; if many rows are refused alike and none is answered, the run stops and
   no row is recorded as failed (the systemic rule). What is about one prompt beyond doubt (too
   long, filtered) is the row's at once.
-- What is about the account (401, 402, 407) ends a run sooner: a few rows alike, or one with nothing
-  answered after it.
+- What is about the account (401, 402, 407) ends a run sooner: a few rows alike, or one before the
+  first answer.
 - One row that keeps failing while many others succeed is set aside early (the poison rule).
 """
 
@@ -138,11 +139,13 @@ class Tries:
     refused: int = 0
     """How often it was refused so."""
     turned_away: float | None = None
-    """When the first of its attempts began that found no server there (404, 503)."""
+    """When the first of its attempts began that found no server there (404, 503), or a full one."""
     passed_by: int = 0
-    """How often it was turned away though another, asked since the last time, was answered."""
+    """How often it was turned away though others, asked since the last time, were answered."""
     turned_away_at: float = math.inf
     """When that was the last time."""
+    turned_away_before: int = 0
+    """How many refusals of all rows there had been by then."""
     charged_at: float = math.inf
     """When it was charged first."""
     failed_at: float | None = None
@@ -157,8 +160,12 @@ class PoolHistory:
     """Retries that may follow at once."""
     answered_before: bool = False
     """Whether the same work was answered before this policy began: a run is resumed."""
+    answered_lately: bool = False
+    """Whether anything was answered since nothing was under way: in this run, or this call."""
     away_since: float | None = None
     """Since when no endpoint has answered anything."""
+    refusing_since: float | None = None
+    """Since when requests were refused for want of capacity, and none was answered."""
     failing_since: float | None = None
     """Since when retries have waited and nothing was answered."""
     successes: int = 0
@@ -217,6 +224,8 @@ class _Doubt:
 _REMEMBERED: Final = 256
 # A 504 after this many seconds smells of a gateway's ceiling, which a stream gets around.
 _GATEWAY_AGE: Final = 25.0
+# What gateways answer for a server that they cannot talk to; from 520 on Cloudflare's.
+_GATEWAY: Final = frozenset({502, 504, 520, 521, 522, 523, 525, 526, 527, 530})
 _RECENT: Final = 30.0
 # Tries without fault that follow at once, and the longest a request then stands back, in seconds.
 _AT_ONCE: Final = 2
@@ -227,6 +236,12 @@ _JUST_NOW: Final = 2.0
 _LATENCIES: Final = 1.5
 _LONGEST_JUST_NOW: Final = 60.0
 _LATENCY_NEWS: Final = 0.1
+# Answers for each refusal of another row, beside which a refusal is this row's own.
+_ANSWERS_PER_REFUSAL: Final = 4
+# A refusal after the wait that the server itself has named, of at least these seconds, counts for
+# several: all rows have waited.
+_NAMED_WAIT: Final = 5.0
+_NAMED_WAIT_COUNTS: Final = 4
 # Consecutive rows that find no server there, after which it is taken to be away.
 _NOBODY_IN: Final = 8
 _THE_ACCOUNTS: Final = frozenset({"unauthorized", "no_credit", "proxy_auth"})
@@ -266,6 +281,7 @@ class RetryPolicy:
         self._latency = 0.0
         self._rows_own: set[str | None] = set()
         self._left: int | None = None
+        self._turned_away = 0
         self.spares_none = False
         """Whether the rows that are left pay for failures, whatever befalls others."""
 
@@ -298,12 +314,15 @@ class RetryPolicy:
         credit = self._history.credit + self._settings.retry_share
         self._history.credit = min(self._settings.retry_burst, credit)
         self._streak = _Streak()
-        self._history.away_since = self._history.failing_since = None
+        self.rested()
+        history.answered_lately = True
         self._doubt = _Doubt()
 
     def rested(self) -> None:
         """Nothing is under way: what comes next is not the outage that was measured."""
-        self._history.away_since = self._history.failing_since = None
+        history = self._history
+        history.away_since = history.failing_since = history.refusing_since = None
+        history.answered_lately = False
 
     def note_answered(self, rows: int) -> None:
         """Earlier processes had answers to that many rows of the same work."""
@@ -329,8 +348,7 @@ class RetryPolicy:
         gone after it has answered is being replaced, not misspelled, unless it answers others.
         """
         quiet = self._succeeded_at is None or now - self._succeeded_at > _RECENT
-        gateway = failure.status in {502, 504, 520, 521, 522, 523}
-        if gateway and quiet and elapsed < _GATEWAY_AGE:
+        if failure.status in _GATEWAY and quiet and elapsed < _GATEWAY_AGE:
             return replace(failure, kind=FailureKind.UNAVAILABLE)
         answering = self.is_answering(now)
         if failure.code == "starting" and answering:
@@ -384,7 +402,9 @@ class RetryPolicy:
         if answered:
             return Retry(0.0)
         passed = self._newest > (tries.refused_at or 0.0)
-        if not passed and (_is_the_accounts(failure) or not self.has_answered):
+        history = self._history
+        is_for_others = history.answered_lately or history.answered_before
+        if not passed and not (is_for_others if _is_the_accounts(failure) else self.has_answered):
             return Stop(failure)
         if tries.refused >= self._settings.refusals_alone:
             return self._the_rows(failure)
@@ -421,20 +441,37 @@ class RetryPolicy:
             return Stop(replace(failure, hint=f"The server asks for a pause of {asked:.0f} s."))
         if not failure.retryable:
             return self._dismissed(failure, tries, now)
-        if failure.code == "starting":
-            if self._history.away_since is None:
-                self._history.away_since = now
-            if self._is_passed_by(tries, now, elapsed):
-                return self._the_rows(failure)
+        if failure.code == "starting" and self._history.away_since is None:
+            self._history.away_since = now
+        is_passed_by = self._is_passed_by(tries, now, elapsed, asked)
+        if is_passed_by or self._is_refused_alone(tries, now):
+            return self._the_rows(failure)
         return self._uncharged(tries)
 
-    def _is_passed_by(self, tries: Tries, now: float, elapsed: float) -> bool:
-        """Turned away again and again, and each time others, asked later, were answered."""
+    def _is_passed_by(self, tries: Tries, now: float, elapsed: float, asked: float) -> bool:
+        """Turned away again and again, and each time others, asked later, were answered; and few of
+        them refused, so that it is not a matter of luck."""
         if tries.turned_away is None:
             tries.turned_away = now - elapsed
-        tries.passed_by += self._newest > tries.turned_away_at
-        tries.turned_away_at = now
+        self._turned_away += 1
+        others = self._turned_away - tries.turned_away_before - 1
+        answers = self._history.answers_begun_since(tries.turned_away_at)
+        if self._newest > tries.turned_away_at and answers >= _ANSWERS_PER_REFUSAL * others:
+            tries.passed_by += _NAMED_WAIT_COUNTS if asked >= _NAMED_WAIT else 1
+        tries.turned_away_at, tries.turned_away_before = now, self._turned_away
         return tries.passed_by >= self._settings.throttle_stops
+
+    def _is_refused_alone(self, tries: Tries, now: float) -> bool:
+        """Of a run that was answered before, a few rows are left, and are refused for long; not for
+        so long if they were while others were answered."""
+        history = self._history
+        if history.refusing_since is None:
+            history.refusing_since = now
+        is_few = self._left is not None and self._left < self._settings.systemic_rows
+        long = self._settings.wait_ready
+        if tries.passed_by >= _PATIENCE:
+            long = min(long, self._settings.hopeless_after)
+        return is_few and self.has_answered and now - history.refusing_since >= long
 
     def _uncharged(self, tries: Tries) -> Retry:
         """The limiter spaces these out. A request that meets them again and again stands back by
@@ -511,8 +548,9 @@ class RetryPolicy:
         rows = self._streak.add(_key(failure), tries.ordinal, now)
         if denied and self._is_to_be_confirmed(failure, now):
             return Retry(settings.confirm_after, alone=True)
-        account = _is_the_accounts(failure)
-        if rows >= (settings.account_rows if account else settings.systemic_rows):
+        most = settings.account_rows if _is_the_accounts(failure) else settings.systemic_rows
+        # Calls of a row or two never have many rows alike.
+        if rows >= most or self._streak.times >= 2 * most:
             return Stop(failure)
         return Hold(failure)
 

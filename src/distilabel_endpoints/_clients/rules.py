@@ -1,0 +1,396 @@
+"""What servers, gateways and providers mean by a status and by their words: one table.
+
+Rules
+- The first rule that fits wins. A rule looks at the status, at phrases, or at both.
+- The phrases are the servers' own; `tests/clients/test_failures_words.py` has each in its place.
+- A refusal that is taken for everybody's (`RUN`) is judged by what happens to others before it ends
+  anything, so a phrase there may be generous. What is surely the row's, or surely missing money, is
+  not judged again: these phrases are narrow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from functools import cache
+from typing import Final
+
+from distilabel_endpoints._clients.transport import WireFault
+from distilabel_endpoints.records import FailureKind, Request
+
+__all__ = [
+    "BAD_UTF8",
+    "BROKEN_OFF",
+    "EMPTY",
+    "FAULTS",
+    "OTHER_RULES",
+    "REJECTED",
+    "RULES",
+    "SERVER_ERROR",
+    "STREAM_ERROR",
+    "TRUNCATED",
+    "UNUSABLE",
+    "WEB_PAGE",
+    "Rule",
+]
+
+THROTTLE = FailureKind.THROTTLE
+UNAVAILABLE = FailureKind.UNAVAILABLE
+TRANSIENT = FailureKind.TRANSIENT
+BAD_RESPONSE = FailureKind.BAD_RESPONSE
+ROW = FailureKind.ROW
+RUN = FailureKind.RUN
+
+
+Phrases = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What it means that a server answers with one of `statuses` and says one of the phrases.
+
+    A rule without statuses takes any error status. An error without its own status, inside a
+    200 or a stream, is judged by words alone: by `without_status`, or else by `text`.
+    """
+
+    code: str
+    kind: FailureKind
+    statuses: frozenset[int] = frozenset()
+    text: Phrases = ()
+    hint: str | None = None
+    _: KW_ONLY
+    without_status: Phrases = ()
+    when: Callable[[str, Request | None], bool] | None = None
+    """What else has to be true of the words and the request."""
+
+    def fits(self, status: int | None, text: str, request: Request | None = None) -> bool:
+        phrases = self.text
+        if status is None:
+            phrases = self.without_status or phrases
+            if not phrases:
+                return False
+        elif self.statuses and status not in self.statuses:
+            return False
+        if phrases and _any_of(phrases).search(text) is None:
+            return False
+        return self.when is None or self.when(text, request)
+
+
+@cache
+def _any_of(phrases: Phrases) -> re.Pattern[str]:
+    """Finds any of the phrases, in whatever case, at the beginning of a word.
+
+    A blank stands for whatever joins words (`rate limit`, `rate_limit`, `RateLimit`), `...` for up
+    to 80 characters, `#` for a digit, `^` for the beginning of the text.
+    """
+    return re.compile("|".join(map(_pattern_of, phrases)), re.IGNORECASE)
+
+
+def _pattern_of(phrase: str) -> str:
+    start = r"\A" if phrase.startswith("^") else "(?<![a-z])"
+    words = re.escape(phrase.removeprefix("^")).replace(r"\#", r"\d")
+    return start + words.replace(r"\ \.\.\.\ ", ".{0,80}?").replace(r"\ ", r"[\W_]{0,3}")
+
+
+def _on(*statuses: int) -> frozenset[int]:
+    return frozenset(statuses)
+
+
+_MOST_TOKENS: Final = re.compile(
+    r"(?:maximum context length (?:is|of)|context (?:length|size|window)(?: is| of)?|must be <="
+    r"|less than or equal to|at most|range of max_tokens (?:is|should be) \[\d{1,9},|\blimit:?)"
+    r"[\s`'\"(]{0,4}(\d{1,9})\b|> (\d{1,9}), which is the maximum",
+    re.IGNORECASE,
+)
+_LIMIT_AND_REQUESTED: Final = re.compile(
+    r"\blimit:? (\d{1,9})\b.{0,60}\brequested:? (\d{1,9})\b", re.IGNORECASE
+)
+
+
+def _asks_for_too_much(text: str, request: Request | None) -> bool:
+    """`max_new_tokens` alone is as much as the server allows in all: no prompt is to blame."""
+    wanted = request.max_new_tokens if request is not None and not request.grown else None
+    most = _MOST_TOKENS.search(text)
+    return wanted is not None and most is not None and wanted >= int(most[1] or most[2])
+
+
+def _never_fits(text: str, _: Request | None) -> bool:
+    """This one request is larger than what a whole minute allows."""
+    numbers = _LIMIT_AND_REQUESTED.search(text)
+    if numbers is None:
+        return "request too large" in text.lower()
+    return int(numbers[2]) > int(numbers[1])
+
+
+# What servers and gateways say, in their own words; see `docs/failures.md`.
+_OUTPUT_TOKENS: Final = (
+    "max tokens", "max new tokens", "max completion tokens", "max output tokens",
+    "in the completion", "for the completion", "output tokens", "request too large",
+)  # fmt: skip
+_TOO_LONG: Final = (
+    "context length", "maximum context", "context size", "context window", "context limit",
+    "prompt is too long", "input is too long", "conversation is too long", "request is too long",
+    "prompt too long", "input too long", "string above max length", "maximum prompt length",
+    "maximum model length", "max seq len", "max model len", "model token limit",
+    "exceeds max length", "exceeds maximum length", "range of input length",
+    "must be <= ... tokens", "must have less than ... tokens", "token count ... exceed",
+    "tokens in the prompt ... exceed",
+    "exceeds the maximum number of tokens", "tokens to keep from the initial prompt",
+)  # fmt: skip
+_FILTERED: Final = (
+    "content filter", "content management policy", "content policy", "ResponsibleAI policy",
+    "content exists risk", "data inspection failed", "inappropriate content", "sensitive content",
+    "sensitive information", "new sensitive", "敏感内容", "不安全", "flagged", "needs moderation",
+    "requires moderation", "moderation blocked", "blocked by moderation", "considered high risk",
+    "usage policy", "usage policies", "usage guidelines", "violates ... policy",
+    "violated ... policy", "violate ... policies", "violates ... policies", "violated guardrail",
+    "guardrail check", "guardrail intervened", "blocked by guardrail", "blocked by ... guardrail",
+    "prohibited content", "safety system", "prompt injection", "jailbreak",
+)  # fmt: skip
+_NO_CREDIT: Final = (
+    "insufficient quota", "insufficient user quota", "insufficient balance", "insufficient credit",
+    "insufficient fund", "balance is insufficient", "balance insufficient", "balance is too low",
+    "positive balance", "not enough balance", "not enough credit", "out of credit",
+    "run out of fund", "have any credits", "no credit left", "no credits left",
+    "all available credits", "included credits", "credits are depleted", "credits expired",
+    "can only afford", "credit limit", "spend limit", "spending limit", "spending cap",
+    "key limit exceeded", "API usage limits", "billing hard limit", "billing not active",
+    "billing to be enabled", "payment required", "payment method", "arrear", "overdue",
+    "account is in good standing", "recharge", "余额不足", "额度不足", "额度已用尽", "欠费",
+    "exceeded_current_quota", "token quota reached", "token quota is not enough",
+    "free tier of the model has been exhausted", "set inference limit",
+    "budget has been exceeded", "budget exceeded", "exceeded budget", "over budget",
+    "crossed budget",
+)  # fmt: skip
+_A_RATE: Final = (
+    "retry in #", "retry after #", "try again in #", "try again after #", "per minute", "per min",
+    "per hour", "per day", "per second", "requests per", "tokens per", "free tier", "RPM", "TPM",
+    "RPD", "TPD", "rate limited", "rate limit reached", "rate limit exceeded",
+)  # fmt: skip
+_NOT_TAKEN: Final = (
+    "no endpoints found that support", "provide the mmproj", "image input is not supported",
+    "images are not supported", "image ... not supported", "audio ... not supported",
+    "video ... not supported", "vision ... not supported", "tool ... not supported",
+    "multimodal ... not supported", "not support ... image", "not support ... audio",
+    "not support ... video", "not support ... vision", "not support ... tool",
+    "not support ... multimodal", "not a multimodal model",
+)  # fmt: skip
+_NO_MODEL: Final = (
+    "model_not_found", "model_not_supported", "supported by any provider", "invalid model name",
+    "invalid model", "not a valid model", "model ... does not exist", "model ... not found",
+    "no models are currently loaded", "no models loaded", "unknown model",
+)  # fmt: skip
+_BAD_KEY: Final = (
+    "invalid API key", "incorrect API key", "wrong API key", "API key not valid",
+    "API key is invalid", "API key expired", "expired key", "no API key", "invalid authorization",
+)  # fmt: skip
+_NO_KEYS: Final = ("no connected db", "no_db_connection")
+_RESTRICTED: Final = ("organization has been restricted", "location is not supported")
+# Apache's usual 503 speaks of capacity problems too, and means that nothing is there.
+_FULL: Final = (
+    "overload", "too many", "at capacity", "at maximum capacity", "no capacity",
+    "no available capacity", "out of capacity", "over capacity", "capacity exceeded",
+    "capacity temporarily", "insufficient capacity", "busy", "queue is full", "maximum queue size",
+    "backpressure", "high demand", "high traffic", "concurrency limit", "no slot", "backlog limit",
+    "waiting timeout", "running timeout", "by a higher priority", "limiting requests",
+    "reset reason: overflow",
+)  # fmt: skip
+_LOADING: Final = (
+    "is loading", "still loading", "currently loading", "loading model", "is starting",
+    "starting up", "warming up",
+)  # fmt: skip
+_FIREWALL: Final = (
+    "cloudflare", "firewall", "you have been blocked", "incapsula", "akamai", "incident id",
+    "request blocked", "just a moment", "enable javascript",
+)  # fmt: skip
+_UNFINISHED: Final = (
+    "json_validate_failed", "tool_use_failed", "failed to generate JSON",
+    "failed to call a function",
+)  # fmt: skip
+
+_PAY: Final = "The account that pays has no credit left, or a budget is spent. Raise it and resume."
+_NAME: Final = "Check the URL's path and the name of the model."
+_STREAM: Final = (
+    "A gateway stops waiting before the answer is there. Stream the answers (stream=True, "
+    "--stream) or raise the gateway's time-out."
+)
+_SHORTEN: Final = "Shorten the conversation or lower max_new_tokens."
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        "redirect",
+        RUN,
+        _on(300, 301, 302, 303, 305, 307, 308),
+        hint="The URL has moved; give the new one as base_url. Prompts are never sent on.",
+    ),
+    Rule(
+        "paused",
+        UNAVAILABLE,
+        _on(400),
+        ("^invalid state", "^bad request invalid state", "is paused", "scaled to zero"),
+        "The endpoint is paused; resume it, and the run goes on. With wake=True it is resumed.",
+    ),
+    Rule(
+        "content_filter",
+        ROW,
+        text=_FILTERED,
+        hint="A content filter of the server refuses this conversation.",
+    ),
+    Rule(
+        "max_tokens_too_large",
+        RUN,
+        _on(400, 413, 422, 429),
+        _OUTPUT_TOKENS,
+        "max_new_tokens alone reaches what the server allows in all; lower it.",
+        when=_asks_for_too_much,
+    ),
+    Rule(
+        "too_large",
+        ROW,
+        _on(400, 413, 429),
+        ("request too large", "limit ... requested"),
+        f"One request may not be that large, however long it waits. {_SHORTEN}",
+        when=_never_fits,
+    ),
+    Rule("rate_limited", THROTTLE, _on(429), _A_RATE),
+    Rule("no_credit", RUN, _on(400, 401, 402, 403, 412, 429), _NO_CREDIT, _PAY),
+    Rule("context_length_exceeded", ROW, _on(400, 413, 422, 500), _TOO_LONG, _SHORTEN),
+    Rule(
+        "generation_failed",
+        TRANSIENT,
+        _on(400),
+        _UNFINISHED,
+        "What the model wrote was not what the request asks for; another try may fit.",
+    ),
+    Rule("not_found", RUN, _on(400), _NO_MODEL, "Check the name of the model."),
+    Rule(
+        "unauthorized",
+        RUN,
+        _on(400),
+        _NO_KEYS,
+        "A LiteLLM proxy without a database takes its master key only; give that one.",
+    ),
+    Rule(
+        "unauthorized",
+        RUN,
+        _on(400, 403, 500),
+        _BAD_KEY,
+        "The key was rejected. Give a valid one.",
+    ),
+    Rule(
+        "forbidden",
+        RUN,
+        _on(400),
+        _RESTRICTED,
+        "The provider does not serve this account, or this country.",
+    ),
+    Rule(
+        "unsupported_input",
+        ROW,
+        _on(400, 404, 422, 500, 501, 503),
+        _NOT_TAKEN,
+        "The model does not take what this row has in it, such as images or tools.",
+    ),
+    Rule(
+        "bad_request",
+        ROW,
+        _on(400),
+        without_status=("invalid request", "bad request", "validation"),
+    ),
+    Rule(
+        "unauthorized",
+        RUN,
+        _on(401),
+        hint="The token was rejected. Set HF_TOKEN or api_key to a valid one and run again.",
+        without_status=(*_BAD_KEY, "unauthorized", "unauthorised", "invalid token", "login fail"),
+    ),
+    Rule("no_credit", RUN, _on(402), hint=_PAY),
+    Rule(
+        "blocked",
+        RUN,
+        _on(403, 451),
+        _FIREWALL,
+        "A firewall before the server refused the request; its owner can let it pass.",
+    ),
+    Rule(
+        "forbidden",
+        RUN,
+        _on(403, 451),
+        hint=(
+            "The token may not use this model or endpoint: accept the model's licence, or give "
+            "the token the permission to make calls to inference."
+        ),
+    ),
+    Rule("not_found", RUN, _on(404, 405, 410), hint=_NAME),
+    Rule("proxy_auth", RUN, _on(407), hint="The proxy on the way wants a login; see HTTPS_PROXY."),
+    Rule("request_timeout", TRANSIENT, _on(408, 460, 499)),
+    Rule("conflict", TRANSIENT, _on(409, 425)),
+    Rule("too_large", ROW, _on(413), hint="The request is larger than the server takes."),
+    Rule("invalid_row", ROW, _on(422)),
+    Rule("generation_failed", TRANSIENT, _on(424)),
+    Rule("no_capacity", TRANSIENT, _on(498)),
+    Rule("no_credit", RUN, _on(429), ("exceeded your current quota", "plan and billing"), _PAY),
+    Rule(
+        "rate_limited",
+        THROTTLE,
+        _on(429, 529),
+        without_status=("rate limit", "slow down", *_FULL),
+    ),
+    Rule("overloaded", THROTTLE, _on(503), _FULL),
+    Rule("starting", UNAVAILABLE, _on(500), _LOADING),
+    Rule("starting", UNAVAILABLE, _on(503)),
+    Rule("gateway_timeout", TRANSIENT, _on(504, 524), hint=_STREAM),
+    Rule("bad_gateway", TRANSIENT, _on(502, 520, 521, 522, 523, 525, 526, 527, 530)),
+    Rule("unsupported", RUN, _on(501), hint="The server does not have this route."),
+)
+"""What a status, or an error without one, means; the first that fits."""
+
+REJECTED: Final = Rule("rejected", ROW)
+SERVER_ERROR: Final = Rule("server_error", TRANSIENT)
+WEB_PAGE: Final = Rule(
+    "web_page", BAD_RESPONSE, hint="The URL answers with a web page, not an API."
+)
+EMPTY: Final = Rule("empty", BAD_RESPONSE)
+BROKEN_OFF: Final = Rule("broken_off", TRANSIENT)
+BAD_UTF8: Final = Rule("bad_utf8", BAD_RESPONSE)
+UNUSABLE: Final = Rule("unusable", BAD_RESPONSE)
+TRUNCATED: Final = Rule("truncated", TRANSIENT)
+STREAM_ERROR: Final = Rule("stream_error", TRANSIENT)
+
+OTHER_RULES: Final[tuple[tuple[str, Rule], ...]] = (
+    ("any other 4xx", REJECTED),
+    ("any other status", SERVER_ERROR),
+    ("200 with a web page", WEB_PAGE),
+    ("200 with an answer that ended and has no text", EMPTY),
+    ("200 with an answer that the server broke off, by its finish reason", BROKEN_OFF),
+    ("200 with text that is not UTF-8", BAD_UTF8),
+    ("200 with anything else that is not an answer", UNUSABLE),
+    ("a stream that ends before its answer", TRUNCATED),
+    ("any other error inside a stream", STREAM_ERROR),
+)
+"""What is seen if no rule names it, and what it means."""
+
+_SLOW: Final = "The server is stuck, or has more requests than it can serve: set max_concurrency."
+
+FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
+    WireFault.REFUSED: (UNAVAILABLE, "Nothing listens there. Is the server started?"),
+    WireFault.DNS: (UNAVAILABLE, "The host's name does not resolve. Check the URL."),
+    WireFault.CONNECT_TIMEOUT: (UNAVAILABLE, "The host does not take connections."),
+    WireFault.TLS: (
+        RUN,
+        (
+            "The certificate could not be verified. For a private authority, give its certificate "
+            "with ca_file; verification cannot be turned off."
+        ),
+    ),
+    WireFault.FIRST_TOKEN_TIMEOUT: (TRANSIENT, _SLOW),
+    WireFault.TOKEN_TIMEOUT: (TRANSIENT, _SLOW),
+    WireFault.RESET: (TRANSIENT, None),
+    WireFault.TRUNCATED: (TRANSIENT, None),
+    WireFault.TOO_LARGE: (BAD_RESPONSE, None),
+    WireFault.ENCODING: (BAD_RESPONSE, None),
+    WireFault.PROTOCOL: (BAD_RESPONSE, None),
+    WireFault.ORIGIN: (RUN, "The endpoint sends requests elsewhere; give that URL as base_url."),
+}
+"""What went wrong below a complete HTTP response: its class, and how to fix it."""
