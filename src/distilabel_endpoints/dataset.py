@@ -21,6 +21,7 @@ from distilabel_endpoints.progress.notebook import report_html
 from distilabel_endpoints.quality.alarms import OnAlarm, parse_alarms
 from distilabel_endpoints.rows import RowSource, open_rows, to_dataset, to_pandas
 from distilabel_endpoints.rows.formats import Format
+from distilabel_endpoints.rows.sources import refuse_other_objects
 from distilabel_endpoints.run_state import RunEnding, RunSummary
 from distilabel_endpoints.runs.examples import first_answers
 from distilabel_endpoints.runs.kept_input import OneTimeInput, rows_once
@@ -280,5 +281,6 @@ def _ray_run(
 def _source(input_: Any, options: RunOptions) -> RowSource | OneTimeInput:
     most = options.max_row_bytes
     if isinstance(input_, Iterator):
+        refuse_other_objects(input_)
         return rows_once(islice(input_, options.limit), max_row_bytes=most)
     return open_rows(input_, max_row_bytes=most)

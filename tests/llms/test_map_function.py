@@ -126,3 +126,19 @@ def test_what_is_wrong_is_raised(llm: InferenceEndpointsLLM, simulated_endpoint:
         pytest.raises(CreditError, match="credit"),
     ):
         poor.as_map_function()({"prompt": ["a"]})
+
+
+def test_rows_instead_of_batches(llm: InferenceEndpointsLLM) -> None:
+    """A call of `map` that gives single rows or single columns says what to change."""
+    for options in ({}, {"batched": True, "input_columns": ["prompt"]}):
+        with pytest.raises(ConfigurationError, match="batched=True"):
+            questions(2).map(llm.as_map_function(), **options)
+
+
+def test_remarks_are_logged_once(
+    llm: InferenceEndpointsLLM, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a run would say of the rows is in the log, not once for each batch."""
+    given = dataset([{"instruction": "Sum up.", "input": f"Text {n}."} for n in range(4)])
+    given.map(llm.as_map_function(), batched=True, batch_size=1)
+    assert [r.message for r in caplog.records].count("read as Alpaca: instruction + input") == 1

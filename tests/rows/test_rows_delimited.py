@@ -53,10 +53,18 @@ def test_bad_records(tmp_path: Path, record: bytes, message: str) -> None:
 
 
 def test_quote_that_never_closes(tmp_path: Path) -> None:
-    """A quote left open at the end of the file is a bad row, not a lost one."""
-    rows = list(open_rows(table(tmp_path / "x.csv", 'a,b\n1,"2\n3,4\n')))
-    assert good(rows) == []
-    assert "not CSV" in bad(rows)[0].message
+    """A quote left open costs its own line; the rows behind it are read at their places."""
+    rows = list(open_rows(table(tmp_path / "x.csv", 'a,b\n1,"2\n3,4\n5,"6"\n7,"8\n')))
+    assert good(rows) == [{"a": "3", "b": "4"}, {"a": "5", "b": "6"}]
+    assert [row.place.line for row in rows] == [2, 3, 4, 5]
+    assert [row.place.offset for row in rows] == [4, 9, 13, 19]
+    assert all("not CSV" in row.message for row in bad(rows))
+
+
+def test_line_that_names_the_delimiter(tmp_path: Path) -> None:
+    """Excel's first line `sep=;` is no header."""
+    path = table(tmp_path / "x.csv", "sep=;\r\na;b;c\r\n1,5;2;3\r\n")
+    assert good(open_rows(path)) == [{"a": "1,5", "b": "2", "c": "3"}]
 
 
 @pytest.mark.parametrize(

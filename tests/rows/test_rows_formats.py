@@ -7,6 +7,7 @@ import gzip
 import lzma
 import os
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
-from row_samples import bad, good, jsonl
+from row_samples import bad, good, jsonl, write_all
 
 from distilabel_endpoints.errors import ConfigurationError, InputError
 from distilabel_endpoints.rows import open_rows
@@ -98,6 +99,10 @@ def test_feather_of_version_1_is_named(tmp_path: Path) -> None:
         ('a,b\n"a \\ b",2\n', Dialect()),
         ('a;b\n"x\n;y";2\n"cut', Dialect(";")),
         ("", Dialect()),
+        ('a\tb\n1\t"not closed\n2\t"x\n', Dialect("\t", quotes=False)),
+        ('a\tb\n1\t"x\ty"\n', Dialect("\t")),
+        ('a, b\n1, "x, y"\n', Dialect(spaces=True)),
+        ("sep=|\na|b\n1,2|3\n", Dialect("|")),
     ],
 )
 def test_dialects_are_sniffed(tmp_path: Path, text: str, dialect: Dialect) -> None:
@@ -115,11 +120,22 @@ def test_a_dialect_is_reported(tmp_path: Path) -> None:
     source = open_rows(tmp_path / "y.csv")
     assert good(source) == [{"id": "1", "prompt": 'say "hi", please'}]
     assert r"quotes in quotes as \"" in source.notes[0]
+    (tmp_path / "z.csv").write_text('id, prompt\n1, "a, b"\n')
+    source = open_rows(tmp_path / "z.csv")
+    assert good(source) == [{"id": "1", "prompt": "a, b"}]
+    assert source.notes[0].endswith("blanks after them left out")
+    (tmp_path / "z.tsv").write_text('id\tprompt\n1\t"a\n2\tb\n')
+    source = open_rows(tmp_path / "z.tsv")
+    assert good(source) == [{"id": "1", "prompt": '"a'}, {"id": "2", "prompt": "b"}]
+    assert source.notes[0].endswith("quotes as text")
 
 
 OTHERS = {
     "utf-16": ('{"prompt": "a"}\n'.encode("utf-16"), "UTF-16; convert it: iconv -f UTF-16"),
-    "utf-16 without a mark": ('{"prompt": "a"}\n'.encode("utf-16-le"), "UTF-16 without a mark"),
+    "utf-16 without a mark": ('{"prompt": "a"}\n'.encode("utf-16-le"), "UTF-16LE -t UTF-8"),
+    "utf-16 of another order": ('{"prompt": "a"}\n'.encode("utf-16-be"), "UTF-16BE -t UTF-8"),
+    "xml": (b'<?xml version="1.0"?>\n<rows/>', "XML"),
+    "old Mac": (b'{"prompt": "a"}\r{"prompt": "b"}\r', r"tr '\\r' '\\n'|this is JSON"),
     "utf-32": ('{"prompt": "a"}\n'.encode("utf-32"), "UTF-32"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     "page": (b"\n<!DOCTYPE html><html>", "web page"),
@@ -138,6 +154,64 @@ def test_files_that_are_something_else(tmp_path: Path, name: str, suffix: str) -
     (tmp_path / f"x.{suffix}").write_bytes(content)
     with pytest.raises(InputError, match=message):
         list(open_rows(tmp_path / f"x.{suffix}"))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "txt"])
+@pytest.mark.parametrize("text", ['{"prompt": "a"}\n{"prompt": "b"}\n', '[{"prompt": "a"}]'])
+def test_json_under_another_name(tmp_path: Path, suffix: str, text: str) -> None:
+    """JSON is neither a header row nor, if it is an object, a prompt."""
+    (tmp_path / f"x.{suffix}").write_text(text)
+    if suffix == "txt" and text.startswith("["):
+        assert good(open_rows(tmp_path / "x.txt")) == [{"prompt": text}]
+        return
+    with pytest.raises(InputError, match=r"this is JSON; give it the ending \.jsonl"):
+        list(open_rows(tmp_path / f"x.{suffix}"))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "txt"])
+def test_line_ends_of_old_macs(tmp_path: Path, suffix: str) -> None:
+    """Carriage returns alone are no line ends, so the whole file would be one row."""
+    (tmp_path / f"x.{suffix}").write_bytes(b"prompt\ra\rb\r")
+    with pytest.raises(InputError, match="carriage returns only"):
+        list(open_rows(tmp_path / f"x.{suffix}"))
+
+
+@pytest.mark.parametrize(
+    "suffix", ["parquet", "arrow", "feather", "jsonl.gz", "csv.zst", "jsonl.xz", "txt.bz2"]
+)
+def test_pointers_of_git_lfs(tmp_path: Path, suffix: str) -> None:
+    """A clone without its data is recognised whatever the files should hold."""
+    (tmp_path / f"x.{suffix}").write_bytes(OTHERS["lfs"][0])
+    with pytest.raises(InputError, match=r"a pointer of Git LFS.*git lfs pull"):
+        _ = open_rows(tmp_path / f"x.{suffix}").first
+
+
+@pytest.mark.parametrize("suffix", ["jsonl.gz", "jsonl.xz", "parquet"])
+def test_text_under_the_name_of_other_bytes(tmp_path: Path, suffix: str) -> None:
+    """Plain text is named as such."""
+    (tmp_path / f"x.{suffix}").write_text('{"prompt": "a"}\n')
+    with pytest.raises(InputError, match="this is text, not"):
+        _ = open_rows(tmp_path / f"x.{suffix}").first
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"prompt": "a"},\n{"prompt": "b"},\n', "a comma follows the object"),
+        ('{"prompt": "a"}{"prompt": "b"}\n', "several objects on one line"),
+        ('"a"\n"b"\n', 'write {"prompt": ...}'),
+    ],
+)
+def test_lines_that_are_not_json_lines(tmp_path: Path, text: str, message: str) -> None:
+    """What is near to JSON Lines is named, with what to change."""
+    (tmp_path / "x.jsonl").write_text(text)
+    assert all(message in row.message for row in bad(open_rows(tmp_path / "x.jsonl")))
+
+
+def test_files_that_were_put_together(tmp_path: Path) -> None:
+    """`cat` of two files with a byte order mark leaves one in the middle."""
+    (tmp_path / "x.jsonl").write_text('\ufeff{"prompt": "a"}\n\ufeff{"prompt": "b"}\n')
+    assert good(open_rows(tmp_path / "x.jsonl")) == [{"prompt": "a"}, {"prompt": "b"}]
 
 
 @pytest.mark.parametrize(
@@ -291,6 +365,30 @@ def test_shards_of_different_tools(tmp_path: Path) -> None:
         ]
         assert rows[1]["messages"][0]["name"] == "me"
         assert "do not store column" in source.notes[0]
+
+
+def test_shards_that_differ_in_more(tmp_path: Path) -> None:
+    """Columns without nulls that a shard lacks, decimals beside integers, and zones."""
+    fields = [pa.field("prompt", pa.string(), nullable=False), pa.field("n", pa.int64(), False)]
+    when = pa.array([0], pa.timestamp("us", tz="UTC"))
+    whole = pa.table([["a"], [1]], schema=pa.schema(fields))
+    pq.write_table(
+        whole.append_column("d", pa.array([1])).append_column("at", when), tmp_path / "0.parquet"
+    )
+    other = pa.table(
+        {
+            "prompt": ["b"],
+            "d": pa.array([Decimal("1.5")]),
+            "at": when.cast(pa.timestamp("us", tz="Asia/Tokyo")),
+        }
+    )
+    pq.write_table(other, tmp_path / "1.parquet")
+    source = open_rows(tmp_path / "*.parquet")
+    write_all(source, tmp_path / "out.arrow")
+    first, second = good(open_rows(tmp_path / "out.arrow"))
+    assert (first["n"], second["n"]) == (1, None)
+    assert (first["d"], second["d"]) == (Decimal(1), Decimal("1.5"))
+    assert first["at"] == second["at"]
 
 
 def test_numbers_that_floats_cannot_hold(tmp_path: Path) -> None:

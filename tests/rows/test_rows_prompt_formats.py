@@ -39,6 +39,22 @@ def prepare(columns: dict[str, Any], **spec: Any) -> PreparedRow:
         ({"conversation": SHAREGPT}, TALK, "read as ShareGPT: conversation"),
         ({"conversations": json.dumps(SHAREGPT)}, TALK, "read as ShareGPT: conversations"),
         ({"conversations": TALK}, TALK, "read as ShareGPT: conversations"),
+        (
+            {"conversations": [{"from": "Human", "value": "hi", "weight": 1}]},
+            HI,
+            "read as ShareGPT: conversations",
+        ),
+        (
+            {"conversations": [{"role": "user", "value": "hi"}]},
+            HI,
+            "read as ShareGPT: conversations",
+        ),
+        (
+            {"conversations": [{"from": "human", "content": "hi"}]},
+            HI,
+            "read as ShareGPT: conversations",
+        ),
+        ({"messages": [{**HI[0], "weight": 0}]}, HI, None),
         ({"messages": SHAREGPT}, TALK, None),
         ({"messages": json.dumps(HI)}, HI, None),
         ({"prompt": json.dumps(HI)}, HI, None),
@@ -56,6 +72,17 @@ def prepare(columns: dict[str, Any], **spec: Any) -> PreparedRow:
             {"instruction": "why?", "input": "", "history": [["hi", "hello"]]},
             TALK[1:],
             "read as Alpaca: instruction + history + input",
+        ),
+        (
+            {"instruction": "Sum up.", "context": "The cat.", "response": "x"},
+            [{"role": "user", "content": "Sum up.\n\nThe cat."}],
+            "read as Alpaca: instruction + context",
+        ),
+        ({"instruction": "", "input": "hi"}, HI, "read as Alpaca: instruction + input"),
+        (
+            {"instruction": "hi", "input": float("nan"), "system": float("nan")},
+            HI,
+            "read as Alpaca: instruction + input; the system message is the column system",
         ),
         (
             {"prompt": "hi", "completion": "hello"},
@@ -131,7 +158,9 @@ def test_formats_that_are_not_complete(
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"conversations": [{"from": "observation", "value": "x"}]}, "not 'observation'"),
+        ({"conversations": [{"from": "narrator", "value": "x"}]}, "not 'narrator'"),
+        ({"conversations": [{"from": "observation", "value": "x"}]}, "no function_call before it"),
+        ({"conversations": [{"from": "function_call", "value": "f()"}]}, "the JSON of a call"),
         ({"conversations": [{"from": None, "value": "x"}]}, "not NoneType"),
         ({"conversations": [{"from": "human", "value": 1}]}, r"conversations\[0\].value must be"),
         ({"conversations": "hi"}, "must be the JSON of a list"),
@@ -141,6 +170,10 @@ def test_formats_that_are_not_complete(
         ({"instruction": 1, "input": "x"}, "column 'instruction' must hold text, not int"),
         ({"instruction": "a", "input": "", "history": [["x"]]}, "must hold pairs of texts"),
         ({"prompt": "hi", "system": 7}, "column 'system' must hold text, not int"),
+        ({"prompt": ""}, "the prompt is empty"),
+        ({"prompt": " \n"}, "the prompt is empty"),
+        ({"instruction": "", "input": " "}, "the prompt is empty"),
+        ({"prompt": float("nan")}, "column 'prompt' is null"),
     ],
 )
 def test_rows_that_do_not_keep_to_their_format(columns: dict[str, Any], message: str) -> None:
@@ -170,3 +203,56 @@ def test_settings_of_rows_can_be_switched_off() -> None:
     with pytest.raises(ConversationError, match="pass --no-row-settings"):
         prepare({**columns, "system": None})
     assert prepare(columns, row_settings=False) == PreparedRow(HI)
+
+
+def test_tools_in_sharegpt() -> None:
+    """A call and what the tool says become a message with `tool_calls` and one that answers it."""
+    call = json.dumps({"name": "add", "arguments": {"a": 1}})
+    turns = [
+        {"from": "human", "value": "hi"},
+        {"from": "function_call", "value": call},
+        {"from": "observation", "value": "2"},
+    ]
+    asked, calling, answering = prepare({"conversations": turns}).messages
+    assert asked == HI[0]
+    (made,) = calling["tool_calls"]
+    assert made["function"] == {"name": "add", "arguments": '{"a": 1}'}
+    assert answering == {"role": "tool", "tool_call_id": made["id"], "content": "2"}
+
+
+def test_columns_that_only_later_rows_have() -> None:
+    """JSON lines need not have the same keys: what a later row brings is sent and reported."""
+    rows: list[dict[str, Any]] = [
+        {"instruction": "hi"},
+        {"instruction": "Sum up.", "input": "The cat.", "system": "be brief"},
+        {"instruction": "hi", "parameters": {"seed": 1}},
+        {"instruction": "hi", "parameters": {"seed": 1}, "generation_kwargs": {"seed": 2}},
+    ]
+    read = [row for row in open_rows(rows) if isinstance(row, Row)]
+    bound = ConversationSpec().bind(rows[0])
+    first, second, third = [bound.prepare(row) for row in read[:3]]
+    assert first.messages == third.messages == HI
+    assert [message["content"] for message in second.messages] == [
+        "be brief",
+        "Sum up.\n\nThe cat.",
+    ]
+    assert third.parameters == {"seed": 1}
+    assert bound.remarks() == [
+        "read as Alpaca: instruction + input; the system message is the column system"
+    ]
+    with pytest.raises(ConversationError, match="both hold parameters"):
+        bound.prepare(read[3])
+
+
+@pytest.mark.parametrize(
+    ("columns", "unsent"),
+    [
+        (["prompt", "context", "image", "id"], "'context', 'image'"),
+        (["messages", "images", "context"], "'images'"),
+        (["conversations", "tools"], "'tools'"),
+    ],
+)
+def test_parts_of_the_question_that_are_not_sent(columns: list[str], unsent: str) -> None:
+    """A column that looks like a part of the question, and is left out, is named."""
+    remarks = ConversationSpec().bind(columns).remarks()
+    assert any(remark.startswith(f"not sent: the columns {unsent};") for remark in remarks)

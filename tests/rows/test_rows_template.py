@@ -301,3 +301,46 @@ def test_nothing_random_is_offered() -> None:
     for template in ("{{ [1, 2]|random }}", "{{ lipsum() }}"):
         with pytest.raises(InputError):
             PromptTemplate(template).render(ROW)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ nothing }}", "a null is printed; write"),
+        ("{{ name ~ nothing }}", "a null is printed"),
+        ("{% for x in [nothing] %}{{ x }}{% endfor %}{{ name }}", "a null is printed"),
+        ("{{ tags|map('upper') }}", "a generator is printed"),
+        ("{{ meta.items() }}", "a dict_items is printed"),
+        ("{{ self }}{{ name }}", "a TemplateReference is printed"),
+    ],
+)
+def test_what_is_no_text_is_not_printed(template: str, message: str) -> None:
+    """Python's words for a null or an object never stand in a prompt."""
+    with pytest.raises(ConversationError, match=message):
+        PromptTemplate(template).render(ROW)
+
+
+def test_nulls_that_may_be_left_out() -> None:
+    """Who says what stands for a null gets it."""
+    template = PromptTemplate(
+        "{{ nothing or '' }}{% if nothing %}x{% endif %}{{ [nothing]|tojson }}"
+    )
+    assert template.render(ROW) == "[null]"
+
+
+@pytest.mark.parametrize(
+    "tag", ["include 'x'", "import 'x' as x", "from 'x' import y", "extends 'x'"]
+)
+def test_other_templates_are_not_read(tag: str) -> None:
+    """A template that needs another one is refused before the first row."""
+    with pytest.raises(ConfigurationError, match="which is not offered"):
+        PromptTemplate(f"{{% {tag} %}}{{{{ name }}}}")
+
+
+def test_columns_with_names_of_jinja() -> None:
+    """A column may be called `range`; one whose name is no word is reached through `row`."""
+    template = PromptTemplate("{{ range }}")
+    template.check_columns(["range"])
+    assert template.render({"range": "far"}) == "far"
+    with pytest.raises(ConfigurationError, match=r"write \{\{ row\['a-b'\] \}\}"):
+        PromptTemplate("{{ a-b }}").check_columns(["a-b"])

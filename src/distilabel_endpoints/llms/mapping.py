@@ -9,13 +9,15 @@ Rules
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.conversations import without_nulls
-from distilabel_endpoints.errors import InputError
+from distilabel_endpoints.errors import ConfigurationError, InputError
 from distilabel_endpoints.llms.internals import answer_plans, planner_of
 from distilabel_endpoints.llms.outputs import refused_row
 from distilabel_endpoints.llms.overrides import own_parameters
@@ -57,6 +59,11 @@ class MapFunction:
             RunError: no request can succeed.
         """
         columns = self._columns()
+        if not _is_batch(batch):
+            raise ConfigurationError(
+                "this function takes batches of whole rows: call map(function, batched=True), "
+                "without input_columns"
+            )
         columns.refuse_clash(batch)
         count = len(next(iter(batch.values()), ()))
         ordinals = list(indices) if indices is not None else list(range(count))
@@ -115,6 +122,9 @@ class MapFunction:
             except InputError as error:
                 results[ordinal] = refused_row(ordinal, self.num_generations, error)
 
+        for remark in bound.remarks():
+            _log_once(remark.lstrip("0123456789, "))
+
         def deliver(result: Result) -> None:
             results[result.ordinal] = result
 
@@ -124,6 +134,19 @@ class MapFunction:
     def _planner(self, own: Mapping[str, Any]) -> Any:
         checked = own_parameters(type(self.llm), {**self.parameters, **own})
         return planner_of(self.llm, self.num_generations, checked)
+
+
+def _is_batch(batch: Any) -> bool:
+    """Whether `map` gave lists of values by column, and not one row."""
+    if not isinstance(batch, Mapping) or type(batch).__name__ == "LazyRow":
+        return False
+    return all(hasattr(v, "__len__") and not isinstance(v, str) for v in batch.values())
+
+
+@cache
+def _log_once(remark: str) -> None:
+    """Log what a run would have said; a dataset has many batches, and each has the same remarks."""
+    logging.getLogger("distilabel_endpoints").warning("%s", remark)
 
 
 def _row(batch: Batch, place: int, ordinal: int) -> Row:

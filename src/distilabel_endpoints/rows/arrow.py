@@ -129,21 +129,52 @@ def unified(schemas: Sequence[tuple[Path, Any]]) -> Any:
     pa = pyarrow("a Parquet file")
     first, whole = schemas[0]
     for path, schema in schemas[1:]:
+        if schema.equals(whole, check_metadata=False):
+            continue
         try:
-            both = [_plain_beside(pa, whole, schema), _plain_beside(pa, schema, whole)]
+            both = [_beside(pa, whole, schema), _beside(pa, schema, whole)]
             whole = pa.unify_schemas(both, promote_options="permissive")
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise InputError(f"{path} and {first} do not have the same columns: {error}") from None
+            raise InputError(
+                f"{path} and {first} do not have the same columns: {error}. Give the column one "
+                "type in both, or run the files one at a time"
+            ) from None
     return whole
 
 
-def _plain_beside(pa: Any, schema: Any, other: Any) -> Any:
-    """`schema` with plain types for the dictionaries that `other` has not."""
+def _beside(pa: Any, schema: Any, other: Any) -> Any:
+    """`schema` with types that can be joined with those of `other`, and nulls everywhere."""
     for index, field in enumerate(schema):
         theirs = other.field(field.name).type if field.name in other.names else None
-        if pa.types.is_dictionary(field.type) and field.type != theirs and theirs is not None:
-            schema = schema.set(index, field.with_type(field.type.value_type))
+        own = _joinable(pa, field.type, theirs)
+        schema = schema.set(index, pa.field(field.name, own, metadata=field.metadata))
     return schema
+
+
+def _joinable(pa: Any, own: Any, theirs: Any) -> Any:
+    """A type, or the nearest one that Arrow can widen to hold `theirs`, too."""
+    types = pa.types
+    if theirs is None:
+        return _with_nulls(pa, own)
+    if types.is_dictionary(own) and own != theirs:
+        return own.value_type
+    if types.is_integer(own) and types.is_decimal(theirs):
+        return pa.decimal128(20, 0)
+    zones = [kind.tz for kind in (own, theirs) if types.is_timestamp(kind)]
+    if len(zones) == 2 and None not in zones and zones[0] != zones[1]:
+        return pa.timestamp(own.unit, tz="UTC")
+    return _with_nulls(pa, own)
+
+
+def _with_nulls(pa: Any, kind: Any) -> Any:
+    """The type with fields that may be null: another file need not have them."""
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _with_nulls(pa, field.type)) for field in kind])
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_with_nulls(pa, kind.value_type))
+    if pa.types.is_list(kind):
+        return pa.list_(pa.field(kind.value_field.name, _with_nulls(pa, kind.value_type)))
+    return kind
 
 
 def rows_per_batch(size: int, count: int) -> int:

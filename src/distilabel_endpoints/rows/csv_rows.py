@@ -1,7 +1,7 @@
 """CSV: UTF-8, a header row, double quotes, line breaks inside quotes; the delimiter is given.
 
 Every field is text; nothing is guessed to be a number or a date. A row with another number of
-fields than the header, or with a broken quote, is a bad row, and reading continues behind it.
+fields than the header, or with a broken quote, is a bad row; reading continues on the next line.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -18,7 +19,7 @@ from distilabel_endpoints.rows.intake import Intake, hashed
 from distilabel_endpoints.rows.json_text import IF_LATIN_1, BadInputError, json_text, quoted
 from distilabel_endpoints.rows.lines import BOM, CHUNK, Oversize, Weight
 from distilabel_endpoints.rows.model import BadReason, BadRow, Place, Row
-from distilabel_endpoints.rows.recognition import Dialect
+from distilabel_endpoints.rows.recognition import Dialect, names_delimiter
 
 __all__ = ["escape_formula", "read_csv"]
 
@@ -41,6 +42,7 @@ class _Lines:
     def __init__(self, stream: BinaryIO, cap: int) -> None:
         self._stream = stream
         self._cap = cap
+        self._again: deque[bytes] = deque()
         self._next_line = 1
         self._next_offset = 0
         self.begin()
@@ -56,7 +58,7 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        raw = self._stream.readline(self._cap + 2)
+        raw = self._read(self._cap + 2)
         if not raw:
             raise StopIteration
         self._next_line += 1
@@ -73,6 +75,17 @@ class _Lines:
             self.broken = True
             return raw.decode(errors="replace")
 
+    def _read(self, most: int) -> bytes:
+        return self._again.popleft() if self._again else self._stream.readline(most)
+
+    def return_all_but_first(self) -> None:
+        """Let the record end with its first line: the others are read again."""
+        first, *others = self.record
+        self._again.extendleft(reversed(others))
+        self.record = [first]
+        self._next_line = self.line + 1
+        self._next_offset = self.offset + len(first)
+
     def skip_record(self) -> Weight:
         """Read on to the end of an overlong record without holding it."""
         weight = Weight()
@@ -84,7 +97,7 @@ class _Lines:
             at_end = self.record[-1].endswith(b"\n")
             if at_end and quotes % 2 == 0:
                 return weight
-            piece = self._stream.readline(CHUNK)
+            piece = self._read(CHUNK)
             if not piece:
                 return weight
             self._next_line += at_end
@@ -105,22 +118,12 @@ class _Table:
     ) -> None:
         self._lines = _Lines(stream, intake.options.max_row_bytes)
         self._dialect = dialect
-        self._records = self._reader(self._lines)
+        self._records = dialect.reader(self._lines)
         self._constants = constants
         self._intake = intake
         self._file = file
         self._header: list[str] = []
         self._key = b""
-
-    def _reader(self, lines: Iterable[str], *, strict: bool = True) -> Any:
-        dialect = self._dialect
-        return csv.reader(
-            lines,
-            delimiter=dialect.delimiter,
-            escapechar="\\" if dialect.backslash else None,
-            doublequote=not dialect.backslash,
-            strict=strict,
-        )
 
     def rows(self) -> Iterator[Row | BadRow]:
         # Its default of 131,072 characters is the whole process's, so it is only ever raised.
@@ -143,7 +146,7 @@ class _Table:
 
     def _read_header(self) -> bool:
         try:
-            header = next((fields for fields in self._records if fields), None)
+            header = next((f for f in self._records if f and not names_delimiter(f)), None)
         except (csv.Error, _OverlongError) as error:
             raise InputError(f"line 1: the header row is not CSV: {error}") from None
         if header is None:
@@ -180,10 +183,14 @@ class _Table:
 
     def _refused(self, error: Exception) -> BadRow | None:
         lines, place = self._lines, self._place()
+        if isinstance(error, csv.Error) and lines.record:
+            # A quote that was never closed costs its line, and not the rows behind it.
+            lines.return_all_but_first()
+            self._records = self._dialect.reader(lines)
         text = b"".join(lines.record).decode(errors="replace")
         fields: list[str] = []
         with suppress(csv.Error):
-            fields = next(self._reader(io.StringIO(text, newline=""), strict=False), fields)
+            fields = next(self._dialect.reader(io.StringIO(text, newline=""), strict=False), fields)
         columns = self._columns(fields)
         if isinstance(error, _OverlongError):
             return self._intake.oversize(lines.skip_record().oversize(), place, columns)

@@ -188,13 +188,17 @@ def open_dataset(dataset: Any, options: ReadOptions, *, name: str | None = None)
     """
     datasets = datasets_package("a dataset object")
     if isinstance(dataset, dict):
-        splits = ", ".join(sorted(map(str, dataset)))
-        raise ConfigurationError(f"a dataset for each split was given; choose one of {splits}")
+        splits = ", ".join(f"[{split!r}]" for split in sorted(map(str, dataset)))
+        raise ConfigurationError(f"a dataset for each split was given; choose one: {splits}")
     name = name or f"{type(dataset).__name__} object"
     features = dataset.features
     whole = isinstance(dataset, datasets.Dataset)
     if features is None or (whole and dataset.format["type"] == "custom"):
-        return ObjectSource(name, dataset, options, len(dataset) if whole else None)
+        return ObjectSource(name, dataset, options, count=len(dataset) if whole else None)
+    if not whole and not _streams_arrow(dataset):
+        # In Arrow form each example would have a type of its own, and the first null another.
+        undecoded = dataset.with_format(None).decode(False)
+        return ObjectSource(name, undecoded, options, schema=features.arrow_schema)
     size, count = _STREAM_BATCH, None
     if whole:
         shown = dataset.format["columns"]
@@ -212,14 +216,33 @@ def open_dataset(dataset: Any, options: ReadOptions, *, name: str | None = None)
     )
 
 
+def _streams_arrow(stream: Any) -> bool:
+    """Whether a stream comes as Arrow tables; it has no public word for that."""
+    examples = getattr(stream, "_ex_iterable", None)
+    return examples is None or getattr(examples, "iter_arrow", None) is not None
+
+
 class ObjectSource(RowSource):
     """The rows that iterating a dataset gives, with the types that their values have."""
 
-    def __init__(self, name: str, dataset: Any, options: ReadOptions, count: int | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        dataset: Any,
+        options: ReadOptions,
+        *,
+        count: int | None = None,
+        schema: Any = None,
+    ) -> None:
         self._name = name
         self._dataset = dataset
         self._options = options
         self._count = count
+        self._schema = schema
+
+    @property
+    def schema(self) -> Any:
+        return self._schema
 
     def describe(self) -> str:
         return self._name

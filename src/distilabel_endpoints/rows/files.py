@@ -37,6 +37,10 @@ from distilabel_endpoints.rows.lines import (
 )
 from distilabel_endpoints.rows.model import BadRow, FileIdentity, Place, Row, RowSource, Skip
 from distilabel_endpoints.rows.recognition import (
+    Dialect,
+    refuse_json,
+    refuse_old_line_ends,
+    refuse_other_bytes,
     refuse_other_content,
     refuse_spread_object,
     sniff_dialect,
@@ -45,6 +49,7 @@ from distilabel_endpoints.rows.recognition import (
 __all__ = ["FileSource"]
 
 _DELIMITED: Final = (".csv", ".tsv")
+_UNNESTED: Final = (*_DELIMITED, ".txt")
 _MOST_HEADS: Final = 16
 """Files whose beginning is read for `notes`."""
 
@@ -72,6 +77,7 @@ class FileSource(RowSource):
         schemas = []
         for file in self._files:
             with reading(file.path):
+                _refuse_disguised(file)
                 schemas.append((file.path, table_schema(file.path)))
         whole = unified(schemas)
         for name, value in self._files[0].partition.items():
@@ -91,6 +97,7 @@ class FileSource(RowSource):
         notes = list(self._found.notes)
         for file in self._files[:_MOST_HEADS]:
             with reading(file.path):
+                _refuse_disguised(file)
                 if file.format not in TABLES and (note := _note_of(file)):
                     notes.append(f"{file.name}: {note}")
         if self._schema is not None:
@@ -117,6 +124,7 @@ class FileSource(RowSource):
                 yield from self._rows(file, intake)
 
     def _rows(self, file: InputFile, intake: Intake) -> Iterator[Row | BadRow]:
+        _refuse_disguised(file)
         if file.format in TABLES:
             schema = self._schema if self._schema is not None else table_schema(file.path)
             yield from table_rows(file.path, schema, intake, file.name, file.partition)
@@ -125,12 +133,23 @@ class FileSource(RowSource):
             yield from _text_rows(cast("io.BufferedReader", stream), file, intake)
 
 
+def _refuse_disguised(file: InputFile) -> None:
+    """Refuse a table or a compressed file that is not one; a clone without its data is common."""
+    ending = file.compression or file.format
+    if ending in TABLES or file.compression:
+        with file.path.open("rb") as raw:
+            refuse_other_bytes(raw.read(512), ending)
+
+
 def _text_rows(
     stream: io.BufferedReader, file: InputFile, intake: Intake
 ) -> Iterator[Row | BadRow]:
     head = stream.peek(CHUNK)
     refuse_other_content(head)
     cap = intake.options.max_row_bytes
+    if file.format in _UNNESTED:
+        refuse_json(head, file.format)
+        refuse_old_line_ends(head)
     if file.format in _DELIMITED:
         dialect = sniff_dialect(head, tabs=file.format == ".tsv")
         return read_csv(stream, intake, file.name, dialect, file.partition)
@@ -138,11 +157,10 @@ def _text_rows(
         return _prompts(frame_lines(stream, cap), file, intake)
     if _opens_array(head):
         frames = frame_array(stream, cap)
-    elif file.format == ".json":
-        frames = _lines_of_json(stream, cap)
     else:
         refuse_spread_object(head)
-        frames = frame_lines(stream, cap)
+        refuse_old_line_ends(head)
+        frames = _lines_of_json(stream, cap) if file.format == ".json" else frame_lines(stream, cap)
     return intake.frames(_extended(frames, file), file.name)
 
 
@@ -184,7 +202,8 @@ def _note_of(file: InputFile) -> str | None:
         head = cast("io.BufferedReader", stream).peek(CHUNK)
     if file.format in _DELIMITED:
         dialect = sniff_dialect(head, tabs=file.format == ".tsv")
-        return None if dialect.delimiter == "\t" and file.format == ".tsv" else dialect.note
+        expected = Dialect("\t") if file.format == ".tsv" else Dialect()
+        return None if dialect == expected else dialect.note
     if file.format in {".jsonl", ".ndjson"} and _opens_array(head):
         return "read as one JSON array"
     return None

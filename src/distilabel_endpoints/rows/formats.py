@@ -1,8 +1,9 @@
 """Prompts as people have them: which columns hold the conversation, and in which form.
 
-ShareGPT (`conversations` of `from` and `value`), Alpaca (`instruction`, `input`, `history`), plain
-prompts, prompt and completion, messages, also as JSON text. What is recognised is described in one
-line; what is not complete is refused with what is missing. Pure: values in, values out.
+ShareGPT (`conversations` of `from` and `value`), Alpaca and Dolly (`instruction`, `input` or
+`context`, `history`), plain prompts, prompt and completion, messages, also as JSON text. What is
+recognised is described in one line; what is not complete is refused with what is missing. Pure:
+values in, values out, but for the memory of which columns rows had.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from distilabel_endpoints.errors import ConfigurationError, ConversationError
-from distilabel_endpoints.rows.json_text import quoted
+from distilabel_endpoints.rows.json_text import is_missing, quoted
+from distilabel_endpoints.rows.sharegpt import is_turn, messages_of
 
 __all__ = ["FORMATS", "Format", "Reading", "choose_reading", "json_of", "listed", "plain"]
 
@@ -33,16 +35,14 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "openai-batch": (),
 }
 _OTHERS: Final = ("question", "query", "problem", "input", "text", "user", "content")
-_SPEAKERS: Final = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "assistant": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-    "system": "system",
-}
+_ASIDE: Final = ("image", "images", "audio", "video", "videos", "tools", "functions", "documents")
+"""Columns that a model would have to be given in another way."""
+_BESIDE_TEXT: Final = (
+    *("input", "context", "history", "question", "passage", "document", "options", "choices"),
+    *_ASIDE,
+)
+"""Columns that belong to the question where they stand beside a prompt."""
+_BLANK_LINE: Final = "\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,10 @@ class Reading:
 
     content: Callable[[Mapping[str, Any]], Any]
     """Text that the user says, or a list of messages, of a row's columns."""
-    description: str | None = None
+    describe: Callable[[], str | None] = lambda: None
     """What the user should know, if the columns are not simply messages or a prompt."""
+    unsent: tuple[str, ...] = ()
+    """Columns that look like a part of the question, and are not sent."""
 
 
 def choose_reading(form: Format, column: str | None, names: Sequence[str]) -> Reading:
@@ -72,10 +74,15 @@ def choose_reading(form: Format, column: str | None, names: Sequence[str]) -> Re
     found = next((name for name in wanted if name in names), None if names else wanted[0])
     if found is None:
         raise _nothing(form, column, wanted, names)
+    as_list = found in _LISTS or form in {"messages", "sharegpt"}
+    beside = _ASIDE if as_list else _BESIDE_TEXT
+    unsent = tuple(name for name in beside if name in names and name != found)
     if column is None and found == "instruction" and form in {"auto", "alpaca"}:
-        return _alpaca(names)
+        alpaca = _Alpaca(names)
+        unsent = tuple(name for name in unsent if name not in _PARTS)
+        return Reading(alpaca.content, alpaca.describe, unsent)
     if form == "prompt":
-        return Reading(lambda columns: _text(columns, found))
+        return Reading(lambda columns: _text(columns, found), unsent=unsent)
     description = None
     if found in _LISTS[1:] or form == "sharegpt":
         description = f"read as ShareGPT: {found}"
@@ -83,8 +90,10 @@ def choose_reading(form: Format, column: str | None, names: Sequence[str]) -> Re
         description = "read as prompt/completion: prompt (completion is not sent)"
     elif found == "messages" and "tools" in names:
         description = "read as messages (the column tools is not sent: use --param tools=...)"
-    as_list = found in _LISTS or form in {"messages", "sharegpt"}
-    return Reading(lambda columns: _conversation(columns, found, as_list), description)
+        unsent = tuple(name for name in unsent if name != "tools")
+    return Reading(
+        lambda columns: _conversation(columns, found, as_list), lambda: description, unsent
+    )
 
 
 def _refuse_batch(form: Format, names: Sequence[str]) -> None:
@@ -114,23 +123,35 @@ def _nothing(
     return ConfigurationError(f"no column {tried}; {there}. Name {named}, or give a template")
 
 
-def _alpaca(names: Sequence[str]) -> Reading:
-    parts = [name for name in ("history", "input") if name in names]
-    if not parts:
-        return Reading(lambda columns: _conversation(columns, "instruction", as_list=False))
-    return Reading(_of_alpaca, f"read as Alpaca: {' + '.join(['instruction', *parts])}")
+_PARTS: Final = ("history", "input", "context")
 
 
-def _of_alpaca(columns: Mapping[str, Any]) -> Any:
-    instruction, more = _text(columns, "instruction"), columns.get("input")
-    if more is not None and not isinstance(more, str):
-        raise ConversationError(f"column 'input' must hold text, not {type(more).__name__}")
-    text = f"{instruction}\n\n{more}" if more and more.strip() else instruction
-    earlier = plain(columns.get("history")) or []
+class _Alpaca:
+    """An instruction and what it is about: `input`, or `context` as Dolly has it."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._parts = {name for name in _PARTS if name in names}
+
+    def describe(self) -> str | None:
+        parts = [name for name in _PARTS if name in self._parts]
+        return f"read as Alpaca: {' + '.join(['instruction', *parts])}" if parts else None
+
+    def content(self, columns: Mapping[str, Any]) -> Any:
+        own = {name: columns[name] for name in _PARTS if not is_missing(columns.get(name))}
+        if not own:
+            return _conversation(columns, "instruction", as_list=False)
+        self._parts |= own.keys()  # rows of JSON Lines do not all have the same
+        texts = [_text(columns, name) for name in ("instruction", *own) if name != "history"]
+        text = _BLANK_LINE.join(part for part in texts if part.strip())
+        messages = _turns(own.get("history"))
+        return [*messages, {"role": "user", "content": text}] if messages else text
+
+
+def _turns(history: Any) -> list[dict[str, Any]]:
+    """The earlier turns of an Alpaca row: pairs of what was asked and answered."""
+    earlier = plain(history) or []
     if isinstance(earlier, str):
-        earlier = json_of(earlier)
-    if not earlier:
-        return text
+        earlier = json_of(earlier) or []
     messages = []
     for turn in earlier if isinstance(earlier, list) else [earlier]:
         if not isinstance(turn, list) or len(turn) != 2:
@@ -139,7 +160,7 @@ def _of_alpaca(columns: Mapping[str, Any]) -> Any:
             {"role": "user", "content": turn[0]},
             {"role": "assistant", "content": turn[1]},
         ]
-    return [*messages, {"role": "user", "content": text}]
+    return messages
 
 
 def _value(columns: Mapping[str, Any], name: str) -> Any:
@@ -147,7 +168,7 @@ def _value(columns: Mapping[str, Any], name: str) -> Any:
         value = columns[name]
     except KeyError:
         raise ConversationError(f"the row has no column {quoted([name])}") from None
-    if value is None:
+    if is_missing(value):
         raise ConversationError(f"column {quoted([name])} is null")
     return value
 
@@ -172,7 +193,18 @@ def _conversation(columns: Mapping[str, Any], name: str, as_list: bool) -> Any:
             f"column {quoted([name])} must hold text or a list of messages, "
             f"not {type(value).__name__}"
         )
-    return _of_sharegpt(value) if any(_is_turn(message) for message in value) else value
+    if any(is_turn(message) for message in value):
+        return messages_of(value)
+    if any(isinstance(message, Mapping) and "weight" in message for message in value):
+        return [_without_weight(message) for message in value]
+    return value
+
+
+def _without_weight(message: Any) -> Any:
+    """The message without `weight`, which only fine-tuning knows: servers refuse it."""
+    if not isinstance(message, Mapping):
+        return message
+    return {key: value for key, value in message.items() if key != "weight"}
 
 
 def _looks_listed(text: str) -> bool:
@@ -181,7 +213,7 @@ def _looks_listed(text: str) -> bool:
         return False
     value = json_of(text)
     return isinstance(value, list) and all(
-        isinstance(message, dict) and ("role" in message or _is_turn(message)) for message in value
+        isinstance(message, dict) and ("role" in message or is_turn(message)) for message in value
     )
 
 
@@ -210,26 +242,6 @@ def json_of(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _is_turn(message: Any) -> bool:
-    return isinstance(message, Mapping) and "from" in message and "role" not in message
-
-
-def _of_sharegpt(turns: list[Any]) -> list[dict[str, Any]]:
-    messages = []
-    for index, turn in enumerate(turns):
-        speaker = turn.get("from") if isinstance(turn, Mapping) else None
-        role = _SPEAKERS.get(speaker) if isinstance(speaker, str) else None
-        if role is None:
-            shown = f"{speaker[:20]!a}" if isinstance(speaker, str) else type(speaker).__name__
-            raise ConversationError(
-                f"conversations[{index}].from must be one of {', '.join(_SPEAKERS)}, not {shown}"
-            )
-        if not isinstance(turn.get("value"), str):
-            raise ConversationError(f"conversations[{index}].value must be text")
-        messages.append({"role": role, "content": turn["value"]})
-    return messages
 
 
 def plain(value: Any) -> Any:

@@ -70,6 +70,13 @@ def _table(pa: Any, frame: Any) -> Any:
 def _of_pandas(pa: Any, frame: Any) -> tuple[Any, tuple[str, ...]]:
     """The frame as a table. Its index is a column if it has a name."""
     notes: tuple[str, ...] = ()
+    twice = {str(name) for name in frame.columns[frame.columns.duplicated()]}
+    twice |= {str(name) for name in frame.index.names if name in frame.columns}
+    if twice:
+        raise ConfigurationError(
+            f"the DataFrame has two columns {quoted(sorted(twice))} (a named index is a column, "
+            "too); rename one, or reset_index(drop=True)"
+        )
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     elif type(frame.index).__name__ != "RangeIndex":

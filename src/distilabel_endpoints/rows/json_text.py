@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import singledispatch
+from pathlib import PurePath
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
@@ -23,9 +25,11 @@ from distilabel_endpoints.rows.model import BadReason
 
 __all__ = [
     "IF_LATIN_1",
+    "NO_VALUE",
     "BadInputError",
     "canonical",
     "columns_of",
+    "is_missing",
     "json_line",
     "json_text",
     "json_value",
@@ -110,12 +114,25 @@ def columns_of(raw: bytes) -> dict[str, Any]:
     except ValueError:
         raise _bad("a number has too many digits") from None
     if end != len(text):
-        raise _bad(f"not JSON: more text after the value at character {end}")
+        raise _bad(_after_value(text[end:].strip(), end))
     if type(value) is not dict:
-        raise _bad(f"a row is a JSON object, not {_JSON_NAMES[type(value)]}")
+        what = _JSON_NAMES[type(value)]
+        more = f"; write {_AS_ROW[type(value)]}" if type(value) in _AS_ROW else ""
+        raise _bad(f"a row is a JSON object, not {what}{more}")
     if _SURROGATE_ESCAPE.search(raw):
         _refuse_surrogates(value)
     return value
+
+
+_AS_ROW: Final[Mapping[type, str]] = {str: '{"prompt": ...}', list: '{"messages": ...}'}
+
+
+def _after_value(rest: str, end: int) -> str:
+    if rest == ",":
+        return "not JSON Lines: a comma follows the object; remove it, or put the lines in [ ]"
+    if rest.startswith("{"):
+        return "not JSON Lines: several objects on one line; put each on its own: jq -c ."
+    return f"not JSON: more text after the value at character {end}"
 
 
 _LENIENT: Any = json.JSONDecoder(strict=False)
@@ -195,6 +212,17 @@ _JSON_NAMES = {
 }
 
 
+NO_VALUE: Final = frozenset({"NAType", "NaTType"})
+"""What pandas calls the types of its values that stand for none."""
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none: null, and what pandas has for it (NaN, NA, NaT)."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or type(value).__name__ in NO_VALUE
+
+
 @singledispatch
 def json_value(value: Any) -> Any:
     """What stands in JSON for a value that JSON has no type for (`default=` of an encoder).
@@ -202,19 +230,34 @@ def json_value(value: Any) -> Any:
     Raises:
         BadInputError: Nothing does.
     """
+    if is_missing(value):
+        return None
+    if getattr(getattr(value, "dtype", None), "kind", "") in {"M", "m"}:  # NumPy's times
+        return _of_times(value)
     if hasattr(value, "tolist"):  # NumPy and PyTorch: arrays and scalars
         return value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
     raise _bad(
         f"a {type(value).__name__} cannot be stored; "
         "give text, numbers, booleans, bytes, dates, lists or mappings"
     )
 
 
+def _of_times(value: Any) -> Any:
+    """NumPy's times: ISO 8601, to the nanosecond; seconds for durations; null for NaT."""
+    if value.shape:
+        return [_of_times(inner) for inner in value]
+    if str(value) == "NaT":
+        return None
+    return str(value) if value.dtype.kind == "M" else value / type(value)(1, "s")
+
+
 @json_value.register(datetime)
 @json_value.register(date)
 @json_value.register(time)
-def _(value: datetime | date | time) -> str:
-    return value.isoformat()
+def _(value: datetime | date | time) -> str | None:
+    return None if is_missing(value) else value.isoformat()
 
 
 @json_value.register

@@ -73,8 +73,7 @@ def frame_lines(stream: BinaryIO, cap: int) -> Iterator[Frame]:
         number += 1
         start, offset = offset, offset + len(line)
         cut = len(line) == limit and not line.endswith(b"\n")
-        if number == 1 and line.startswith(BOM):
-            line = line[len(BOM) :]
+        line = line.removeprefix(BOM)  # also in the middle, if files were put together
         raw = line.strip(BLANK)
         if cut or len(raw) > cap:
             weight = Weight()

@@ -14,7 +14,7 @@ from distilabel_endpoints.conversations import validate_messages, without_nulls
 from distilabel_endpoints.errors import ConfigurationError, ConversationError
 from distilabel_endpoints.records import Conversation
 from distilabel_endpoints.rows.formats import Format, Reading, choose_reading, json_of, plain
-from distilabel_endpoints.rows.json_text import quoted
+from distilabel_endpoints.rows.json_text import is_missing, quoted
 from distilabel_endpoints.rows.model import ArrowCells, Row
 
 __all__ = ["STRUCTURED_OUTPUT", "ConversationSpec", "Conversations", "PreparedRow"]
@@ -61,10 +61,10 @@ class ConversationSpec:
             ConfigurationError: None of them can be the input, or the template is wrong.
         """
         names = tuple(columns)
-        found = [name for name in _PARAMETER_COLUMNS if name in names and self.row_settings]
-        if len(found) > 1:
-            raise ConfigurationError(f"columns {quoted(found)} all hold parameters; {_SWITCH_OFF}")
-        return Conversations(self, self._reading(names), names, found[0] if found else None)
+        if self.row_settings and set(_PARAMETER_COLUMNS) <= set(names):
+            both = quoted(_PARAMETER_COLUMNS)
+            raise ConfigurationError(f"columns {both} all hold parameters; {_SWITCH_OFF}")
+        return Conversations(self, self._reading(names), names)
 
     def _reading(self, names: tuple[str, ...]) -> Reading:
         if self.template is None:
@@ -77,38 +77,37 @@ class ConversationSpec:
 class Conversations:
     """Rows to conversations, with the columns settled. Counts what is worth a remark."""
 
-    def __init__(
-        self,
-        spec: ConversationSpec,
-        reading: Reading,
-        names: tuple[str, ...],
-        parameters: str | None,
-    ) -> None:
+    def __init__(self, spec: ConversationSpec, reading: Reading, names: tuple[str, ...]) -> None:
         self._spec = spec
         self._reading = reading
-        self._parameters = parameters
-        settled = spec.template is None and spec.row_settings
-        self._system = next((n for n in _SYSTEM_COLUMNS if n in names and settled), None)
-        self._structured = STRUCTURED_OUTPUT if spec.row_settings else None
+        self._systems = _SYSTEM_COLUMNS if spec.template is None and spec.row_settings else ()
+        self._system = next((name for name in self._systems if name in names), None)
+        self._parameters = _PARAMETER_COLUMNS if spec.row_settings else ()
+        self._structured = (STRUCTURED_OUTPUT,) if spec.row_settings else ()
         self._ending = 0
 
     @property
     def description(self) -> str | None:
         """How the columns are read, in one line; None for simply messages or a prompt."""
-        said = [] if self._reading.description is None else [self._reading.description]
+        parts = [self._reading.describe()]
         if self._system is not None:
-            said.append(f"the system message is the column {self._system}")
-        return "; ".join(said) or None
+            parts.append(f"the system message is the column {self._system}")
+        return "; ".join(part for part in parts if part) or None
 
     def remarks(self) -> list[str]:
         """What the user should know of the rows that were prepared so far, one sentence each."""
-        said = [self.description] if self.description else []
+        remarks = [self.description] if self.description else []
+        if self._reading.unsent:
+            remarks.append(
+                f"not sent: the columns {quoted(self._reading.unsent)}; a template can put columns "
+                "into the prompt"
+            )
         if self._ending:
-            said.append(
+            remarks.append(
                 f"{self._ending:,} conversations end with the assistant; --drop-last-assistant "
                 "(drop_last_assistant=True) leaves that message out"
             )
-        return said
+        return remarks
 
     def settings(self, row: Row) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """The row's own settings, by the columns that hold them.
@@ -116,11 +115,10 @@ class Conversations:
         Raises:
             ConversationError: A column does not hold a mapping.
         """
-        for column in (self._parameters, self._structured):
-            if column is not None and column in row.columns:
-                own = _mapping(row, column)
-                if own is not None:
-                    yield column, own
+        for column in (*self._parameters, *self._structured):
+            own = _mapping(row, column)
+            if own is not None:
+                yield column, own
 
     def prepare(self, row: Row) -> PreparedRow:
         """What the row asks for. Its messages are passed on as they are if nothing is added.
@@ -130,6 +128,8 @@ class Conversations:
         """
         value = self._reading.content(row.columns)
         if isinstance(value, str):
+            if not value.strip():
+                raise ConversationError("the prompt is empty")
             value = [{"role": "user", "content": value}]
         elif isinstance(row.original, ArrowCells):
             value = [without_nulls(message) for message in value]
@@ -139,8 +139,8 @@ class Conversations:
             messages = [{"role": "system", "content": system}, *messages]
         return PreparedRow(
             messages,
-            _mapping(row, self._parameters),
-            structured_output=_mapping(row, self._structured),
+            _first_mapping(row, self._parameters),
+            structured_output=_first_mapping(row, self._structured),
         )
 
     def _cut(self, messages: Conversation) -> Conversation:
@@ -157,13 +157,17 @@ class Conversations:
         return messages[:kept]
 
     def _system_of(self, row: Row) -> str | None:
-        own = None if self._system is None else row.columns.get(self._system)
-        if own is None or own == "":
-            return self._spec.system
-        if not isinstance(own, str):
-            kind = type(own).__name__
-            raise ConversationError(f"column {self._system!a} must hold text, not {kind}")
-        return own
+        for name in self._systems:
+            own = row.columns.get(name)
+            if is_missing(own):
+                continue
+            if not isinstance(own, str):
+                kind = type(own).__name__
+                raise ConversationError(f"column {name!a} must hold text, not {kind}")
+            if own.strip():
+                self._system = self._system or name
+                return own
+        return self._spec.system
 
 
 def _template(text: str, names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], str]:
@@ -175,9 +179,17 @@ def _template(text: str, names: tuple[str, ...]) -> Callable[[Mapping[str, Any]]
     return template.render
 
 
-def _mapping(row: Row, column: str | None) -> Mapping[str, Any] | None:
-    value = None if column is None else row.columns.get(column)
-    if value is None or value == "":
+def _first_mapping(row: Row, columns: tuple[str, ...]) -> Mapping[str, Any] | None:
+    """The one mapping that these columns hold."""
+    own = [mapping for column in columns if (mapping := _mapping(row, column)) is not None]
+    if len(own) > 1:
+        raise ConversationError(f"columns {quoted(columns)} both hold parameters; {_SWITCH_OFF}")
+    return own[0] if own else None
+
+
+def _mapping(row: Row, column: str) -> Mapping[str, Any] | None:
+    value = row.columns.get(column)
+    if is_missing(value) or value == "":
         return None
     if isinstance(value, str):
         value = json_of(value)
@@ -187,6 +199,6 @@ def _mapping(row: Row, column: str | None) -> Mapping[str, Any] | None:
         value = plain(value)
     if not isinstance(value, Mapping):
         raise ConversationError(
-            f"column {quoted([str(column)])} must hold a mapping or its JSON; {_SWITCH_OFF}"
+            f"column {quoted([column])} must hold a mapping or its JSON; {_SWITCH_OFF}"
         )
     return value

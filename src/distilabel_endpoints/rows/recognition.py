@@ -11,13 +11,23 @@ import csv
 import io
 import json
 import re
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.rows.lines import BLANK, BOM
 
-__all__ = ["Dialect", "refuse_other_content", "refuse_spread_object", "sniff_dialect"]
+__all__ = [
+    "Dialect",
+    "names_delimiter",
+    "refuse_json",
+    "refuse_old_line_ends",
+    "refuse_other_bytes",
+    "refuse_other_content",
+    "refuse_spread_object",
+    "sniff_dialect",
+]
 
 _SIGNATURES: Final = (
     (codecs.BOM_UTF32_LE, "text in UTF-32; convert it: iconv -f UTF-32 -t UTF-8"),
@@ -34,6 +44,7 @@ _SIGNATURES: Final = (
     (b"PK\x03\x04", "a zip archive; unpack it"),
 )
 _PAGE: Final = re.compile(rb"<(!doctype html|html|head)\b", re.IGNORECASE)
+_XML: Final = re.compile(rb"<\?xml\b")
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _NAMES: Final = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
 _RECORDS: Final = 50
@@ -45,15 +56,84 @@ def refuse_other_content(head: bytes) -> None:
     Raises:
         InputError: It is something else; the message says what, and what to do.
     """
+    _refuse_signatures(head)
+    nuls = head[:400].count(b"\0")
+    if nuls > 2 and nuls >= len(head[:400]) // 3:
+        order = "BE" if head.index(b"\0") % 2 == 0 else "LE"
+        raise InputError(
+            f"this looks like UTF-16 without a mark; convert it: iconv -f UTF-16{order} -t UTF-8"
+        )
+
+
+def _refuse_signatures(head: bytes) -> None:
     for signature, what in _SIGNATURES:
         if head.startswith(signature):
             raise InputError(f"this is {what}")
     start = head.removeprefix(BOM).lstrip(BLANK)
     if _PAGE.match(start):
         raise InputError("this is a web page, not the data; download the file itself")
-    nuls = head[:400].count(b"\0")
-    if nuls > 2 and nuls >= len(head[:400]) // 3:
-        raise InputError("this looks like UTF-16 without a mark; convert it: iconv -f UTF-16LE")
+    if _XML.match(start):
+        raise InputError("this is XML, which is not read; convert it to JSON Lines")
+
+
+_NESTED: Final = re.compile(rb"\{\s*\"|\[\s*[\[{\"]")
+
+
+def refuse_json(head: bytes, ending: str) -> None:
+    """Check that a CSV or text file does not hold JSON.
+
+    Raises:
+        InputError: It does. In a text file a first line that is a JSON object counts as such.
+    """
+    start = head.removeprefix(BOM).lstrip(BLANK)
+    if not _NESTED.match(start):
+        return
+    if ending != ".txt":
+        raise InputError("this is JSON; give it the ending .jsonl, or .json if it is one array")
+    try:
+        value = json.loads(start.split(b"\n", 1)[0])
+    except (ValueError, RecursionError):
+        return
+    if isinstance(value, dict):
+        raise InputError(
+            "this is JSON; give it the ending .jsonl. If each line is a prompt as it stands: "
+            "jq -Rc '{prompt: .}'"
+        )
+
+
+def refuse_old_line_ends(head: bytes) -> None:
+    """Check that lines end with a line feed.
+
+    Raises:
+        InputError: They end with carriage returns alone.
+    """
+    if b"\n" not in head and b"\r" in head.rstrip(b"\r"):
+        raise InputError(
+            "the lines end with carriage returns only, as on old Macs; convert them: tr '\\r' '\\n'"
+        )
+
+
+_MAGIC: Final = {
+    ".parquet": (b"PAR1", b"PARE"),
+    ".gz": (b"\x1f\x8b",),
+    ".zst": (b"\x28\xb5\x2f\xfd",),
+    ".bz2": (b"BZh",),
+    ".xz": (b"\xfd7zXZ",),
+}
+
+
+def refuse_other_bytes(head: bytes, ending: str) -> None:
+    """Check that a table or a compressed file begins as its ending promises.
+
+    Raises:
+        InputError: It is something else: a pointer of Git LFS, a web page, plain text.
+    """
+    expected = _MAGIC.get(ending, ())
+    if not head or head.startswith(expected or (b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")):
+        return
+    _refuse_signatures(head)
+    if expected and head.isascii():
+        raise InputError(f"this is text, not {ending} data; give it the ending of what it is")
 
 
 def refuse_spread_object(head: bytes) -> None:
@@ -90,14 +170,40 @@ class Dialect:
     delimiter: str = ","
     backslash: bool = False
     r"""Quotes inside quotes are written `\"` instead of `""`."""
+    quotes: bool = True
+    """Whether a quote at a field's beginning is more than a character."""
+    spaces: bool = False
+    """A blank follows each delimiter and is not a part of the field."""
 
     @property
     def note(self) -> str | None:
         """What the user should know; None for commas."""
-        quotes = r", quotes in quotes as \"" if self.backslash else ""
-        if self.delimiter == "," and not quotes:
+        more = r", quotes in quotes as \"" if self.backslash else ""
+        more += "" if self.quotes else ", quotes as text"
+        more += ", blanks after them left out" if self.spaces else ""
+        if self.delimiter == "," and not more:
             return None
-        return f"read as CSV with {_NAMES[self.delimiter]} between the fields{quotes}"
+        return f"read as CSV with {_NAMES[self.delimiter]} between the fields{more}"
+
+    def reader(self, lines: Iterable[str], *, strict: bool = True) -> Any:
+        """The fields of each record; broken quotes are errors if it is strict."""
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            escapechar="\\" if self.backslash else None,
+            doublequote=not self.backslash,
+            quoting=csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE,
+            skipinitialspace=self.spaces,
+            strict=strict,
+        )
+
+
+_DELIMITER_LINE: Final = re.compile(r"sep=(?P<delimiter>[,;\t|])\r?\n")
+
+
+def names_delimiter(fields: list[str]) -> bool:
+    """Whether a record is the line `sep=;`, with which Excel names the delimiter."""
+    return fields[0] == "sep=" and not any(fields[1:])
 
 
 def sniff_dialect(head: bytes, *, tabs: bool = False) -> Dialect:
@@ -110,27 +216,29 @@ def sniff_dialect(head: bytes, *, tabs: bool = False) -> Dialect:
         tabs: whether the file's name says that tabs are between the fields.
     """
     text = head.removeprefix(BOM).decode(errors="replace")
+    named = _DELIMITER_LINE.match(text)
+    if named is not None:
+        return Dialect(named["delimiter"])
     best, most = Dialect("\t" if tabs else ","), 0.0
     for delimiter in ("\t",) if tabs else _DELIMITERS:
-        for backslash in (False, True) if '\\"' in text else (False,):
-            dialect = Dialect(delimiter, backslash)
+        ways = [Dialect(delimiter)]
+        if '\\"' in text:
+            ways.append(Dialect(delimiter, backslash=True))
+        if delimiter == "\t" and '"' in text:
+            ways.append(Dialect(delimiter, quotes=False))
+        for dialect in ways:
             score = _agreement(text, dialect)
             if score > most:
                 best, most = dialect, score
-    return best
+    names: list[str] = next(best.reader(io.StringIO(text, newline=""), strict=False), [])
+    spaced = len(names) > 1 and all(name.startswith(" ") for name in names[1:])
+    return replace(best, spaces=True) if spaced else best
 
 
 def _agreement(text: str, dialect: Dialect) -> float:
     """How many of the first records have the header's number of fields; 0 for one field."""
     counts = []
-    lines = io.StringIO(text, newline="")
-    reader = csv.reader(
-        lines,
-        delimiter=dialect.delimiter,
-        escapechar="\\" if dialect.backslash else None,
-        doublequote=not dialect.backslash,
-        strict=True,
-    )
+    reader = dialect.reader(io.StringIO(text, newline=""))
     try:
         for fields in reader:
             if fields:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from distilabel_endpoints.rows.arrow import pyarrow
-from distilabel_endpoints.rows.json_text import json_value
+from distilabel_endpoints.rows.json_text import NO_VALUE, json_value
 
 __all__ = ["Shape"]
 
@@ -42,9 +42,14 @@ _KINDS: Final[Mapping[type, str]] = {
 
 
 def _kind(value: Any) -> str:
-    """The kind of a value; empty for one that `json_value` must turn into another."""
+    """The kind of a value; empty for one that `json_value` must turn into another.
+
+    `null` is what pandas has for no value.
+    """
     kind = _KINDS.get(type(value))
     if kind is None:
+        if type(value).__name__ in NO_VALUE:
+            return "null"
         kind = next((name for base, name in _KINDS.items() if isinstance(value, base)), "")
     if kind == "datetime" and value.tzinfo is not None:
         return "instant"
@@ -85,7 +90,11 @@ class Shape:
         kind = _kind(value)
         if not kind:
             self._foreign = True
+            self.observed -= 1
             self.observe(json_value(value))
+            return
+        if kind == "null":
+            self._foreign = True
             return
         if kind != self._kind:
             self._become(kind)
@@ -180,7 +189,7 @@ class Shape:
 
     def encode(self, value: Any) -> Any:
         """A value as pyarrow takes it for `arrow_type()`."""
-        if value is None:
+        if value is None or (self._foreign and _kind(value) == "null"):
             return None
         match self.kind:
             case "json":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,9 +19,12 @@ from distilabel_endpoints.rows.frames import is_frame, open_frame
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
 from distilabel_endpoints.rows.model import BadRow, Place, Row, RowSource, Skip
 
-__all__ = ["IterableSource", "as_columns", "open_rows"]
+__all__ = ["IterableSource", "as_columns", "open_rows", "refuse_other_objects"]
 
 _HUB_NAME: Final = re.compile(r"(?P<owner>[\w-][\w.-]*)/[\w-][\w.-]*(@[^/:]+)?(:.+)?")
+
+
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
 class IterableSource(RowSource):
@@ -87,13 +91,21 @@ def open_rows(
         return hub.open_dataset(source, options)
     if is_frame(source):
         return open_frame(source, options)
-    _refuse_other_objects(source)
+    refuse_other_objects(source)
+    if isinstance(source, Iterator):
+        kind = type(source).__name__
+        raise ConfigurationError(f"a {kind} can be read only once; give a list, or save it")
     rows = IterableSource(source, options)
     _refuse_other_items(rows, source)
     return rows
 
 
-def _refuse_other_objects(source: Any) -> None:
+def refuse_other_objects(source: Any) -> None:
+    """Check that an object can be a list of rows.
+
+    Raises:
+        ConfigurationError: It is something else; the message says what to give.
+    """
     kind = type(source).__name__
     if isinstance(source, Mapping):
         raise ConfigurationError(
@@ -102,8 +114,10 @@ def _refuse_other_objects(source: Any) -> None:
         )
     if isinstance(source, AbstractSet):
         raise ConfigurationError(f"a {kind} has no order; give a list")
-    if isinstance(source, Iterator):
-        raise ConfigurationError(f"a {kind} can be read only once; give a list, or save it")
+    if isinstance(source, io.IOBase):
+        raise ConfigurationError(
+            f"an open file ({kind}) was given, whose lines would be prompts; give its path"
+        )
     if isinstance(source, bytes | bytearray) or not hasattr(source, "__iter__"):
         raise ConfigurationError(
             f"rows are a path, a dataset, a DataFrame or a list of mappings, not a {kind}"
@@ -131,8 +145,15 @@ def _refuse_other_items(rows: IterableSource, source: Iterable[Any]) -> None:
 
 
 def _open_path(source: str, options: ReadOptions) -> RowSource:
+    if not source:
+        raise ConfigurationError("the input has no name: it is empty text")
     if source == "-":
         raise ConfigurationError("standard input can be read only once; save it as a file")
+    scheme = _SCHEME.match(source)
+    if scheme is not None and scheme[0] != "hf://" and not Path(source).exists():
+        raise ConfigurationError(
+            f"{source} is an address, and files are read from this machine only; download it first"
+        )
     address = hub.hub_address(source) or _bare_address(source)
     if address is not None:
         return hub.open_hub(source, address, options)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MappingView
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from jinja2 import (
     meta,
     nodes,
 )
+from jinja2.defaults import DEFAULT_NAMESPACE
 from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
@@ -41,7 +42,14 @@ __all__ = ["PromptTemplate"]
 
 MAX_SOURCE: Final = 64 * 1024
 """Characters of a template."""
+_PRINTED: Final = "printed"
 _SINGLE_BRACES: Final = re.compile(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})")
+
+
+_OTHER_FILES: Final = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+
+
+_JINJAS: Final = DEFAULT_NAMESPACE.keys()
 
 
 class _Undefined(StrictUndefined):
@@ -51,7 +59,18 @@ class _Undefined(StrictUndefined):
 
 
 class _FieldsFirst(NodeTransformer):
-    """`a.b` that is not called is the field `b`; jinja2 would take a method of that name."""
+    """`a.b` that is not called is the field `b`; jinja2 would take a method of that name.
+
+    What `~` joins is checked as what is printed.
+    """
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.nodes = [
+            nodes.Filter(part, _PRINTED, [], [], None, None, lineno=node.lineno)
+            for part in node.nodes
+        ]
+        return node
 
     def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802 - the visitor's protocol
         callee = node.node
@@ -75,7 +94,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             undefined=_Undefined, keep_trailing_newline=True, cache_size=0, finalize=_shown
         )
         del self.globals["lipsum"], self.filters["random"]
-        self.filters["tojson"] = _tojson
+        self.filters["tojson"], self.filters[_PRINTED] = _tojson, _shown
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree: nodes.Template = _FieldsFirst().visit(super()._parse(source, name, filename))
@@ -113,8 +132,16 @@ def _length(value: Any) -> int:
 
 def _shown(value: Any) -> Any:
     # `{{ 'x' if y }}` is jinja2's lenient Undefined when y is false, and prints nothing.
-    if callable(value) and not isinstance(value, Undefined):
+    if value is None:
+        raise SecurityError("a null is printed; write {{ NAME or '' }} if it may be left out")
+    if isinstance(value, str | Undefined):
+        return value
+    if callable(value):
         raise SecurityError("a method or function is printed; call it, or check the field's name")
+    if isinstance(value, Iterator | MappingView) or type(value).__module__.startswith("jinja2"):
+        raise SecurityError(
+            f"a {type(value).__name__} is printed, which is no text; add | list or | join(', ')"
+        )
     return value
 
 
@@ -144,7 +171,14 @@ class PromptTemplate:
             if raises_to_a_power(source):
                 raise ConfigurationError("the template uses **, which is not offered; use *")
             self._tree = self._environment.parse(source)
+            if next(self._tree.find_all(_OTHER_FILES), None) is not None:
+                raise ConfigurationError(
+                    "the template includes, imports or extends another one, which is not offered; "
+                    "put all of it into one"
+                )
             self._template = self._environment.from_string(source)
+        except ConfigurationError:
+            raise
         except TemplateSyntaxError as error:
             raise ConfigurationError(f"template, line {error.lineno}: {error.message}") from None
         except TemplateError as error:
@@ -159,7 +193,9 @@ class PromptTemplate:
             ConfigurationError: it uses no column, or one that is not there.
         """
         names = tuple(columns)
-        used = meta.find_undeclared_variables(self._tree) - set(self._environment.globals)
+        used = meta.find_undeclared_variables(self._tree)
+        # It leaves out names that jinja2 has itself, though a column of that name comes first.
+        used |= {node.name for node in self._tree.find_all(nodes.Name)} & _JINJAS & set(names)
         self._check_braces(names)
         if not used:
             raise ConfigurationError(
@@ -169,6 +205,9 @@ class PromptTemplate:
         for name in sorted(used - {"row", *names} - self._optional()):
             near = get_close_matches(name, names, n=1)
             guess = f" Did you mean {near[0]!r}?" if near else ""
+            parted = next((n for n in names if not n.isidentifier() and name in n), None)
+            if parted is not None:
+                guess = f" For the column {parted!r} write {{{{ row[{parted!r}] }}}}."
             raise ConfigurationError(
                 f"template: there is no column {name!r}; columns: {quoted(names)}.{guess} For a "
                 f"column that only some rows have, write {{{{ {name} | default('') }}}}."

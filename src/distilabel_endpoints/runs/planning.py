@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from distilabel_endpoints._engine.generations import RowPlan
-from distilabel_endpoints.errors import ConfigurationError, InputError
+from distilabel_endpoints.errors import ConfigurationError, ConversationError, InputError
 from distilabel_endpoints.llms.calls import Planner
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import planner_of
@@ -76,13 +76,18 @@ class RowPlanner:
 
     def _check_settings(self, conversations: Conversations, row: Row) -> None:
         """What is not settings in the first row is so in all of them: refused before the start."""
-        column = None
         try:
             for column, own in conversations.settings(row):
-                if column == STRUCTURED_OUTPUT:
-                    self._shared(row.ordinal, (_ANY, own))
-                else:
-                    self._planner(own)
+                self._check_own(row, column, own)
+        except ConversationError as error:  # names the column, and the way on
+            raise ConfigurationError(f"{row.source}: {error}") from None
+
+    def _check_own(self, row: Row, column: str, own: Mapping[str, Any]) -> None:
+        try:
+            if column == STRUCTURED_OUTPUT:
+                self._shared(row.ordinal, (_ANY, own))
+            else:
+                self._planner(own)
         except InputError as error:
             raise ConfigurationError(
                 f"column {column!r} of the first row does not hold settings: {error}. "
