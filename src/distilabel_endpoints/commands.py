@@ -125,13 +125,7 @@ def generate(settings: GenerateSettings) -> int:
             about = about_run(llm, options, summary)
             url = push_output(settings.push_to_hub, settings.output, about)
             sys.stderr.write(f"pushed to {safe_text(url)}\n")
-    if summary.ending is not RunEnding.PILOT:
-        return summary.exit_code
-    if settings.is_estimate:
-        return 0
-    if not _says_yes(settings):
-        return summary.exit_code
-    return generate(replace(settings, pilot=None, fresh=False))
+    return _after_pilot(settings, summary)
 
 
 def _spending_options(settings: GenerateSettings) -> SpendingOptions:
@@ -198,12 +192,11 @@ def _generate_ray(settings: GenerateSettings) -> int:
             "--dry-run": settings.dry_run,
             "--error-file": settings.rows.get("error_file") is not None,
             "--push-to-hub": settings.push_to_hub is not None,
-            "--pilot": settings.pilot is not None,
-            "--budget": bool(settings.budget),
             "--on-bad-row stop": settings.rows.get("on_bad_row") == "stop",
             "- as INPUT": settings.input == "-",
         }
     )
+    spending = _spending_options(settings)
     ray_package("--ray")  # before the folder is looked at, which needs what comes with it
     check_folder(settings.output)
     with showing_notices(_display(settings)) as progress, _llm(settings) as llm:
@@ -219,10 +212,22 @@ def _generate_ray(settings: GenerateSettings) -> int:
             fresh=settings.fresh,
             resume_command=settings.resume_command,
             then=settings.then,
+            spending=spending,
         )
         summary, _ = run.execute()
         _report(settings)
+    return _after_pilot(settings, summary)
+
+
+def _after_pilot(settings: GenerateSettings, summary: RunSummary) -> int:
+    """The exit code; the other rows are answered first if somebody says yes to the forecast."""
+    if summary.ending is not RunEnding.PILOT:
         return summary.exit_code
+    if settings.is_estimate:
+        return 0
+    if not _says_yes(settings):
+        return summary.exit_code
+    return generate(replace(settings, pilot=None, fresh=False))
 
 
 def _show_flawed(settings: GenerateSettings, summary: RunSummary) -> None:

@@ -210,7 +210,8 @@ def generate_dataset(
             "on_row": on_row is not None,
         }
         run = _ray_run(
-            *(llm, input, path, options, spending),
+            *(llm, input, path, options),
+            spending=spending,
             progress=shown,
             address=ray,
             local_only=local_only,
@@ -248,8 +249,8 @@ def _ray_run(
     input_: Any,
     output: Path,
     options: RunOptions,
-    spending: SpendingOptions,
     *,
+    spending: SpendingOptions,
     progress: Progress,
     address: str | None,
     local_only: Mapping[str, bool],
@@ -261,8 +262,6 @@ def _ray_run(
         {
             **local_only,
             "error_file": options.error_file is not None,
-            "budget": bool(spending.budget),
-            "pilot": spending.pilot is not None,
             "on_bad_row='stop'": options.on_bad_row == "stop",
         }
     )
@@ -274,6 +273,7 @@ def _ray_run(
         output=output,
         options=options,
         progress=progress,
+        spending=spending,
         address=None if address == "local" else address,
     )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request, Usage
-from distilabel_endpoints.spending.account import Account, Reservation, read_earlier
+from distilabel_endpoints.spending.account import Account, Ask, Reservation, read_earlier
 from distilabel_endpoints.spending.amounts import Cost, Price
 from distilabel_endpoints.spending.budget import Budget, parse_budget
 from distilabel_endpoints.spending.ledger import Ledger
@@ -44,9 +44,9 @@ class World:
             save=self.save,
         )
 
-    def save(self, note: Mapping[str, Any]) -> None:
+    def save(self, ask: Ask) -> None:
         assert self.pending is None, "one note at a time"
-        self.pending = note
+        self.pending = ask.note
 
     def commit(self) -> None:
         if self.pending is not None:

@@ -22,7 +22,7 @@ from distilabel_endpoints.records import (
     Result,
     Usage,
 )
-from distilabel_endpoints.spending.account import Account, read_earlier
+from distilabel_endpoints.spending.account import Account, Ask, read_earlier
 from distilabel_endpoints.spending.amounts import PICODOLLARS, Price
 from distilabel_endpoints.spending.budget import Budget, parse_budget
 from distilabel_endpoints.spending.reservation import Bound
@@ -238,8 +238,8 @@ def test_attempts_wait_for_a_note_that_allows_them() -> None:
         notes: list[Mapping[str, Any]] = []
         durable: list[Mapping[str, Any]] = []
 
-        def save(note: Mapping[str, Any]) -> None:
-            notes.append(note)
+        def save(ask: Ask) -> None:
+            notes.append(ask.note)
             loop.call_later(0.5, committed)
 
         def committed() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from command import run, write_rows
 
 from distilabel_endpoints.testing import SimulatedEndpoint
@@ -50,14 +49,17 @@ def test_a_pilot_without_a_terminal_stops_and_says_how_to_continue(
     assert len(endpoint.generations) == 60
 
 
-@pytest.mark.parametrize("words", [("--budget", "3ktok"), ("--pilot", 50)])
-def test_what_workers_cannot_do_is_refused(words: tuple[Any, ...], tmp_path: Path) -> None:
-    """With --ray, before anything is begun, in one sentence."""
+def test_a_budget_that_cannot_hold_over_ray_is_refused_before_the_start(
+    simulated_endpoint: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Dollars without a price, with the remedy: nothing is sent, and no Ray is started for it."""
+    endpoint = simulated_endpoint()
     rows, out = write_rows(tmp_path / "in.jsonl", 5), tmp_path / "out"
-    target = ("--base-url", "http://127.0.0.1:9")
-    done = run("generate", rows, "-o", out, *target, "--ray", "local", *words)
+    target = ("--base-url", endpoint.url)
+    done = run("generate", rows, "-o", out, *target, "--ray", "local", "--budget", "$3")
     assert done.returncode == 1, done.stderr
-    assert f"{words[0]} is counted by one process" in done.stderr
+    assert "--price-in" in done.stderr
+    assert not endpoint.generations
 
 
 def test_a_budget_ends_with_its_own_code(simulated_endpoint: Make, tmp_path: Path) -> None:

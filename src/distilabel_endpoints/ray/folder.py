@@ -15,6 +15,7 @@ from distilabel_endpoints._store.lock import holder_of
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints._store.store import Closing, StoreStatistics
 from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.ray.ledger_file import read_ledger
 from distilabel_endpoints.ray.marker import Marker, marker_path
 from distilabel_endpoints.ray.shards import read_shards, rows_in_order, stored_failures
 from distilabel_endpoints.ray.source import FAILURE, ROW_ID
@@ -53,7 +54,11 @@ class Folder(Closing):
         """Always 0: a shard that is damaged is an error, which names it."""
 
     def note(self, name: str) -> Any:
-        """The marker keeps one note, `run`."""
+        """What the run is about (`run`), and what it has spent (`spent`)."""
+        if name == "spent":
+            ledger = read_ledger(self._path)
+            is_over = holder_of(journal_path(self._path)) is None
+            return None if ledger is None else ledger.note(is_over=is_over)
         return self._marker.run if self._marker and name == "run" else None
 
     def statistics(self, stop: int | None = None) -> StoreStatistics:

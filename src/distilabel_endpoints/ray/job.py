@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,36 +30,54 @@ from distilabel_endpoints.lifecycle.for_runs import life_of_run
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.progress import Progress
+from distilabel_endpoints.progress.forecast_text import forecast_text
 from distilabel_endpoints.ray.cluster import cluster
 from distilabel_endpoints.ray.coordinator import JobProgress, start_coordinator
+from distilabel_endpoints.ray.folder import Folder
 from distilabel_endpoints.ray.following import Following
 from distilabel_endpoints.ray.marker import Marker, check_folder, marker_path, refuse_lost_rows
 from distilabel_endpoints.ray.parcel import pack
+from distilabel_endpoints.ray.payment import JobPayment
 from distilabel_endpoints.ray.shards import (
+    answered_ids,
     read_shards,
     remove_shards,
     write_shards,
 )
-from distilabel_endpoints.ray.source import ROW_ID, RowFile, look_through, read_rows
-from distilabel_endpoints.ray.stage import ACTORS, NUM_CPUS, generate_blocks
+from distilabel_endpoints.ray.source import (
+    ROW_ID,
+    RowFile,
+    look_through,
+    ordinal_of,
+    read_rows,
+    row_id,
+)
+from distilabel_endpoints.ray.stage import ACTORS, NUM_CPUS, ROWS_PER_BLOCK, generate_blocks
 from distilabel_endpoints.ray.worker import JobSpec
 from distilabel_endpoints.records import Failure, FailureKind
-from distilabel_endpoints.rows import open_rows
-from distilabel_endpoints.run_state import RunEnding, RunSnapshot, RunSummary
+from distilabel_endpoints.rows import Row, open_rows
+from distilabel_endpoints.run_state import RunEnding, RunSnapshot, RunSummary, Spent
 from distilabel_endpoints.runs.options import RunOptions
+from distilabel_endpoints.runs.paying import SpendingOptions, halt_reason, no_limit, pricing_of
+from distilabel_endpoints.runs.pilot import Pilot, Span
 from distilabel_endpoints.runs.planning import RowPlanner
 from distilabel_endpoints.runs.recorder import Recorder
+from distilabel_endpoints.runs.scan import checked
 from distilabel_endpoints.runs.session import Outcome, Session, repeating
 from distilabel_endpoints.runs.status import run_note
 from distilabel_endpoints.runs.steering import Steering, steered
 from distilabel_endpoints.runs.stopping import watch_signals
+from distilabel_endpoints.spending.forecast import Forecast
+from distilabel_endpoints.spending.prices import Pricing
+from distilabel_endpoints.spending.reservation import Bound
 
 __all__ = ["RayRun", "refuse_unusable"]
 
 _LAST_WORD: Final = 5.0
+_BLOCKS_OF_PILOT: Final = 4
+"""Of each actor, so that all of them work on it."""
 _OTHERS_CPUS: Final = 2.0
 """Of the tasks that read, cut and write, and of Ray's checkpoint filter."""
-_NO_LEDGER: Final = "is counted by one process, so it cannot be used with"
 _INSTEAD: Final = {
     "--ray-actors": "needs --ray.",
     "--local": "cannot be used with --ray: run `distilabel-endpoints serve --host HOST` and "
@@ -69,10 +87,6 @@ _INSTEAD: Final = {
     "--on-bad-row stop": "cannot be used with --ray; choose fail or skip.",
     "--alarm": "cannot be used with --ray; `report` shows the same shares while it is running.",
     "alarms": "cannot be used with ray; `report` shows the same shares while it is running.",
-    "--budget": f"{_NO_LEDGER} --ray; leave out one of them.",
-    "budget": f"{_NO_LEDGER} ray; leave out one of them.",
-    "--pilot": f"{_NO_LEDGER} --ray; forecast without it, at the same endpoint.",
-    "pilot": f"{_NO_LEDGER} ray; forecast without it, at the same endpoint.",
     "ray_actors": "needs ray.",
     "on_row": "cannot be used with ray: rows finish on the workers. Read the output instead.",
     "push_to_hub": "cannot be used with ray; push the finished folder with `hf upload`.",
@@ -109,6 +123,7 @@ class RayRun:
         fresh: drop what an earlier run left.
         resume_command: what resumes this run, for the summary.
         then: how a dedicated endpoint is left; default: asleep again if this run woke it.
+        spending: what it may spend, and whether it forecasts that first.
     """
 
     llm: InferenceEndpointsLLM
@@ -122,6 +137,7 @@ class RayRun:
     fresh: bool = False
     resume_command: tuple[str, ...] | None = None
     then: Then | None = None
+    spending: SpendingOptions = field(default_factory=SpendingOptions)
 
     def execute(self) -> tuple[RunSummary, DistilabelError | None]:
         """Do what is left to do.
@@ -146,6 +162,14 @@ class _RayDriver:
         self._run = run
         self._recorder = Recorder(run.output)
         self._steering: Steering | None = None
+        self._pricing = Pricing()
+        self._payment: JobPayment | None = None
+        wanted = run.spending.pilot
+        self._pilot = None if wanted is None else Pilot(wanted)
+        self._forecast: Forecast | None = None
+        self._answered: set[int] = set()
+        """Rows that had an answer when the job began, as far as a forecast needs them."""
+        self._bad = 0
         self.session = Session(run.output, run.progress, self, run.resume_command)
         self._following = Following(self.session.tally)
 
@@ -163,6 +187,7 @@ class _RayDriver:
     def _answer(self) -> None:
         run, tally = self._run, self._following.tally
         engine_of(run.llm)
+        self._pricing = pricing_of(run.llm, run.spending)
         before = None if run.fresh else Marker.read(run.output)
         file = look_through(
             run.input,
@@ -180,15 +205,54 @@ class _RayDriver:
             **run.options.fingerprint(),
             "column_prefix": run.options.column_prefix,
         }
+        self._look_at_rows(file, planner, before)
         about = run_note(run.options, columns, source=run.input, total=file.count)
         marker = self._begin(before, Marker.of(spec, file, about), file)
         for note in [*file.layout.notes, *planner.remarks()]:
             run.progress.message(note)
         if tally.ok < file.count:
             self.session.has_begun = True
-            self._generate(file)
-            self._check_written(file)
-            replace(marker, run={**about, "skipped": tally.skipped}).write(run.output)
+            self._payment = JobPayment(
+                run.output,
+                run.spending,
+                self._pricing,
+                began=tally.started,
+                is_fresh=before is None,
+            )
+            try:
+                self._generate(file)
+            finally:
+                self._payment.close()
+            if self._is_paid(file) and self.session.halted is None:
+                self._check_written(file)
+                replace(marker, run={**about, "skipped": tally.skipped}).write(run.output)
+
+    def _look_at_rows(self, file: RowFile, planner: RowPlanner, before: Marker | None) -> None:
+        """What is spent on the rows can be limited and forecast, if either is wanted."""
+        pilot, budget = self._pilot, self._run.spending.budget
+        if pilot is None and not budget.limits_cost:
+            return
+        bound = Bound(self._pricing.price, self._pricing.context)
+        answered = answered_ids(self._run.output, prefix=before.prefix) if before else set()
+        cohort = pilot.draw(file.count) if pilot is not None else frozenset()
+        unlimited = 0
+
+        def look(row: Row) -> None:
+            nonlocal unlimited
+            plan = planner.plan(row)
+            is_pending = row_id(row) not in answered
+            unlimited += is_pending and budget.limits_cost and not bound.holds(plan.request)
+            if pilot is not None and is_pending:
+                pilot.weigh(plan)
+            if pilot is not None and row.ordinal in cohort:
+                pilot.plans[row.ordinal] = plan
+
+        for row in file.rows():
+            is_bad = not isinstance(row, Row) or checked(row, look) is not None
+            self._bad += is_bad
+        if unlimited:
+            raise no_limit(unlimited)
+        self._answered = {ordinal_of(row, b"") for row in answered}
 
     def _begin(self, before: Marker | None, marker: Marker, file: RowFile) -> Marker:
         """The run may start: the folder says so, and what failed is taken out."""
@@ -209,24 +273,83 @@ class _RayDriver:
         return marker
 
     def _generate(self, file: RowFile) -> None:
-        run = self._run
+        run, payment = self._run, self._payment
+        assert payment is not None
         actors = min(run.actors, run.llm.max_concurrency or run.actors)
         parcel = pack(run.llm, workers=actors, api_key_env=None, headers_env=None)
         with cluster(run.address, cpus=actors * NUM_CPUS + _OTHERS_CPUS) as ray:
             coordinator = start_coordinator(parcel.identity(), run.llm.max_concurrency)
+            treasury = payment.start()
             spec = JobSpec(
-                parcel=parcel, options=run.options, id_column=ROW_ID, keeps_failures=True
+                parcel=parcel,
+                options=run.options,
+                id_column=ROW_ID,
+                keeps_failures=True,
+                money=payment.money(),
             )
-            ds = generate_blocks(read_rows(file), spec, coordinator, actors=actors)
+
+            def send(rows: RowFile, spec: JobSpec, rows_per_block: int) -> None:
+                ds = generate_blocks(
+                    read_rows(rows),
+                    spec,
+                    coordinator,
+                    actors=actors,
+                    treasury=treasury,
+                    rows_per_block=rows_per_block,
+                )
+                try:
+                    write_shards(ds, run.output)
+                except (ray.exceptions.RayError, OSError, RuntimeError) as error:
+                    raise self._reason(ray, coordinator, error) from None
+
             most = run.llm.max_concurrency or DEFAULT_MOST
             tuned = steered(
                 run.output, most=most, apply=coordinator.tune.remote, tell=self._tell_change
             )
             with self._followed(ray, coordinator), tuned as self._steering:
-                try:
-                    write_shards(ds, run.output)
-                except (ray.exceptions.RayError, OSError, RuntimeError) as error:
-                    raise self._reason(ray, coordinator, error) from None
+                if self._pilot is not None:
+                    cohort = replace(file, only=frozenset(self._pilot.plans))
+                    if not self._answered.issuperset(self._pilot.plans):
+                        small = max(1, len(self._pilot.plans) // (actors * _BLOCKS_OF_PILOT))
+                        send(cohort, replace(spec, notes_times=True), small)
+                    if not self._may_go_on(self._pilot, file, ray.get(treasury.times.remote())):
+                        return
+                send(file, spec, ROWS_PER_BLOCK)
+
+    def _may_go_on(self, pilot: Pilot, file: RowFile, times: Mapping[int, Span]) -> bool:
+        """Whether the other rows are to be sent, now that the pilot's have ended."""
+        run, spending = self._run, self._run.spending
+        if self._payment is None or self._payment.is_exhausted:
+            return False
+        pilot.spans.update(times)
+        stored = Folder(run.output, Marker.read(run.output)).results()
+        results = {row.ordinal: row.result for row in stored if row.ordinal in pilot.plans}
+        self._forecast = pilot.forecast(
+            results.get,
+            rows=file.count - self._bad,
+            pending=set(pilot.plans).difference(self._answered),
+            pricing=self._pricing,
+        )
+        run.progress.message(forecast_text(self._forecast, no_price=self._pricing.reason))
+        done = read_shards(run.output, prefix=run.options.column_prefix)
+        if done.ok + done.failed < file.count - self._left_out and not spending.yes:
+            self.session.halted = RunEnding.PILOT
+        return self.session.halted is None
+
+    @property
+    def _left_out(self) -> int:
+        """Rows that will be in no shard."""
+        return self._bad if self._run.options.on_bad_row == "skip" else 0
+
+    def _is_paid(self, file: RowFile) -> bool:
+        """Whether the budget was enough for what was to be sent."""
+        run = self._run
+        assert self._payment is not None
+        stored = read_shards(run.output, prefix=run.options.column_prefix)
+        left = file.count - stored.ok - stored.failed - self._following.tally.skipped
+        if left > 0 and self._payment.is_exhausted:
+            self.session.halted = RunEnding.BUDGET
+        return self.session.halted is not RunEnding.BUDGET
 
     def _check_written(self, file: RowFile) -> None:
         """What was counted is in the shards, and is what the input holds."""
@@ -290,7 +413,10 @@ class _RayDriver:
         if self._steering is not None:
             snapshot = self._steering.shown(snapshot)
         self._recorder.observe(snapshot)
-        return snapshot
+        return replace(snapshot, spent=self._spent())
+
+    def _spent(self) -> Spent | None:
+        return None if self._payment is None else self._payment.spent()
 
     def outcome(self, ending: RunEnding) -> Outcome:
         """Counted a moment ago is not written yet: the shards say how it stands."""
@@ -302,7 +428,16 @@ class _RayDriver:
             skipped = tally.skipped if ending is RunEnding.FINISHED else 0
             pending = max(0, tally.total - stored.ok - stored.failed - skipped)
         output = run.output if ending is RunEnding.FINISHED else None
-        return Outcome(pending=pending, failures=stored.failures, output=output)
+        spent = self._spent()
+        return Outcome(
+            pending=pending,
+            failures=stored.failures,
+            output=output,
+            spent=spent,
+            forecast=None if self._forecast is None else asdict(self._forecast),
+            reason=halt_reason(self.session.halted, spent),
+            resume_flags=("--yes",) if self.session.halted is RunEnding.PILOT else (),
+        )
 
 
 def _check_rows(file: RowFile, output: Path) -> None:

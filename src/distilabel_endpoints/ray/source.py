@@ -65,6 +65,8 @@ class RowFile:
     """The same of the first rows, as many as were asked for; None if there are fewer."""
     identity: tuple[FileIdentity, ...] = ()
     """The files, as they were when the rows were looked through."""
+    only: frozenset[int] | None = None
+    """The rows that `tables` gives, by their places; None for all."""
 
     def is_unchanged(self) -> bool:
         """Whether the files are still those that were looked through, as far as is known."""
@@ -75,11 +77,15 @@ class RowFile:
         for row in islice(open_rows(self.path), self.limit):
             yield row_id(row)
 
+    def rows(self) -> Iterator[Row | BadRow]:
+        """The rows, read anew."""
+        return islice(open_rows(self.path, max_row_bytes=self.max_row_bytes), self.limit)
+
     def tables(self) -> Iterator[Any]:
         """The rows as `pyarrow.Table`s with ids and problems."""
-        rows = iter(open_rows(self.path, max_row_bytes=self.max_row_bytes))
-        if self.limit is not None:
-            rows = islice(rows, self.limit)
+        rows = self.rows()
+        if self.only is not None:
+            rows = (row for row in rows if row.ordinal in self.only)
         while chunk := list(islice(rows, _CHUNK)):
             yield self._table(chunk)
 

@@ -134,6 +134,7 @@ def generate_blocks(
     coordinator: Any,
     *,
     actors: int,
+    treasury: Any = None,
     num_cpus: float = NUM_CPUS,
     rows_per_block: int = ROWS_PER_BLOCK,
     blocks_in_flight: int = BLOCKS_IN_FLIGHT,
@@ -149,8 +150,8 @@ def generate_blocks(
             size=actors, max_concurrent_calls_per_actor=blocks_in_flight
         ),
         num_cpus=num_cpus,
-        fn_constructor_kwargs={"spec": spec, "coordinator": coordinator},
-        udf_modifying_row_count=spec.options.on_bad_row == "skip",
+        fn_constructor_kwargs={"spec": spec, "coordinator": coordinator, "treasury": treasury},
+        udf_modifying_row_count=spec.options.on_bad_row == "skip" or spec.money is not None,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,12 +22,14 @@ from typing import Any
 from anyio import to_thread
 
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
+from distilabel_endpoints._engine.in_flight import current_seat
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._store.journal.record import encode_failures
 from distilabel_endpoints.errors import DistilabelError, StorageError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.ray.parcel import Parcel
+from distilabel_endpoints.ray.purse import JobMoney, Purse
 from distilabel_endpoints.ray.reporting import Reporter
 from distilabel_endpoints.ray.source import FAILURE, PROBLEM, ROW_ID, ordinal_of, told_problem
 from distilabel_endpoints.records import Failure, FailureKind, Result
@@ -35,6 +38,7 @@ from distilabel_endpoints.rows.arrow import arrow_rows, pyarrow
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
 from distilabel_endpoints.rows.tables import added_fields, added_values
 from distilabel_endpoints.runs.options import RunOptions
+from distilabel_endpoints.runs.pilot import Span
 from distilabel_endpoints.runs.planning import RowPlanner
 from distilabel_endpoints.runs.scan import bad_result, checked
 
@@ -48,6 +52,10 @@ class JobSpec:
     parcel: Parcel = attribute(repr=False)
     options: RunOptions = attribute(repr=False)
     id_column: str | None
+    money: JobMoney | None = None
+    """What the job may spend; None if that is not counted."""
+    notes_times: bool = False
+    """Whether the treasury is told when each row began and ended."""
     keeps_failures: bool = False
     """Whether the blocks are a run's store: they get the column `row_failures`."""
 
@@ -61,6 +69,7 @@ class _Open:
     planner: RowPlanner
     columns: OutputColumns
     reporter: Reporter
+    purse: Purse | None
 
 
 class GenerateRows:
@@ -69,11 +78,13 @@ class GenerateRows:
     Args:
         spec: what to do.
         coordinator: the job's coordinating actor.
+        treasury: the actor that grants what may be spent; None if that is not counted.
     """
 
-    def __init__(self, spec: JobSpec, coordinator: Any) -> None:
+    def __init__(self, spec: JobSpec, coordinator: Any, treasury: Any = None) -> None:
         self._spec = spec
         self._coordinator = coordinator
+        self._treasury = treasury
         self._name = uuid.uuid4().hex
         self._opening = threading.Lock()
         self._opened: _Open | None = None
@@ -89,6 +100,8 @@ class GenerateRows:
             opened = await to_thread.run_sync(self._open, tuple(block.column_names))
             results = await self._answer(opened, block)
             await to_thread.run_sync(opened.reporter.report)
+            if opened.purse is not None:
+                await to_thread.run_sync(opened.purse.settle)
         except DistilabelError as error:
             await to_thread.run_sync(self._tell, error)
             raise
@@ -112,9 +125,18 @@ class GenerateRows:
                 # so that it comes before it: the reporter must not find the engine gone.
                 atexit.register(os._exit, 0)
                 self._opened = _Open(
-                    llm=llm, lease=lease, planner=planner, columns=columns, reporter=reporter
+                    llm=llm,
+                    lease=lease,
+                    planner=planner,
+                    columns=columns,
+                    reporter=reporter,
+                    purse=self._purse(lease),
                 )
             return self._opened
+
+    def _purse(self, lease: Lease) -> Purse | None:
+        money = self._spec.money
+        return None if money is None else Purse(self._treasury, self._name, lease, money)
 
     def _tell(self, error: DistilabelError) -> None:
         """The coordinator keeps the failure whole: Ray carries an error's text only."""
@@ -127,7 +149,10 @@ class GenerateRows:
         self._coordinator.stop.remote(failure)
 
     async def _answer(self, opened: _Open, block: Any) -> list[Result | None]:
-        """Every row's result, in the block's order; None for a row that is to be left out."""
+        """Every row's result, in the block's order.
+
+        None for a row that is to be left out: it cannot be sent, or the budget does not pay for it.
+        """
         scheduler, tally = opened.lease.scheduler, opened.reporter.tally
         plans: list[tuple[int, RowPlan]] = []
         results: list[Result | None] = [None] * block.num_rows
@@ -144,16 +169,27 @@ class GenerateRows:
                 results[place] = result = bad_result(bad, options.num_generations)
                 tally.add(result)
 
+        times: dict[int, Span] = {}
+
         async def work(numbered: tuple[int, RowPlan]) -> tuple[int, Result]:
             place, plan = numbered
-            return place, await answer_row(scheduler, plan)
+            result = await answer_row(scheduler, plan)
+            began = current_seat().began
+            if self._spec.notes_times and began is not None:
+                # Workers share no other clock than the one on the wall.
+                now, passed = time.time(), scheduler.loop.time() - began
+                times[result.ordinal] = Span(now - passed, now)
+            return place, result
 
         def deliver(numbered: tuple[int, Result]) -> None:
             place, result = numbered
             results[place] = result
             tally.add(result)
 
-        await opened.lease.call(scheduler.drive, plans, work, deliver)
+        account = None if opened.purse is None else opened.purse.account
+        await opened.lease.call(scheduler.drive, plans, work, deliver, None, account)
+        if times:
+            self._treasury.note_times.remote(times)
         return results
 
     def _rows(self, block: Any) -> Iterator[Row | BadRow]:

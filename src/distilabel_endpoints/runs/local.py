@@ -57,12 +57,11 @@ from distilabel_endpoints.runs.kept_input import OneTimeInput, drop_kept
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.ordering import arranged
 from distilabel_endpoints.runs.paying import (
-    GO_ON,
     SpendingOptions,
     close_account,
+    halt_reason,
     no_limit,
     open_account,
-    out_of_budget,
     pricing_of,
 )
 from distilabel_endpoints.runs.pilot import Pilot, Span
@@ -457,7 +456,12 @@ class _LocalDriver:
         stopped = self.session.stopping or self.session.error or self._watch.error
         if stopped or not self._is_paid():
             return False
-        self._forecast = pilot.forecast(journal, scanned, self._pricing)
+        rows = scanned.total - scanned.skipped - len(scanned.bad)
+        pending = {ordinal for ordinal in pilot.plans if ordinal in scanned.pending}
+        with journal.reader() as reader:
+            self._forecast = pilot.forecast(
+                reader.result, rows=rows, pending=pending, pricing=self._pricing
+            )
         self._run.progress.message(forecast_text(self._forecast, no_price=self._pricing.reason))
         if self._pending() and not self._run.spending.yes:
             self.session.halted = RunEnding.PILOT
@@ -572,7 +576,7 @@ class _LocalDriver:
             damaged_records=self._repaired,
             spent=spent,
             forecast=None if self._forecast is None else asdict(self._forecast),
-            reason=self._reason(spent),
+            reason=halt_reason(self.session.halted, spent),
             alarms=tuple(self._watch.raised),
             resume_flags=self._resume_flags(),
         )
@@ -582,14 +586,6 @@ class _LocalDriver:
         if self._watch.error is not None:
             return ("--alarm", "off")
         return ("--yes",) if self.session.halted is RunEnding.PILOT else ()
-
-    def _reason(self, spent: Spent | None) -> str | None:
-        """Why rows are left though nothing went wrong, and what to do."""
-        if self.session.halted is RunEnding.PILOT:
-            return GO_ON
-        if self.session.halted is RunEnding.BUDGET and spent is not None:
-            return out_of_budget(spent)
-        return None
 
     def _failures(self) -> tuple[FailureGroup, ...]:
         if not self._tally.failed:

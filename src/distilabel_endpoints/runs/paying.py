@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from distilabel_endpoints._store.journal import Journal
 from distilabel_endpoints._store.store import Store
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.run_state import Spent
-from distilabel_endpoints.spending.account import Account, spent_of
+from distilabel_endpoints.run_state import RunEnding, Spent
+from distilabel_endpoints.spending.account import Account, Ask, spent_of
 from distilabel_endpoints.spending.amounts import PICODOLLARS, Price, show_dollars
 from distilabel_endpoints.spending.budget import Budget, parse_budget
 from distilabel_endpoints.spending.forecast import LEAST_ROWS
@@ -30,17 +30,16 @@ if TYPE_CHECKING:  # `status` reads what was spent, and loads nothing that sends
     from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 
 __all__ = [
-    "GO_ON",
     "SpendingOptions",
     "close_account",
+    "halt_reason",
     "no_limit",
     "open_account",
-    "out_of_budget",
     "pricing_of",
     "spent_in",
 ]
 
-GO_ON: Final = (
+_FOR_A_YES: Final = (
     "The forecast waits for a yes. Run the same command with --yes (yes=True in Python) to answer "
     "the other rows; those of the pilot are not sent again."
 )
@@ -138,9 +137,9 @@ def open_account(
         else:
             give_up()
 
-    def save(note: Mapping[str, Any]) -> None:
+    def save(ask: Ask) -> None:
         try:
-            journal.write_note(_NOTE, note, told)
+            journal.write_note(_NOTE, ask.note, told)
         except Exception:  # noqa: BLE001 - the writer's own; the next flush raises it
             give_up()
 
@@ -177,7 +176,16 @@ def no_limit(rows: int) -> ConfigurationError:
     )
 
 
-def out_of_budget(spent: Spent) -> str:
+def halt_reason(halted: RunEnding | None, spent: Spent | None) -> str | None:
+    """Why rows are left though nothing went wrong, and what to do."""
+    if halted is RunEnding.PILOT:
+        return _FOR_A_YES
+    if halted is RunEnding.BUDGET and spent is not None:
+        return _out_of_budget(spent)
+    return None
+
+
+def _out_of_budget(spent: Spent) -> str:
     """Why a run ended at its budget, and what to do."""
     amounts = [f"{spent.tokens:,} tokens"]
     if spent.dollars is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from distilabel_endpoints._engine.generations import RowPlan
-from distilabel_endpoints._store.journal import Journal
 from distilabel_endpoints.records import Result
-from distilabel_endpoints.runs.scan import Scan
 from distilabel_endpoints.spending.cohort import draw_cohort
 from distilabel_endpoints.spending.forecast import Forecast, SampleRow, forecast
 from distilabel_endpoints.spending.prices import Pricing
@@ -49,21 +49,27 @@ class Pilot:
         self.cohort = draw_cohort(range(total), self.wanted)
         return self.cohort
 
-    def forecast(self, journal: Journal, found: Scan, pricing: Pricing) -> Forecast | None:
+    def forecast(
+        self,
+        result_of: Callable[[int], Result | None],
+        *,
+        rows: int,
+        pending: AbstractSet[int],
+        pricing: Pricing,
+    ) -> Forecast | None:
         """What the run will need; None if the rows are too few.
 
         Args:
-            journal: has the results of the cohort.
-            found: what the first look saw.
+            result_of: gives the result of a row of the cohort, by its place.
+            rows: how many the run has that can be sent.
+            pending: those of the cohort that had no answer when the run began.
             pricing: what a token costs.
         """
-        with journal.reader() as reader:
-            results = [reader.result(ordinal) for ordinal in sorted(self.plans)]
+        results = map(result_of, sorted(self.plans))
         sample = [self._row(result) for result in results if result is not None]
         if not sample:
             return None
-        rows = found.total - found.skipped - len(found.bad)
-        sent = [plan.request for n, plan in self.plans.items() if n in found.pending]
+        sent = [plan.request for ordinal, plan in self.plans.items() if ordinal in pending]
         others = self.pending - len(sent)
         other_bytes = self.pending_bytes - sum(map(prompt_tokens, sent))
         scale = (rows - len(sample)) / others if others else 0.0

@@ -6,6 +6,8 @@ Rules
   kill can lose it no more. While one is being written no other is begun.
 - A process that is killed may have spent all that its last note allows, so that is little more than
   what is reserved: what the next second is likely to need.
+- One of several workers may get less than it asks for, as others have the rest (`Grant`). If that
+  is too little for its next attempt, it keeps only what it has under way when it asks again.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from distilabel_endpoints.spending.budget import Budget
 from distilabel_endpoints.spending.ledger import Ledger
 from distilabel_endpoints.spending.reservation import Bound, cost_of
 
-__all__ = ["Account", "Earlier", "Reservation", "read_earlier", "spent_of"]
+__all__ = ["Account", "Ask", "Earlier", "Grant", "Reservation", "read_earlier", "spent_of"]
 
 _NOTED_EVERY: Final = 1.0
 """Seconds between two notes, if money for the next attempts does not run out before."""
@@ -38,6 +40,30 @@ class Reservation:
     cost: Cost
     tokens: tuple[int, int]
     """In and out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A note that is to be made durable, and what depends on the answer."""
+
+    number: int
+    note: Mapping[str, Any]
+    most: Cost
+    """Spent and reserved until the next note, if all of it is granted."""
+    least: Cost
+    """The same with only the next attempt: less is of no use to one that waits."""
+    held: Cost
+    """Spent and reserved at most before there is an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What one of several workers may spend."""
+
+    most: Cost
+    """Spent and reserved together."""
+    limit: Cost
+    """What that may come to when others settle what they have under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +129,8 @@ class Account:
         clock: seconds, monotonic.
         began: its reading when the run began; default: now.
         hourly: picodollars an hour, if time is paid for and not tokens.
-        save: is given a note to make durable; calls `saved` on the loop once it is. Without it
-            nothing outlives this process.
+        save: is given a note to make durable, as an `Ask`; calls `saved` on the loop once it is.
+            Without it nothing outlives this process.
     """
 
     def __init__(
@@ -116,7 +142,7 @@ class Account:
         began: float | None = None,
         hourly: int | None = None,
         earlier: Mapping[str, Any] | None = None,
-        save: Callable[[Mapping[str, Any]], None] | None = None,
+        save: Callable[[Ask], None] | None = None,
     ) -> None:
         self.earlier = read_earlier(earlier, bound.price)
         self.budget = budget
@@ -130,7 +156,12 @@ class Account:
         self._clock = clock
         self._began = clock() if began is None else began
         self._save = save
-        self._writing: Cost | None = None
+        self._writing: Ask | None = None
+        self._noted = self.ledger.spent
+        """What may have been spent, by the last note."""
+        self._number = 0
+        self._is_scarce = False
+        """Whether others have what was asked for last."""
         self._written_at, self._written_spent = self._began, self.ledger.spent
         self._largest = Cost()
         self._on_clear: Callable[[], None] = _nothing
@@ -164,7 +195,7 @@ class Account:
             return True
         exposure = self.ledger.exposure.plus(wanted.cost)
         if exposure.within(self.ledger.limit) and not exposure.within(self.ledger.cleared):
-            self._write()
+            self._write(exposure)
         return False
 
     def is_affordable(self, wanted: Reservation) -> bool:
@@ -228,25 +259,74 @@ class Account:
         soon = self.ledger.exposure.plus(self._ahead().times(0.5)).smallest(self.ledger.limit)
         return not soon.within(self.ledger.cleared)
 
-    def _write(self) -> None:
-        """Have it made durable that a little more than what is reserved may be spent."""
+    def _write(self, least: Cost | None = None) -> None:
+        """Have it made durable that a little more than what is reserved may be spent.
+
+        Args:
+            least: what an attempt that waits needs; default: none waits.
+        """
         if self._save is None or self._writing is not None:
             return
-        ceiling = self.ledger.exposure
+        exposure = most = self.ledger.exposure
         if self._is_gated:
-            ceiling = ceiling.plus(self._ahead()).smallest(self.ledger.limit)
-            self.ledger.lower(ceiling)
-        self._writing = ceiling
-        self._save(self.note(ceiling, ahead=_NOTED_EVERY))
-        self._written_at, self._written_spent = self._clock(), self.ledger.spent
+            most = exposure.plus(self._ahead()).smallest(self.ledger.limit).largest(exposure)
+            gives_back = self._is_scarce and least is not None
+            self.ledger.lower(exposure if gives_back else most)
+        self._ask(self._save, most, least or exposure)
 
-    def saved(self) -> None:
-        """The note that `save` was given is durable."""
+    def _ask(self, save: Callable[[Ask], None], most: Cost, least: Cost) -> None:
+        self._number += 1
+        self._noted = most
+        self._writing = Ask(
+            number=self._number,
+            note=self.note(most, ahead=_NOTED_EVERY),
+            most=most,
+            least=least,
+            held=self.ledger.cleared if self._is_gated else most,
+        )
+        self._written_at, self._written_spent = self._clock(), self.ledger.spent
+        save(self._writing)
+
+    def saved(self, grant: Grant | None = None) -> None:
+        """The note that `save` was given is durable.
+
+        Args:
+            grant: what may be spent, if others spend from the same budget; default: as asked.
+        """
         assert self._writing is not None
-        ceiling, self._writing = self._writing, None
-        if self._is_gated:
-            self.ledger.clear(ceiling)
+        ask, self._writing = self._writing, None
+        if not self._is_gated:
+            return
+        if grant is not None:
+            self._is_scarce = not ask.most.within(grant.most)
+            self.ledger.limit = grant.limit
+        self.ledger.clear(ask.most if grant is None else grant.most)
+        self._on_clear()
+
+    def hear(self, limit: Cost) -> None:
+        """How things stand with the others, now and then: this may come to so much.
+
+        With nothing under way, what others could use is given back.
+        """
+        if self._is_gated and limit != self.ledger.limit:
+            self.ledger.limit = limit
             self._on_clear()
+        if not any(self.ledger.reserved):
+            self.note_exactly()
+
+    def note_exactly(self) -> bool:
+        """Give back what is not needed, as nothing is under way.
+
+        Returns:
+            Whether that is noted; if not, a note is on its way.
+        """
+        exposure = self.ledger.exposure
+        if self._writing is None and self._noted != exposure:
+            assert self._save is not None
+            if self._is_gated:
+                self.ledger.lower(exposure)
+            self._ask(self._save, exposure, exposure)
+        return self._writing is None
 
     def _ahead(self) -> Cost:
         """What attempts will need until the next note, by what they needed since the last."""

@@ -38,6 +38,12 @@ class Budget:
     text: str = ""
     """As the user wrote it."""
 
+    @classmethod
+    def up_to(cls, cost: Cost, seconds: float | None) -> Budget:
+        """The one whose `cost` this is, with this limit of time."""
+        tokens, picodollars = (None if part >= UNLIMITED else part for part in cost)
+        return cls(tokens=tokens, picodollars=picodollars, seconds=seconds)
+
     def __bool__(self) -> bool:
         return (self.tokens, self.picodollars, self.seconds) != (None, None, None)
 

@@ -1,0 +1,158 @@
+"""One budget for a job over real Ray: exceeded by nothing, and used to its end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from command import run, start
+
+from distilabel_endpoints.testing import Latency, SimulatedEndpoint
+
+Make = Callable[..., SimulatedEndpoint]
+
+pytestmark = [
+    pytest.mark.usefixtures("default_signals"),
+    pytest.mark.prove,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore"),  # Ray's own, in the driver's process
+]
+
+
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """For Ray's sockets, whose paths have a limit."""
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_rows(path: Path, count: int) -> Path:
+    lines = [json.dumps({"id": n, "prompt": f"Say something about {n}."}) for n in range(count)]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def billed(endpoint: SimulatedEndpoint) -> int:
+    """Tokens, for whatever was generated."""
+    return sum(r.input_tokens + r.output_tokens for r in endpoint.generations)
+
+
+def last_event(done: Any) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return event
+
+
+def test_a_job_keeps_to_its_budget(
+    simulated_endpoint: Make, tmp_path: Path, short_folder: str
+) -> None:
+    """It ends with exit code 6 near its budget and not beyond, and a larger one resumes it."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.02))
+    rows, out = write_rows(tmp_path / "in.jsonl", 500), tmp_path / "out"
+    words: tuple[object, ...] = (
+        "generate",
+        rows,
+        "-o",
+        out,
+        "--base-url",
+        endpoint.url,
+        "--ray",
+        "--json",
+    )
+    done = run(*words, "--budget", "6ktok", RAY_TMPDIR=short_folder)
+    assert done.returncode == 6, done.stderr
+    last = last_event(done)
+    assert last["ending"] == "budget"
+    assert 0 < last["ok"] < 500
+    assert 5_600 < billed(endpoint) <= last["spent"]["tokens"] <= 6_000
+    status = json.loads(run("status", out, "--json").stdout)
+    assert status["spent"]["tokens"] == last["spent"]["tokens"]
+    again = run(*words, "--budget", "1Mtok", RAY_TMPDIR=short_folder)
+    assert again.returncode == 0, again.stderr
+    assert last_event(again)["ok"] == 500
+    assert len(endpoint.generations) == 500
+    assert last_event(again)["spent"]["tokens"] == billed(endpoint)
+
+
+def workers_of(driver: Any) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.Process(driver.pid).children(recursive=True)
+        if "GenerateRows" in " ".join(process.cmdline())
+    ]
+
+
+def test_killed_workers_and_drivers_are_paid_for(
+    simulated_endpoint: Make, tmp_path: Path, short_folder: str
+) -> None:
+    """What was in flight when a worker or the driver was killed counts as spent, in one budget."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.3))
+    rows, out = write_rows(tmp_path / "in.jsonl", 2000), tmp_path / "out"
+    words: tuple[object, ...] = (
+        "generate",
+        rows,
+        "-o",
+        out,
+        "--base-url",
+        endpoint.url,
+        "--ray",
+        "--json",
+    )
+    words = (*words, "--budget", "30ktok", "--max-concurrency", 16)
+    driver = start(*words, RAY_TMPDIR=short_folder)
+    endpoint.wait_for(lambda _: len(endpoint.generations) > 200, timeout=120)
+    workers_of(driver)[0].kill()
+    endpoint.wait_for(lambda _: len(endpoint.generations) > 500, timeout=120)
+    others = psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    for process in others:
+        if process.is_running():
+            process.kill()
+    before = billed(endpoint)
+    told = json.loads(run("status", out, "--json").stdout)["spent"]
+    assert before <= told["tokens"] <= 30_000
+    done = run(*words, RAY_TMPDIR=short_folder)
+    assert done.returncode == 6, done.stderr
+    assert before < billed(endpoint) <= last_event(done)["spent"]["tokens"] <= 30_000
+
+
+def test_a_pilot_over_ray_is_the_runs_own(
+    simulated_endpoint: Make, tmp_path: Path, short_folder: str
+) -> None:
+    """Random rows first, a forecast, exit code 8; with a yes the others, and no row twice."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.02))
+    rows, out = write_rows(tmp_path / "in.jsonl", 400), tmp_path / "out"
+    words: tuple[object, ...] = (
+        "generate",
+        rows,
+        "-o",
+        out,
+        "--base-url",
+        endpoint.url,
+        "--ray",
+        "--json",
+    )
+    words = (*words, "--pilot", 60, "--price-in", 1, "--price-out", 2, "--max-concurrency", 8)
+    done = run(*words, RAY_TMPDIR=short_folder)
+    assert done.returncode == 8, done.stderr
+    last = last_event(done)
+    assert (last["ending"], last["ok"], last["pending"]) == ("pilot", 60, 340)
+    forecast = last["forecast"]
+    assert (forecast["rows"], forecast["sample"]) == (400, 60)
+    assert forecast["hours"] is not None
+    assert "--yes" in last["resume_command"]
+    assert len({r.body["messages"][-1]["content"] for r in endpoint.generations}) == 60
+    again = run(*words, "--yes", RAY_TMPDIR=short_folder)
+    assert again.returncode == 0, again.stderr
+    assert len(endpoint.generations) == 400
+    total = sum(r.output_tokens for r in endpoint.generations)
+    assert forecast["output_tokens"]["low"] <= total <= forecast["output_tokens"]["high"]
+    assert last_event(again)["spent"]["tokens"] == billed(endpoint)
