@@ -135,6 +135,8 @@ class Usage:
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     """Those of the output that were thinking, if there was some and the server counts it."""
+    dollars: float | None = None
+    """What was charged for them, if the provider says that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -286,6 +286,35 @@ def test_choices_without_an_index_keep_their_place() -> None:
 
 
 @pytest.mark.parametrize(
+    ("usage", "dollars"),
+    [
+        ({"cost": 0.00014}, 0.00014),  # OpenRouter
+        ({"cost": 0}, 0.0),
+        ({"estimated_cost": 2.5e-05}, 2.5e-05),  # DeepInfra
+        ({"cost": 0.1, "is_byok": True, "cost_details": {"upstream_inference_cost": 2}}, 2.1),
+        ({"cost": 0.1, "is_byok": True, "cost_details": {"upstream_inference_cost": None}}, None),
+        ({"cost": 0.1, "is_byok": False, "cost_details": {"upstream_inference_cost": 2}}, 0.1),
+        ({"cost": None}, None),
+        ({"cost": True}, None),
+        ({"cost": -1}, None),
+        ({"cost": "0.1"}, None),
+        ({"cost": {"total_cost": 0.1}}, None),
+        ({}, None),
+    ],
+)
+def test_what_a_provider_charges_is_read(usage: Any, dollars: float | None) -> None:
+    """Whole and streamed alike; anything but a number of dollars is unknown."""
+    counted = {"prompt_tokens": 3, "completion_tokens": 4, **usage}
+    answer = parse_chat(chat(choice(content="a"), usage=counted))
+    assert answer is not None
+    assert answer.usage == Usage(3, 4, dollars=dollars)
+    last = {"id": "c1", "object": "chat.completion.chunk", "choices": [], "usage": counted}
+    streamed = chat_of("at once", [delta(content="a"), delta(finish="stop"), last])
+    assert streamed is not None
+    assert streamed.usage == Usage(3, 4, dollars=dollars)
+
+
+@pytest.mark.parametrize(
     ("usage", "expected"),
     [
         (None, Usage()),

@@ -12,7 +12,7 @@ from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
 from distilabel_endpoints.errors import BudgetError, ConfigurationError
 from distilabel_endpoints.run_state import RunEnding
 from distilabel_endpoints.runs.status import read_status
-from distilabel_endpoints.testing import SimulatedEndpoint
+from distilabel_endpoints.testing import Fault, Rewrite, SimulatedEndpoint, edits
 
 
 @pytest.fixture
@@ -133,3 +133,23 @@ def test_the_events_have_what_was_spent(
     assert last["spent"]["tokens"] > 0
     assert last["spent"]["dollars"] is None
     assert last["forecast"] is None
+
+
+def test_dollars_are_what_the_provider_charged(tmp_path: Path) -> None:
+    """Where an answer says what it cost, that is spent; the price only reserves, and is enough."""
+    charges = Fault(Rewrite(edits.charged({"cost": 0.0001})))
+    with SimulatedEndpoint(faults=(charges,)) as endpoint:
+        llm = InferenceEndpointsLLM(base_url=endpoint.url)
+        free = generate_dataset(llm, rows(10), tmp_path / "a.jsonl", price_in=0, price_out=0)
+        assert free.summary.spent is not None
+        assert free.summary.spent.dollars == pytest.approx(0.001, abs=1e-12)
+        unpriced = generate_dataset(llm, rows(10), tmp_path / "b.jsonl").summary.spent
+        assert unpriced is not None
+        assert unpriced.dollars is None
+        out = tmp_path / "c.jsonl"
+        with pytest.raises(BudgetError) as stopped:
+            generate_dataset(llm, rows(300), out, budget="$0.01", price_in=1, price_out=10)
+        spent = stopped.value.summary.spent
+        assert spent is not None
+        assert spent.dollars == pytest.approx(0.0001 * stopped.value.summary.ok, abs=1e-12)
+        assert 0.007 < spent.dollars <= 0.01

@@ -96,6 +96,7 @@ _THINKING_PARTS: Final = frozenset({"thinking", "reasoning", "redacted_thinking"
 _DEEPEST: Final = 16
 """Levels down to which a log probability or a tool call is read."""
 _MOST_TOKENS: Final = 10**12
+_MOST_DOLLARS: Final = 10**6
 
 
 class Contents(NamedTuple):
@@ -400,7 +401,7 @@ def usage_in(value: Json) -> Usage | None:
         return None
     read = count(usage.get("prompt_tokens", usage.get("input_tokens")))
     written = count(usage.get("completion_tokens", usage.get("output_tokens")))
-    return Usage(read, written, _thought_tokens(usage))
+    return Usage(read, written, _thought_tokens(usage), _dollars(usage))
 
 
 def summed(usages: Iterable[Usage | None]) -> Usage | None:
@@ -411,11 +412,31 @@ def summed(usages: Iterable[Usage | None]) -> Usage | None:
     read = [usage.input_tokens for usage in every if usage.input_tokens is not None]
     written = [usage.output_tokens for usage in every if usage.output_tokens is not None]
     thought = [usage.reasoning_tokens for usage in every if usage.reasoning_tokens is not None]
+    charged = [usage.dollars for usage in every if usage.dollars is not None]
     return Usage(
         max(read, default=None),
         sum(written) if written else None,
         sum(thought) if thought else None,
+        sum(charged) if len(charged) == len(every) else None,
     )
+
+
+def _dollars(usage: Json) -> float | None:
+    """What the provider charged: OpenRouter's `cost`, DeepInfra's `estimated_cost`.
+
+    With a user's own key at another provider, OpenRouter's is its fee, and the rest is beside it.
+    """
+    charged = _amount(usage.get("cost", usage.get("estimated_cost")))
+    if charged is None or usage.get("is_byok") is not True:
+        return charged
+    details = usage.get("cost_details")
+    rest = _amount(details.get("upstream_inference_cost")) if isinstance(details, dict) else None
+    return None if rest is None else charged + rest
+
+
+def _amount(value: Any) -> float | None:
+    """A number of dollars; anything that cannot be one is unknown."""
+    return float(value) if type(value) in {int, float} and 0 <= value <= _MOST_DOLLARS else None
 
 
 def _thought_tokens(usage: Json) -> int | None:

@@ -215,7 +215,7 @@ class Account:
         """It ended so; None: it was given up, and what it cost is not known."""
         cost = None
         if outcome is not None:
-            cost = cost_of(outcome, reserved.tokens, self.bound.counted)
+            cost = cost_of(outcome, reserved.tokens, self.bound.price)
         self.ledger.settle(reserved.cost, cost)
         self._write_in_time()
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from distilabel_endpoints.errors import ConfigurationError
 
-__all__ = ["PICODOLLARS", "Cost", "Price", "show_dollars"]
+__all__ = ["PICODOLLARS", "Cost", "Price", "picodollars_of", "show_dollars"]
 
 PICODOLLARS: Final = 10**12
 """In a dollar: a token for $0.000001 a million is one of these."""
@@ -96,6 +96,12 @@ def _picodollars(per_million: object) -> int:
             f"a price is a number of dollars per million tokens, such as 0.6; got {per_million!r}."
         )
     return int((amount * _PER_MILLION).to_integral_value(ROUND_CEILING))
+
+
+def picodollars_of(dollars: float) -> int:
+    """Rounded up. The digits are those that were written, not those of the binary fraction."""
+    amount = Decimal(repr(dollars)) * PICODOLLARS
+    return int(amount.to_integral_value(ROUND_CEILING))
 
 
 def show_dollars(dollars: float) -> str:

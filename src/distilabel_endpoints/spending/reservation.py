@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
-from distilabel_endpoints.spending.amounts import Cost, Price
+from distilabel_endpoints.spending.amounts import Cost, Price, picodollars_of
 
 __all__ = ["Bound", "cost_of", "prompt_tokens"]
 
@@ -84,13 +84,13 @@ def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def cost_of(outcome: Answer | Failure, bound: tuple[int, int], price: Price) -> Cost | None:
+def cost_of(outcome: Answer | Failure, bound: tuple[int, int], price: Price | None) -> Cost | None:
     """What an attempt cost that ended so.
 
     Args:
         outcome: how it ended.
         bound: tokens in and out that were reserved for it.
-        price: of a token.
+        price: of a token, unless the answer says what it cost; None: dollars are not counted.
 
     Returns:
         None if it is not known.
@@ -101,7 +101,12 @@ def cost_of(outcome: Answer | Failure, bound: tuple[int, int], price: Price) -> 
     if usage.output_tokens is None:
         return None
     input_tokens = bound[0] if usage.input_tokens is None else usage.input_tokens
-    return price.of(input_tokens, usage.output_tokens)
+    if price is None:
+        return Cost(input_tokens + usage.output_tokens)
+    cost = price.of(input_tokens, usage.output_tokens)
+    if usage.dollars is None:
+        return cost
+    return Cost(cost.tokens, picodollars_of(usage.dollars))
 
 
 def _is_free(failure: Failure) -> bool:

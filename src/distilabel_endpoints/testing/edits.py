@@ -14,6 +14,7 @@ from typing import Any, Literal
 __all__ = [
     "bad_utf8",
     "calls_without_ids",
+    "charged",
     "error_body",
     "finished",
     "function_calls",
@@ -150,6 +151,16 @@ def function_calls(payload: Any) -> Any:
             value["function_call"] = calls[0]["function"]
 
     return _edited(finished("function_call")(payload), change)
+
+
+def charged(usage: dict[str, Any]) -> Callable[[Any], Any]:
+    """An edit: what is added to the count of tokens, such as OpenRouter's `{"cost": 0.002}`."""
+
+    def edit(payload: Any) -> Any:
+        counted = payload.get("usage")
+        return payload if not counted else {**payload, "usage": {**counted, **usage}}
+
+    return edit
 
 
 def usage_in(place: Literal["x_groq", "choices"]) -> Callable[[Any], Any]:
