@@ -6,7 +6,7 @@ Answers are read from the wire (`attempt.py`), which costs a fraction of its res
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 from openai import AsyncOpenAI
@@ -18,6 +18,10 @@ from distilabel_endpoints.config import FIRST_TOKEN_TIMEOUT
 from distilabel_endpoints.records import Answer, Failure, Request
 
 __all__ = ["OpenAIClient"]
+
+_SAME_OPTIONS: Final[Any] = {"params": {}, "headers": {}, "max_retries": 0, "timeout": None}
+"""As the client has them. Those that are left out the library makes with every request: deep
+copies of its defaults."""
 
 
 class OpenAIClient:
@@ -43,6 +47,9 @@ class OpenAIClient:
         self._openai = AsyncOpenAI(
             base_url=url, api_key=PLACEHOLDER, http_client=session, max_retries=0, timeout=None
         )
+        # Whole: the library would join a path to the API's root anew for every request.
+        root = str(self._openai.base_url.copy_with(query=None))
+        self._chat_url, self._text_url = f"{root}chat/completions", f"{root}completions"
 
     async def complete(self, request: Request) -> Answer | Failure:
         """Send one request once."""
@@ -56,11 +63,11 @@ class OpenAIClient:
             arguments["stream"] = True
             if request.counts_stream:
                 arguments["stream_options"] = {"include_usage": True}
-        path = "/chat/completions" if request.prompt is None else "/completions"
+        url = self._chat_url if request.prompt is None else self._text_url
         # Not `create`: it walks the parameters by their annotations, which is a quarter of the
         # cost of a request, to send what it was given.
-        more: Any = {"extra_json": arguments.pop("extra_body", None)}
-        await self._openai.post(path, cast_to=httpx2.Response, body=arguments, options=more)
+        options = {**_SAME_OPTIONS, "extra_json": arguments.pop("extra_body", None)}
+        await self._openai.post(url, cast_to=httpx2.Response, body=arguments, options=options)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         arguments: dict[str, Any] = {"model": request.model or self._model, **request.options}

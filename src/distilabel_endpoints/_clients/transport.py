@@ -27,7 +27,7 @@ import re
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
@@ -348,11 +348,12 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
     async def _sent(self, request: httpx2.Request, outline: _Outline) -> aiohttp.ClientResponse:
         if self._session is None:
             self._session = self._open()
+        body = await request.aread()
         return await self._session.request(
             request.method,
             outline.sent_to,
             headers=outline.sent_headers,
-            data=await request.aread() or None,
+            data=aiohttp.BytesPayload(body) if body else None,
             allow_redirects=False,
             auto_decompress=False,
             timeout=_TIMEOUT,
@@ -375,8 +376,9 @@ class _Body:
 
     async def read(self) -> bytes:
         """All of it but events, as UTF-8; those are read while they come."""
-        reader, repair, texts = self._reader, Utf8Repair(), list[bytes]()
-        async for piece in self._decoded():
+        reader, decode, repair, texts = self._reader, self._decoder(), Utf8Repair(), list[bytes]()
+        while chunk := await self._content.read(_CHUNK_BYTES):
+            piece = self._capped(decode(chunk, self._left + 1) if decode else chunk)
             rest = piece if reader is None else reader.feed(piece)
             if rest:
                 texts.append(self._legible(repair, rest))
@@ -387,15 +389,12 @@ class _Body:
         texts.append(self._legible(repair, rest, last=True))
         return b"".join(texts)
 
-    async def _decoded(self) -> AsyncIterator[bytes]:
-        decode = self._decoder()
-        async for chunk in self._content.iter_chunked(_CHUNK_BYTES):
-            piece = decode(chunk, self._left + 1) if decode else chunk
-            self._left -= len(piece)
-            if self._left < 0:
-                detail = f"over {MAX_RESPONSE_BYTES} bytes"
-                raise _failed(self._exchange, WireFault.TOO_LARGE, detail)
-            yield piece
+    def _capped(self, piece: bytes) -> bytes:
+        self._left -= len(piece)
+        if self._left < 0:
+            detail = f"over {MAX_RESPONSE_BYTES} bytes"
+            raise _failed(self._exchange, WireFault.TOO_LARGE, detail)
+        return piece
 
     def _decoder(self) -> Any:
         try:
@@ -410,12 +409,10 @@ class _Body:
 
     async def _drain(self) -> None:
         """Read up to the end, which nobody needs, so that the connection can be used again."""
-        with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        with suppress(aiohttp.ClientError, OSError, TimeoutError, WireError):
             async with asyncio.timeout(_DRAIN_SECONDS):
-                async for chunk in self._content.iter_chunked(_CHUNK_BYTES):
-                    self._left -= len(chunk)
-                    if self._left < 0:
-                        return
+                while chunk := await self._content.read(_CHUNK_BYTES):
+                    self._capped(chunk)
 
 
 def _hidden(token: bytes, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

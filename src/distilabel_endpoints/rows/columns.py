@@ -22,6 +22,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any, Final, Literal
 
@@ -58,7 +59,7 @@ class OutputColumn:
     """Null in most rows; JSON Lines has empty text there, so that the column keeps one type."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OutputColumns:
     """Which columns a run adds. `prefix` goes before each name."""
 
@@ -107,7 +108,7 @@ class OutputColumns:
     def _name(self, name: str) -> str:
         return self.prefix + name
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The names, in output order: what `open_rows` takes as `reserved`."""
         return tuple(column.name for column in self)
