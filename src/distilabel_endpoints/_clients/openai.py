@@ -66,7 +66,7 @@ class OpenAIClient:
         url = self._chat_url if request.prompt is None else self._text_url
         # Not `create`: it walks the parameters by their annotations, which is a quarter of the
         # cost of a request, to send what it was given.
-        options = {**_SAME_OPTIONS, "extra_json": arguments.pop("extra_body", None)}
+        options: Any = {**_SAME_OPTIONS, "extra_json": arguments.pop("extra_body", None)}
         await self._openai.post(url, cast_to=httpx2.Response, body=arguments, options=options)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
