@@ -213,8 +213,8 @@ def generate(context: click.Context, /, **_: Any) -> int:
 
     INPUT is a .jsonl, .json, .csv, .tsv, .txt (also .gz, .zst, .bz2, .xz), .parquet, .arrow or
     .feather file, a folder or glob of them, a dataset of the Hub (OWNER/NAME), a saved dataset, or
-    - for JSON lines on standard input. OUTPUT is .jsonl, .json, .csv, .tsv, .parquet or .arrow: the
-    input's columns, then generation, finish_reason, error and others.
+    - for JSON lines on standard input. OUTPUT is .jsonl, .json, .csv, .tsv, .parquet, .arrow or
+    .feather, or - to print: the input's columns, then generation, finish_reason, error and others.
 
     \b
     Examples:
@@ -227,6 +227,10 @@ def generate(context: click.Context, /, **_: Any) -> int:
     from distilabel_endpoints import commands as work
 
     return work.generate(_generate_settings(context))
+
+
+_STANDARD_INPUT: Final = {"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
+_STANDARD_OUTPUT: Final = {Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/1")}
 
 
 def _generate_settings(context: click.Context) -> GenerateSettings:
@@ -242,8 +246,12 @@ def _generate_settings(context: click.Context) -> GenerateSettings:
     check_key(context)
     values = sorted_values(context)
     input_, output = context.params["input"], context.params["output"]
-    if output is None and values[Part.RUN]["ray"] is not None:
+    input_ = "-" if input_ in _STANDARD_INPUT else input_
+    output = work.STANDARD if output in _STANDARD_OUTPUT else output
+    if output in {None, work.STANDARD} and values[Part.RUN]["ray"] is not None:
         raise click.UsageError("--ray needs --output FOLDER.", context)
+    if output == work.STANDARD and values[Part.RUN]["json"]:
+        raise click.UsageError("--json and --output - both print; leave one out.", context)
     return work.GenerateSettings(
         input=input_,
         output=output or work.default_output(input_),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.lifecycle.decisions import Then
@@ -22,13 +22,18 @@ from distilabel_endpoints.run_state import RunEnding, RunSummary
 from distilabel_endpoints.runs import RunOptions
 from distilabel_endpoints.runs.examples import first_answers
 from distilabel_endpoints.runs.kept_input import OneTimeInput, stream_once
+from distilabel_endpoints.runs.standard_output import copy_out, place_for, spooled
 from distilabel_endpoints.runs.status import Opener, open_reader
 
 if TYPE_CHECKING:
     from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
     from distilabel_endpoints.runs.paying import SpendingOptions
 
-__all__ = ["GenerateSettings", "default_output", "export", "generate", "show_status"]
+__all__ = ["STANDARD", "GenerateSettings", "default_output", "export", "generate", "show_status"]
+
+
+STANDARD: Final = Path("-")
+"""The output that is printed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +94,8 @@ def generate(settings: GenerateSettings) -> int:
         from distilabel_endpoints.runs.publishing import check_repository
 
         check_repository(settings.push_to_hub)
-    source = _source(settings, options)  # what cannot be read is an error before any request
+    asked, to_stdout = settings, settings.output == STANDARD
+    settings, source = _opened(settings, options)  # what cannot be read is an error here
     with showing_notices(_display(settings)) as progress, _llm(settings) as llm:
         if settings.settings_file is not None:
             progress.message(f"Settings from {settings.settings_file} in this folder.")
@@ -115,17 +121,19 @@ def generate(settings: GenerateSettings) -> int:
             then=settings.then,
         )
         summary, _ = run.execute()
-        if _mode(settings) == "auto" and sys.stderr.isatty():
+        if _mode(settings) == "auto" and sys.stderr.isatty() and not to_stdout:
             sys.stderr.write(_first_answers(settings.output, options))
         _show_flawed(settings, summary)
         _report(settings)
+        if to_stdout and summary.ending is RunEnding.FINISHED:
+            copy_out(settings.output)
         if settings.push_to_hub is not None and summary.ending is RunEnding.FINISHED:
             from distilabel_endpoints.runs.publishing import about_run, push_output
 
             about = about_run(llm, options, summary)
             url = push_output(settings.push_to_hub, settings.output, about)
             sys.stderr.write(f"pushed to {safe_text(url)}\n")
-    return _after_pilot(settings, summary)
+    return _after_pilot(asked, summary)
 
 
 def _spending_options(settings: GenerateSettings) -> SpendingOptions:
@@ -261,11 +269,19 @@ def _text_of(path: Path, what: str) -> str:
         raise ConfigurationError(f"--{what}: {path} cannot be read: {error}") from None
 
 
-def _source(settings: GenerateSettings, options: RunOptions) -> RowSource | OneTimeInput:
-    most = options.max_row_bytes
-    if settings.input == "-":
-        return stream_once(sys.stdin.buffer, max_row_bytes=most)
-    return open_rows(settings.input, max_row_bytes=most)
+def _opened(
+    settings: GenerateSettings, options: RunOptions
+) -> tuple[GenerateSettings, RowSource | OneTimeInput]:
+    """The rows, and the settings with the file to write, also if it is to be printed."""
+    most, to_stdout = options.max_row_bytes, settings.output == STANDARD
+    if settings.input != "-":
+        source = open_rows(settings.input, max_row_bytes=most)
+        place = place_for(settings.input) if to_stdout else settings.output
+        return replace(settings, output=place), source
+    place, stream = settings.output, sys.stdin.buffer
+    if to_stdout:
+        place, stream = spooled(stream)
+    return replace(settings, output=place), stream_once(stream, max_row_bytes=most)
 
 
 @contextmanager

@@ -117,7 +117,7 @@ def _main_flags() -> list[Flag]:
         Flag(
             *("-o", "--output"),
             type=click.Path(path_type=Path),
-            help="Output file. Default: INPUT.answers.jsonl.",
+            help="Output file; - prints the finished rows. Default: INPUT.answers.jsonl.",
         ),
         Flag(
             "--local",

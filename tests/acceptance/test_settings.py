@@ -278,7 +278,7 @@ def test_config_shows_values_and_where_they_come_from(
         ("OWNER/NAME", "NAME.answers.jsonl"),
         ("hf://datasets/OWNER/NAME:train[:10]", "dataset.answers.jsonl"),
         ("data/*.jsonl", "dataset.answers.jsonl"),
-        ("table.feather", "table.answers.jsonl"),
+        ("table.feather", "table.answers.feather"),
         ("table.parquet", "table.answers.parquet"),
     ],
 )

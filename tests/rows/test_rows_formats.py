@@ -397,3 +397,57 @@ def test_numbers_that_floats_cannot_hold(tmp_path: Path) -> None:
     pq.write_table(pa.table({"n": [0.5]}), tmp_path / "b.parquet")
     with pytest.raises(InputError, match=r"a\.parquet: column 'n' does not fit double"):
         list(open_rows(tmp_path))
+
+
+def test_feather_is_what_other_tools_read(tmp_path: Path) -> None:
+    """The output is Arrow's file format, and an input again."""
+    write_all(ROWS, tmp_path / "y.feather")
+    assert pyarrow.feather.read_table(str(tmp_path / "y.feather")).column("prompt").to_pylist() == [
+        "a\nb",
+        "é",
+    ]
+    assert [row["prompt"] for row in good(open_rows(tmp_path / "y.feather"))] == ["a\nb", "é"]
+
+
+def test_settings_beside_rows(tmp_path: Path) -> None:
+    """A `.json` file that is one object without a prompt is named, and is not a row."""
+    jsonl(tmp_path / "a.jsonl", [{"prompt": "a"}])
+    (tmp_path / "package.json").write_text('{\n "name": "x"\n}')
+    (tmp_path / "one.json").write_text('{"prompt": "b"}')
+    source = open_rows(tmp_path)
+    assert good(source) == [{"prompt": "a"}, {"prompt": "b"}]
+    assert source.notes == (f"not read in {tmp_path}: package.json",)
+
+
+def test_a_pattern_passes_over_nothing_in_silence(tmp_path: Path) -> None:
+    """Hidden files, as a shell's `*` has them, and folders are named."""
+    for name in ("a.jsonl", "._a.jsonl", "part/b.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        jsonl(tmp_path / name, [{"prompt": name}])
+    source = open_rows(tmp_path / "*")
+    assert good(source) == [{"prompt": "a.jsonl"}]
+    assert source.notes == (f"not read in {tmp_path}: ._a.jsonl, part/",)
+    assert good(open_rows(tmp_path / "._*.jsonl")) == [{"prompt": "._a.jsonl"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x.zip", "unpack it"),
+        ("x.tar.gz", "unpack it"),
+        ("x.xlsx", "save the sheet as CSV"),
+        ("x.pkl", "a pickle is not opened"),
+    ],
+)
+def test_files_that_are_not_read(tmp_path: Path, name: str, message: str) -> None:
+    """Each says what to do with it."""
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ConfigurationError, match=message):
+        open_rows(tmp_path / name)
+
+
+@pytest.mark.parametrize("source", ["", "https://example.org/a.jsonl", "s3://bucket/a.jsonl"])
+def test_inputs_that_are_no_files(source: str) -> None:
+    """An empty variable is not this folder, and an address is no path."""
+    with pytest.raises(ConfigurationError, match=r"empty text|download it first"):
+        open_rows(source)

@@ -9,6 +9,7 @@ silence: hidden files, those of other formats and a clone's own files (`README.m
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import stat
@@ -30,6 +31,16 @@ READ: Final = (
     f"{', '.join(_TEXTS)} (each also {', '.join(COMPRESSIONS)}), .parquet, .arrow or .feather"
 )
 _MAGIC: Final = "*?["
+_OTHERS: Final[Mapping[str, str]] = {
+    ".zip": "unpack it, and ",
+    ".tar": "unpack it, and ",
+    ".tgz": "unpack it, and ",
+    ".tar.gz": "unpack it, and ",
+    ".xlsx": "save the sheet as CSV, and ",
+    ".xls": "save the sheet as CSV, and ",
+    ".pkl": "a pickle is not opened, as it can run code; ",
+    ".pickle": "a pickle is not opened, as it can run code; ",
+}
 _OF_A_CLONE: Final = frozenset(
     {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
 )
@@ -41,6 +52,10 @@ _PARTITION: Final = re.compile(r"(?P<key>[^=]+)=(?P<value>.*)")
 _NO_VALUE: Final = "__HIVE_DEFAULT_PARTITION__"
 _WHOLE: Final = re.compile(r"-?(0|[1-9]\d{0,17})")
 _SHOWN: Final = 12
+_LARGEST_SETTINGS: Final = 1 << 20
+_PROMPTS: Final = frozenset(
+    {"messages", "prompt", "instruction", "conversations", "conversation", "text", "question"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +144,20 @@ def _matching(pattern: str) -> FoundFiles:
     wild = next(i for i, part in enumerate(parts) if any(c in part for c in _MAGIC))
     root = Path(*parts[:wild])
     matches = sorted(root.glob(str(Path(*parts[wild:]))), key=str)
-    files = [(_required(match), match.relative_to(root)) for match in matches if match.is_file()]
+    hidden_too = any(part.startswith(".") for part in parts[wild:])
+    files, ignored = [], []
+    for match in matches:
+        relative = match.relative_to(root)
+        if not hidden_too and any(part.startswith(".") for part in relative.parts):
+            ignored.append(relative.as_posix())  # a shell's * does not match them either
+        elif match.is_file():
+            files.append((_required(match), relative))
+        elif "**" not in parts:
+            ignored.append(f"{relative.as_posix()}/")
     if not files:
         raise ConfigurationError(f"no file matches {pattern}")
-    return FoundFiles(_partitioned(files))
+    notes = (_ignored(root, ignored),) if ignored else ()
+    return FoundFiles(_partitioned(files), notes)
 
 
 def _required(path: Path) -> InputFile:
@@ -144,7 +169,8 @@ def _required(path: Path) -> InputFile:
         )
     known = format_of(path)
     if known is None:
-        raise ConfigurationError(f"cannot read {path}: give {READ}")
+        way = next((way for ending, way in _OTHERS.items() if path.name.endswith(ending)), "")
+        raise ConfigurationError(f"cannot read {path}: {way}give {READ}")
     return InputFile(path, path.name, format=known[0], compression=known[1])
 
 
@@ -160,8 +186,9 @@ def _in_folder(folder: Path) -> FoundFiles:
             file = InputFile(folder / relative, name, format=known[0], compression=known[1])
             found.append((file, relative))
     found.sort(key=lambda pair: pair[0].name)
-    found, notes = _without_notices(found)
-    ignored += notes
+    for without in (_without_notices, _without_settings):
+        found, dropped = without(found)
+        ignored += dropped
     if not found:
         raise ConfigurationError(f"no input files in {folder}: give {READ}")
     notes = [_ignored(folder, sorted(ignored))] if ignored else []
@@ -185,6 +212,30 @@ def _without_notices(
         if file.format == ".txt" and (tables or _NOT_PROMPTS.match(relative.name))
     }
     return [pair for pair in found if pair[0].name not in dropped], sorted(dropped)
+
+
+def _without_settings(
+    found: list[tuple[InputFile, Path]],
+) -> tuple[list[tuple[InputFile, Path]], list[str]]:
+    """A `.json` file that is one object without a prompt is no data beside files of rows."""
+    if all(file.format == ".json" for file, _ in found):
+        return found, []
+    dropped = {
+        file.name
+        for file, _ in found
+        if file.format == ".json" and not file.compression and _is_settings(file.path)
+    }
+    return [pair for pair in found if pair[0].name not in dropped], sorted(dropped)
+
+
+def _is_settings(path: Path) -> bool:
+    try:
+        if path.stat().st_size > _LARGEST_SETTINGS:
+            return False
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and not _PROMPTS & value.keys()
 
 
 def _ignored(folder: Path, names: list[str]) -> str:

@@ -23,9 +23,12 @@ from distilabel_endpoints.rows.writers import CsvWriter, JsonArrayWriter, JsonlW
 __all__ = ["check_output", "check_place", "column_names", "default_output", "open_writer"]
 
 _TEXT_FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
-_TABLE_FORMATS = (".parquet", ".arrow")
+_TABLE_FORMATS = (".parquet", ".arrow", ".feather")
 _WRITTEN = (*_TEXT_FORMATS, *_TABLE_FORMATS)
-_SUPPORTED = f"{', '.join(_TEXT_FORMATS)} (each also {', '.join(COMPRESSIONS)}), .parquet or .arrow"
+_SUPPORTED = (
+    f"{', '.join(_TEXT_FORMATS)} (each also {', '.join(COMPRESSIONS)}), "
+    ".parquet, .arrow or .feather"
+)
 
 
 def column_names(source: RowSource) -> tuple[str, ...]:
@@ -130,8 +133,8 @@ def open_writer(
     is read once more, before anything is written, to learn one (for CSV: the column names).
 
     Args:
-        path: `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv` (each also compressed), `.parquet` or
-            `.arrow`.
+        path: `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv` (each also compressed), `.parquet`,
+            `.arrow` or `.feather`.
         columns: The columns to add.
         source: Where the rows come from.
         before_rename: Is given the complete file under its temporary name; may refuse it.

@@ -183,11 +183,7 @@ class TableWriter(ResultWriter):
         self._schema = schema = pa.schema(
             [*layout.schema, *added_fields(columns)], metadata=layout.schema.metadata
         )
-        self._writer = (
-            pa.parquet.ParquetWriter(file, schema, version="2.6", compression="zstd")
-            if suffix == ".parquet"
-            else pa.ipc.new_stream(file, schema)
-        )
+        self._writer = _open_writer(pa, file, suffix, schema)
         self._known = frozenset(layout.schema.names)
         self._rows: list[Row | BadRow] = []
         self._ours: list[dict[str, Any]] = []
@@ -221,6 +217,14 @@ class TableWriter(ResultWriter):
         given = given_table(self._layout, rows)
         arrays = [*given.combine_chunks().columns, *added_values(self._columns, ours)]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+
+
+def _open_writer(pa: Any, file: BinaryIO, suffix: str, schema: Any) -> Any:
+    if suffix == ".parquet":
+        return pa.parquet.ParquetWriter(file, schema, version="2.6", compression="zstd")
+    if suffix == ".feather":  # what `read_feather` and `read_ipc` take: Arrow's file format
+        return pa.ipc.new_file(file, schema)
+    return pa.ipc.new_stream(file, schema)
 
 
 def _row_size(row: Row | BadRow) -> int:

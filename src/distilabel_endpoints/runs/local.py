@@ -225,7 +225,8 @@ class _LocalDriver:
                 with journal.reader() as reader:
                     self._check_output(journal, reader, columns)
                     scanned = self._scan(planner, columns, reader)
-            for remark in planner.remarks():
+            empty = [] if scanned.total else [f"{source.describe()} has no rows"]
+            for remark in (*planner.remarks(), *empty):
                 run.progress.message(remark)
             self._begin(journal, scanned, columns)
             if scanned.pending.count and not self.session.stopping:

@@ -1,0 +1,53 @@
+"""`--output -`: what a run has finished goes to standard output, and its journal stays in a file.
+
+Whatever reads the pipe may go away at any moment, and what was paid for must not go with it. So the
+run writes the file that it would write without `--output`, in this folder, and copies it out when
+it is complete: nothing is printed of a run that was stopped. The same command resumes, and prints a
+finished run again without a request. Rows from standard input have no name: their content names
+the file, so that other rows are another run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from distilabel_endpoints.rows import default_output
+
+__all__ = ["copy_out", "place_for", "spooled"]
+
+_CHUNK: Final = 1 << 20
+
+
+def place_for(source: str) -> Path:
+    """The file for the answers to a named input: always JSON Lines."""
+    named = default_output(source)
+    return named.with_name(f"{named.name.partition('.answers.')[0]}.answers.jsonl")
+
+
+def spooled(stream: BinaryIO) -> tuple[Path, BinaryIO]:
+    """The file for the answers to rows of a stream, and these rows, from a file without a name."""
+    digest = hashlib.blake2b(digest_size=6)
+    rows = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the command
+    while piece := stream.read(_CHUNK):
+        digest.update(piece)
+        rows.write(piece)
+    rows.seek(0)
+    return Path(f"stdin-{digest.hexdigest()}.answers.jsonl"), rows
+
+
+def copy_out(output: Path) -> None:
+    """Print a finished output. A reader that goes away, as `head` does, is no error."""
+    out = sys.stdout.buffer
+    try:
+        with output.open("rb") as file:
+            shutil.copyfileobj(file, out, _CHUNK)
+        out.flush()
+    except BrokenPipeError:
+        # What is still held would be written again at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

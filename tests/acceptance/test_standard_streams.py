@@ -1,0 +1,85 @@
+"""`-o -`: rows on standard output, everything else on standard error, and a run that resumes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command import ids_of, rows_of, run, run_code, write_rows
+
+from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
+
+GONE = """
+import os
+from pathlib import Path
+from distilabel_endpoints.runs.standard_output import copy_out
+reader, writer = os.pipe()
+os.close(reader)
+os.dup2(writer, 1)
+copy_out(Path({path!r}))
+"""
+
+
+def printed(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_rows_are_printed_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed row is there, too; the same command prints a finished run again."""
+    monkeypatch.chdir(tmp_path)
+    rows = write_rows(tmp_path / "rows.jsonl", 4)
+    refused = Fault(Respond(400, {"error": {"message": "no"}}), marker="Question 2?")
+    with SimulatedEndpoint(faults=(refused,)) as server:
+        done = run("generate", rows, "-o", "-", "--base-url", server.url)
+        sent = len(server.generations)
+        again = run("generate", rows, "-o", "/dev/stdout", "--base-url", server.url)
+    assert (done.returncode, again.returncode) == (2, 2)
+    assert ids_of(printed(done.stdout)) == ["row-0", "row-1", "row-2", "row-3"]
+    assert [row["generation"] is None for row in printed(done.stdout)] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert "Finished" in done.stderr
+    assert printed(done.stdout) == printed(again.stdout) == rows_of(tmp_path / "rows.answers.jsonl")
+    assert len(server.generations) <= sent + 1  # the failed row may be tried again
+
+
+def test_rows_in_and_out_of_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other rows are another run; the same rows are the same one, and are not sent again."""
+    monkeypatch.chdir(tmp_path)
+    with SimulatedEndpoint() as server:
+        words = ("generate", "-", "-o", "-", "--base-url", server.url)
+        for prompt, requests in (("a", 1), ("b", 2), ("a", 2)):
+            done = run(*words, stdin=json.dumps({"prompt": prompt}) + "\n")
+            assert done.returncode == 0, done.stderr[-800:]
+            assert [row["prompt"] for row in printed(done.stdout)] == [prompt]
+            assert len(server.generations) == requests
+
+
+def test_a_stopped_run_prints_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the rows would look like all of them: they are kept for the same command."""
+    monkeypatch.chdir(tmp_path)
+    rows = write_rows(tmp_path / "rows.jsonl", 2)
+    refused = Fault(Respond(401, {"error": {"message": "no"}}))
+    with SimulatedEndpoint(faults=(refused,)) as server:
+        done = run("generate", rows, "-o", "-", "--base-url", server.url)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert (tmp_path / "rows.answers.jsonl.journal").exists()
+
+
+def test_what_cannot_be_printed(tmp_path: Path) -> None:
+    """Events and rows do not share a stream."""
+    rows = write_rows(tmp_path / "rows.jsonl", 1)
+    done = run("generate", rows, "-o", "-", "--json", "--base-url", "http://127.0.0.1:1")
+    assert (done.returncode, "both print" in done.stderr) == (1, True)
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    """`| head` ends before the rows do: no traceback, and the run's own exit code."""
+    path = tmp_path / "x.jsonl"
+    path.write_text("x" * 300_000)
+    done = run_code(GONE.format(path=str(path)))
+    assert (done.returncode, done.stderr) == (0, "")
