@@ -196,7 +196,6 @@ def _generate_ray(settings: GenerateSettings) -> int:
         {
             "--ray-actors": settings.ray is None,
             "--local": settings.local is not None,
-            "--alarm": bool(settings.alarm or settings.on_alarm),
             "--dry-run": settings.dry_run,
             "--error-file": settings.rows.get("error_file") is not None,
             "--push-to-hub": settings.push_to_hub is not None,
@@ -221,8 +220,10 @@ def _generate_ray(settings: GenerateSettings) -> int:
             resume_command=settings.resume_command,
             then=settings.then,
             spending=spending,
+            alarms=parse_alarms(settings.alarm or None, settings.on_alarm),
         )
         summary, _ = run.execute()
+        _show_flawed(settings, summary)
         _report(settings)
     return _after_pilot(settings, summary)
 

@@ -206,7 +206,6 @@ def generate_dataset(
         local_only = {
             "ray_actors": ray is None,
             "push_to_hub": push_to_hub is not None,
-            "alarms": alarms is not None or on_alarm is not None,
             "on_row": on_row is not None,
         }
         run = _ray_run(
@@ -217,7 +216,7 @@ def generate_dataset(
             local_only=local_only,
         )
         run.actors = ray_actors or run.actors
-        run.fresh, run.then = fresh, then
+        run.fresh, run.then, run.alarms = fresh, then, watched
     summary = _finished(*run.execute(), path, report=report)
     url = None
     if push_to_hub is not None and summary.ending is RunEnding.FINISHED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,15 +13,18 @@ from command import run
 
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
 from distilabel_endpoints._store.store import StoreStatistics
-from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.errors import ConfigurationError, RunError
 from distilabel_endpoints.llms.internals import engine_of
+from distilabel_endpoints.quality.alarms import Closed
+from distilabel_endpoints.quality.cohorts import Shares
+from distilabel_endpoints.quality.flaws import Flaw
 from distilabel_endpoints.ray.coordinator import Coordinator, JobProgress, WorkerCounts
 from distilabel_endpoints.ray.following import Following
 from distilabel_endpoints.ray.reporting import Reporter, WorkerTally
 from distilabel_endpoints.ray.shares import SILENCE, Share, WorkerReport
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 from distilabel_endpoints.runs.tally import Tally
-from distilabel_endpoints.testing import SimulatedEndpoint
+from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 REFUSED = Failure(kind=FailureKind.ROW, status=400, message="row 7 is bad", text="secret text")
@@ -38,12 +42,21 @@ class Stub:
         self.share: Share | None = None
         self.report = SimpleNamespace(remote=self._report)
         self.exceptions = SimpleNamespace(RayError=RayError)
+        self.coordinator: Coordinator | None = None
+        self.note_closed = SimpleNamespace(remote=self._note_closed)
+        self.is_lost = False
+        """Whether the answer to what closed gets lost."""
+
+    def _note_closed(self, worker: str, first: int, cohorts: list[Closed]) -> bool | None:
+        assert self.coordinator is not None
+        self.coordinator.note_closed(worker, first, cohorts)
+        return None if self.is_lost else True
 
     def _report(self, worker: str, report: WorkerReport, counts: WorkerCounts) -> Share | None:
         self.reports.append(report)
         return self.share
 
-    def get(self, answer: Share | None, timeout: float) -> Share:
+    def get(self, answer: Any, timeout: float) -> Any:
         if answer is None:
             raise RayError
         return answer
@@ -108,6 +121,72 @@ def test_only_a_workers_own_pauses_are_reported(
     reporter.report()
     told = stub.reports[-1].pauses
     assert 80 < told[name] <= 90
+
+
+def test_a_row_is_judged_by_what_other_workers_are_answered(
+    simulated_endpoint: Make,
+) -> None:
+    """A refusal is the row's own if another worker has answers; without any it is the run's."""
+    refuses = Fault(Respond(403, {"error": "not for this one"}), every=1)
+    endpoint = simulated_endpoint(flavor="vllm", faults=(refuses,))
+    for answered in (0, 7):
+        with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=8) as llm:
+            stub = Stub()
+            stub.share = Share(ceiling=5, pauses={}, answered=answered)
+            reporter = Reporter(stub, "me", engine_of(llm), shares=True)
+            reporter._ray = stub
+            reporter.report()
+            if answered:
+                (output,) = llm.generate_outputs([[{"role": "user", "content": "Hello?"}]])
+                assert output["generations"] == [None]
+                continue
+            with pytest.raises(RunError):
+                llm.generate_outputs([[{"role": "user", "content": "Hello?"}]])
+
+
+def test_the_coordinator_tells_each_worker_of_the_others_answers() -> None:
+    """Those of other workers and of earlier jobs, not its own."""
+    coordinator = Coordinator(None, reconstructed=False)
+    report = WorkerReport(holding=0, demand=0)
+    coordinator.report("a", report, WorkerCounts(ok=5))
+    assert coordinator.report("a", report, WorkerCounts(ok=6)).answered == 0
+    assert coordinator.report("b", report, WorkerCounts(ok=2)).answered == 6
+    coordinator.note_answered(100)
+    assert coordinator.report("a", report, WorkerCounts(ok=6)).answered == 102
+
+
+def test_a_cohort_is_reported_until_it_is_confirmed_and_counts_once(
+    reporting: tuple[Stub, InferenceEndpointsLLM, Reporter],
+) -> None:
+    """A report whose answer is lost is repeated, and the coordinator keeps one of both."""
+    stub, _, reporter = reporting
+    coordinator = Coordinator(None, reconstructed=False)
+    stub.share, stub.coordinator = Share(ceiling=5, pauses={}), coordinator
+    cohorts = [Closed(Shares(answers=50, flaws=Counter({Flaw.EMPTY: n})), {}) for n in range(3)]
+    reporter.closed(cohorts[0])
+    stub.is_lost = True
+    reporter.report()
+    reporter.closed(cohorts[1])
+    stub.is_lost = False
+    reporter.report()
+    assert coordinator.take_closed() == cohorts[:2]
+    reporter.closed(cohorts[2])
+    reporter.report()
+    reporter.report()
+    assert coordinator.take_closed() == cohorts[2:]
+
+
+def test_an_end_that_the_coordinator_tells_of_is_obeyed_once(simulated_endpoint: Make) -> None:
+    """What is in flight has the seconds that the driver gives it."""
+    heard: list[float] = []
+    with InferenceEndpointsLLM(base_url=simulated_endpoint(flavor="vllm").url) as llm:
+        stub = Stub()
+        reporter = Reporter(stub, "me", engine_of(llm), shares=False, drain=heard.append)
+        reporter._ray = stub
+        for drain in (None, 30.0, 30.0):
+            stub.share = Share(ceiling=None, pauses={}, drain=drain)
+            reporter.report()
+    assert heard == [30.0]
 
 
 def result(ordinal: int, failure: Failure | None = None) -> Result:

@@ -25,6 +25,7 @@ __all__ = [
     "WARNINGS",
     "Alarm",
     "Alarms",
+    "Closed",
     "OnAlarm",
     "Watch",
     "observe",
@@ -179,6 +180,15 @@ class Alarm:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A cohort whose rows have all ended."""
+
+    shares: Shares
+    examples: Mapping[Flaw, tuple[int, ...]]
+    """Ordinals of rows with each flaw that was seen lately."""
+
+
 @dataclass(slots=True)
 class Watch:
     """Watches one run. One thread at a time.
@@ -209,9 +219,28 @@ class Watch:
 
     def ended(self, result: Result) -> list[Alarm]:
         """A row has ended; gives back the alarms that this raises, each once."""
+        return self._alarms() if self._closes(result) else []
+
+    def counted(self, result: Result) -> Closed | None:
+        """A row has ended; gives back its cohort if that is closed by it, for others to judge."""
+        if not self._closes(result):
+            return None
+        examples = {flaw: tuple(ordinals) for flaw, ordinals in self._examples.items()}
+        return Closed(self.cohorts.latest, examples)
+
+    def closed(self, cohort: Closed) -> list[Alarm]:
+        """A cohort that another process has counted; gives back the alarms that it raises."""
+        self.cohorts.closed(cohort.shares)
+        for flaw, ordinals in cohort.examples.items():
+            for ordinal in ordinals:
+                self._note(flaw, ordinal)
+        return self._alarms()
+
+    def _closes(self, result: Result) -> bool:
+        """Count a row that has ended; gives back whether its cohort is closed."""
         prompt, is_free = self._prompts.pop(result.ordinal, ("", False))
         if self.alarms.is_off:
-            return []
+            return False
         observed = [
             observe(flaws_of(a), a.text or "", prompt, is_free=is_free) for a in answers_of(result)
         ]
@@ -220,12 +249,7 @@ class Watch:
                 self._note(flaw, result.ordinal)
         if any(answer.text is not None for answer in observed):
             self._note(Flaw.IDENTICAL, result.ordinal)
-        return self._alarms() if self.cohorts.ended(result.ordinal, observed) else []
-
-    def closed(self, shares: Shares) -> list[Alarm]:
-        """A cohort that another process has counted."""
-        self.cohorts.closed(shares)
-        return self._alarms()
+        return self.cohorts.ended(result.ordinal, observed)
 
     def _note(self, flaw: Flaw, ordinal: int) -> None:
         self._examples.setdefault(flaw, deque(maxlen=_EXAMPLES)).append(ordinal)

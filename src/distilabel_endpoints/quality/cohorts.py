@@ -162,6 +162,11 @@ class Cohorts:
         self.all.add(shares)
 
     @property
+    def latest(self) -> Shares:
+        """Of the cohort that closed last."""
+        return self._recent[-1]
+
+    @property
     def recent(self) -> Shares:
         """Of the cohorts that closed last."""
         recent = Shares()

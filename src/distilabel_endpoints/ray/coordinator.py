@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from distilabel_endpoints.quality.alarms import Closed
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.ray.shares import LEASE, Share, Shares, WorkerReport
 from distilabel_endpoints.records import Failure, FailureKind
@@ -66,12 +67,37 @@ class Coordinator:
         self._counts: dict[str, WorkerCounts] = {}
         self._seen: dict[str, float] = {}
         self._stopped: Failure | None = None
+        self._answered_before = 0
+        self._drain: float | None = None
+        self._closed: dict[str, int] = {}
+        self._cohorts: list[Closed] = []
 
     def report(self, worker: str, report: WorkerReport, counts: WorkerCounts) -> Share:
         """A worker's report; the answer says what it may do from now on."""
         now = time.monotonic()
         self._counts[worker], self._seen[worker] = counts, now
-        return self._shares.report(worker, report, now)
+        share = self._shares.report(worker, report, now)
+        others = sum(other.ok for name, other in self._counts.items() if name != worker)
+        return replace(share, answered=self._answered_before + others, drain=self._drain)
+
+    def note_answered(self, rows: int) -> None:
+        """Earlier jobs of the run had answers to this many rows."""
+        self._answered_before = rows
+
+    def note_closed(self, worker: str, first: int, cohorts: Sequence[Closed]) -> None:
+        """Cohorts of a worker, the first with this number. Those that are known count once."""
+        new = cohorts[max(0, self._closed.get(worker, 0) - first) :]
+        self._closed[worker] = first + len(cohorts)
+        self._cohorts += new
+
+    def take_closed(self) -> list[Closed]:
+        """The cohorts that closed since this was asked last, of all workers."""
+        cohorts, self._cohorts = self._cohorts, []
+        return cohorts
+
+    def drain(self, grace: float) -> None:
+        """Workers send nothing new; what is in flight has `grace` seconds to finish."""
+        self._drain = grace
 
     def tune(self, ceiling: int) -> None:
         """Attempts in flight at most, of all workers together, from now on; 0 sends nothing."""

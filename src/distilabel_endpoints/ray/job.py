@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -31,10 +32,12 @@ from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.progress import Progress
 from distilabel_endpoints.progress.forecast_text import forecast_text
+from distilabel_endpoints.quality.alarms import Alarm, Alarms
 from distilabel_endpoints.ray.cluster import cluster
 from distilabel_endpoints.ray.coordinator import JobProgress, start_coordinator
 from distilabel_endpoints.ray.folder import Folder
 from distilabel_endpoints.ray.following import Following
+from distilabel_endpoints.ray.ledger_file import halt_path
 from distilabel_endpoints.ray.marker import Marker, check_folder, marker_path, refuse_lost_rows
 from distilabel_endpoints.ray.parcel import pack
 from distilabel_endpoints.ray.payment import JobPayment
@@ -56,7 +59,7 @@ from distilabel_endpoints.ray.stage import ACTORS, NUM_CPUS, ROWS_PER_BLOCK, gen
 from distilabel_endpoints.ray.worker import JobSpec
 from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.rows import Row, open_rows
-from distilabel_endpoints.run_state import RunEnding, RunSnapshot, RunSummary, Spent
+from distilabel_endpoints.run_state import RunEnding, RunPhase, RunSnapshot, RunSummary, Spent
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.paying import SpendingOptions, halt_reason, no_limit, pricing_of
 from distilabel_endpoints.runs.pilot import Pilot, Span
@@ -67,6 +70,7 @@ from distilabel_endpoints.runs.session import Outcome, Session, repeating
 from distilabel_endpoints.runs.status import run_note
 from distilabel_endpoints.runs.steering import Steering, steered
 from distilabel_endpoints.runs.stopping import watch_signals
+from distilabel_endpoints.runs.watching import AnswerWatch, resume_flags, show_alarm
 from distilabel_endpoints.spending.forecast import Forecast
 from distilabel_endpoints.spending.prices import Pricing
 from distilabel_endpoints.spending.reservation import Bound
@@ -85,8 +89,6 @@ _INSTEAD: Final = {
     "--dry-run": "cannot be used with --ray; leave out --ray to see what would be sent.",
     "--push-to-hub": "cannot be used with --ray; push the finished folder with `hf upload`.",
     "--on-bad-row stop": "cannot be used with --ray; choose fail or skip.",
-    "--alarm": "cannot be used with --ray; `report` shows the same shares while it is running.",
-    "alarms": "cannot be used with ray; `report` shows the same shares while it is running.",
     "ray_actors": "needs ray.",
     "on_row": "cannot be used with ray: rows finish on the workers. Read the output instead.",
     "push_to_hub": "cannot be used with ray; push the finished folder with `hf upload`.",
@@ -124,6 +126,7 @@ class RayRun:
         resume_command: what resumes this run, for the summary.
         then: how a dedicated endpoint is left; default: asleep again if this run woke it.
         spending: what it may spend, and whether it forecasts that first.
+        alarms: which shares of flawed answers are reported, and which end the run.
     """
 
     llm: InferenceEndpointsLLM
@@ -138,6 +141,7 @@ class RayRun:
     resume_command: tuple[str, ...] | None = None
     then: Then | None = None
     spending: SpendingOptions = field(default_factory=SpendingOptions)
+    alarms: Alarms = field(default_factory=Alarms)
 
     def execute(self) -> tuple[RunSummary, DistilabelError | None]:
         """Do what is left to do.
@@ -170,6 +174,8 @@ class _RayDriver:
         self._answered: set[int] = set()
         """Rows that had an answer when the job began, as far as a forecast needs them."""
         self._bad = 0
+        self._watch = AnswerWatch(run.alarms, self._tell_alarm, self._end_early)
+        self._grace: float | None = None
         self.session = Session(run.output, run.progress, self, run.resume_command)
         self._following = Following(self.session.tally)
 
@@ -223,7 +229,10 @@ class _RayDriver:
                 self._generate(file)
             finally:
                 self._payment.close()
-            if self._is_paid(file) and self.session.halted is None:
+            is_paid = self._is_paid(file)
+            if self._watch.error is not None:
+                raise self._watch.error
+            if is_paid and self.session.halted is None:
                 self._check_written(file)
                 replace(marker, run={**about, "skipped": tally.skipped}).write(run.output)
 
@@ -285,8 +294,11 @@ class _RayDriver:
                 options=run.options,
                 id_column=ROW_ID,
                 keeps_failures=True,
+                alarms=run.alarms,
                 money=payment.money(),
             )
+            ray.get(coordinator.note_answered.remote(self._following.tally.resumed))
+            file = replace(file, halt=halt_path(run.output))
 
             def send(rows: RowFile, spec: JobSpec, rows_per_block: int) -> None:
                 ds = generate_blocks(
@@ -319,7 +331,7 @@ class _RayDriver:
     def _may_go_on(self, pilot: Pilot, file: RowFile, times: Mapping[int, Span]) -> bool:
         """Whether the other rows are to be sent, now that the pilot's have ended."""
         run, spending = self._run, self._run.spending
-        if self._payment is None or self._payment.is_exhausted:
+        if self._payment is None or self._payment.is_exhausted or self._watch.error is not None:
             return False
         pilot.spans.update(times)
         stored = Folder(run.output, Marker.read(run.output)).results()
@@ -381,6 +393,12 @@ class _RayDriver:
     def _ask(self, ray: Any, coordinator: Any) -> JobProgress:
         told: JobProgress = ray.get(coordinator.progress.remote(), timeout=_LAST_WORD)
         self._following.told(told)
+        for cohort in ray.get(coordinator.take_closed.remote(), timeout=_LAST_WORD):
+            self._watch.closed(cohort)
+        grace, self._grace = self._grace, None
+        if grace is not None:
+            coordinator.drain.remote(grace)
+            halt_path(self._run.output).touch()
         return told
 
     @contextmanager
@@ -403,6 +421,15 @@ class _RayDriver:
     def _tell_change(self, text: str) -> None:
         self._recorder.note("tune", text)
         self._run.progress.message(f"Tuned: {text}")
+
+    def _tell_alarm(self, alarm: Alarm) -> None:
+        show_alarm(alarm, self._recorder, self._run.progress)
+
+    def _end_early(self, grace: float) -> None:
+        """Because of an alarm: the coordinator is told by the thread that hears of the cohorts."""
+        self._following.tally.phase = RunPhase.DRAINING
+        self._following.tally.drain_until = time.monotonic() + grace
+        self._grace = grace
 
     def drain(self, _: float, /) -> None:
         """Blocks under way are lost: Ray has no way to let them finish and begin no others."""
@@ -436,7 +463,8 @@ class _RayDriver:
             spent=spent,
             forecast=None if self._forecast is None else asdict(self._forecast),
             reason=halt_reason(self.session.halted, spent),
-            resume_flags=("--yes",) if self.session.halted is RunEnding.PILOT else (),
+            alarms=tuple(self._watch.raised),
+            resume_flags=resume_flags(self.session.halted, self._watch.error),
         )
 
 

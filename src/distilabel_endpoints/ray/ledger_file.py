@@ -25,10 +25,16 @@ from distilabel_endpoints.spending.amounts import Cost, Price
 from distilabel_endpoints.spending.budget import Budget
 from distilabel_endpoints.spending.treasury import most_of
 
-__all__ = ["JobLedger", "begin_ledger", "change_ledger", "read_ledger"]
+__all__ = ["JobLedger", "begin_ledger", "change_ledger", "halt_path", "read_ledger"]
 
 _NAME: Final = "_distilabel_endpoints_spent.json"
 _LOCK: Final = "_distilabel_endpoints_spent.lock"
+_HALT: Final = "_distilabel_endpoints_halt"
+
+
+def halt_path(output: Path) -> Path:
+    """The file that is there once the job in this folder reads no more rows."""
+    return output / _HALT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +157,7 @@ def begin_ledger(
             earlier=earlier,
             seconds=earlier.seconds,
         )
+        halt_path(output).unlink(missing_ok=True)
         _write(output, ledger)
     return ledger
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints.errors import DistilabelError
-from distilabel_endpoints.ray.ledger_file import change_ledger, read_ledger
+from distilabel_endpoints.ray.ledger_file import change_ledger, halt_path, read_ledger
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.runs.pilot import Span
 from distilabel_endpoints.spending.account import Account, Ask, Grant
@@ -76,7 +76,8 @@ class TreasuryActor:
 
     def run_out(self) -> None:
         """A worker left something undone, as there is no money or no time for it."""
-        change_ledger(self._output, self._job, is_exhausted=True)
+        if change_ledger(self._output, self._job, is_exhausted=True) is not None:
+            halt_path(self._output).touch()
 
     def note_times(self, times: Mapping[int, Span]) -> None:
         """When rows of the pilot began and ended, by the clock on the wall."""

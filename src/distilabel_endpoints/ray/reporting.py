@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints.engine_state import EngineStatistics
+from distilabel_endpoints.quality.alarms import Closed
 from distilabel_endpoints.ray.coordinator import WorkerCounts
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.ray.shares import SILENCE, Share, WorkerReport
@@ -75,9 +78,18 @@ class Reporter:
         name: the worker's.
         lease: its engine; nothing has been sent through it yet.
         shares: whether the job has a ceiling, of which this worker gets a share.
+        drain: is told the seconds for what is in flight, once the job is to end.
     """
 
-    def __init__(self, coordinator: Any, name: str, lease: Lease, *, shares: bool) -> None:
+    def __init__(
+        self,
+        coordinator: Any,
+        name: str,
+        lease: Lease,
+        *,
+        shares: bool,
+        drain: Callable[[float], None] | None = None,
+    ) -> None:
         self._ray = ray_package("a worker")
         self._coordinator = coordinator
         self._name = name
@@ -90,7 +102,14 @@ class Reporter:
         self._ceiling: int | None = 0 if shares else None
         self._told: dict[str, float] = {}
         self._answered_at = time.monotonic()
+        self._drain = drain
+        self._closed: deque[Closed] = deque()
+        self._sent_closed = 0
         self.tally = WorkerTally()
+
+    def closed(self, cohort: Closed) -> None:
+        """All rows of a cohort have ended: report it, too."""
+        self._closed.append(cohort)
 
     def start(self) -> None:
         """Send nothing until there is a share, and continue to report until the process ends."""
@@ -128,6 +147,19 @@ class Reporter:
                 return
             self._answered_at = asked_at
             self._obey(share)
+            self._report_closed()
+
+    def _report_closed(self) -> None:
+        """Each cohort once: what is not confirmed is reported again, with its number."""
+        cohorts = [*self._closed]
+        if not cohorts:
+            return
+        told = self._coordinator.note_closed.remote(self._name, self._sent_closed, cohorts)
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.get(told, timeout=SILENCE)
+            self._sent_closed += len(cohorts)
+            for _ in cohorts:
+                self._closed.popleft()
 
     def _own_pauses(self, engine: EngineStatistics, now: float) -> Mapping[str, float]:
         """What servers asked of this worker itself, in seconds from now."""
@@ -144,6 +176,9 @@ class Reporter:
         now = self._lease.run(_share, self._lease, share)
         for name, seconds in share.pauses.items():
             self._told[name] = max(self._told.get(name, 0.0), now + seconds)
+        if share.drain is not None and self._drain is not None:
+            drain, self._drain = self._drain, None
+            drain(share.drain)
 
 
 async def _look(lease: Lease) -> tuple[float, EngineStatistics]:
@@ -153,4 +188,5 @@ async def _look(lease: Lease) -> tuple[float, EngineStatistics]:
 
 async def _share(lease: Lease, share: Share) -> float:
     lease.scheduler.share(share.ceiling, share.pauses)
+    lease.scheduler.note_answered(share.answered)
     return lease.loop.time()

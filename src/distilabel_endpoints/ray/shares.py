@@ -45,6 +45,10 @@ class Share:
     ceiling: int | None
     """Attempts in flight; None if the job has no ceiling."""
     pauses: Mapping[str, float]
+    answered: int = 0
+    """Rows that others have answered: other workers, and earlier jobs of the run."""
+    drain: float | None = None
+    """The job ends: nothing new is sent, and what is in flight has so many seconds."""
 
 
 @dataclass(slots=True)

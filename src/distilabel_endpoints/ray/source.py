@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 from distilabel_endpoints.config import MAX_ROW_MB
@@ -67,6 +68,8 @@ class RowFile:
     """The files, as they were when the rows were looked through."""
     only: frozenset[int] | None = None
     """The rows that `tables` gives, by their places; None for all."""
+    halt: Path | None = None
+    """Once this file is there, `tables` gives no more rows: the job does not send them."""
 
     def is_unchanged(self) -> bool:
         """Whether the files are still those that were looked through, as far as is known."""
@@ -87,6 +90,8 @@ class RowFile:
         if self.only is not None:
             rows = (row for row in rows if row.ordinal in self.only)
         while chunk := list(islice(rows, _CHUNK)):
+            if self.halt is not None and self.halt.exists():
+                return
             yield self._table(chunk)
 
     def _table(self, rows: list[Row | BadRow]) -> Any:

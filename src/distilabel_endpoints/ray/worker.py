@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 from itertools import chain, repeat
@@ -22,12 +23,13 @@ from typing import Any
 from anyio import to_thread
 
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
-from distilabel_endpoints._engine.in_flight import current_seat
+from distilabel_endpoints._engine.in_flight import Drain, current_seat
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._store.journal.record import encode_failures
 from distilabel_endpoints.errors import DistilabelError, StorageError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import engine_of
+from distilabel_endpoints.quality.alarms import Alarms, Watch
 from distilabel_endpoints.ray.parcel import Parcel
 from distilabel_endpoints.ray.purse import JobMoney, Purse
 from distilabel_endpoints.ray.reporting import Reporter
@@ -41,6 +43,7 @@ from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.pilot import Span
 from distilabel_endpoints.runs.planning import RowPlanner
 from distilabel_endpoints.runs.scan import bad_result, checked
+from distilabel_endpoints.runs.watching import last_text
 
 __all__ = ["GenerateRows", "JobSpec"]
 
@@ -52,6 +55,8 @@ class JobSpec:
     parcel: Parcel = attribute(repr=False)
     options: RunOptions = attribute(repr=False)
     id_column: str | None
+    alarms: Alarms = attribute(default_factory=lambda: Alarms(warn={}, act={}))
+    """What is watched, by the coordinator's listener; nothing if nobody listens."""
     money: JobMoney | None = None
     """What the job may spend; None if that is not counted."""
     notes_times: bool = False
@@ -88,6 +93,9 @@ class GenerateRows:
         self._name = uuid.uuid4().hex
         self._opening = threading.Lock()
         self._opened: _Open | None = None
+        self._watch = Watch(spec.alarms)
+        self._drains: set[Drain] = set()
+        self._grace: float | None = None
 
     async def __call__(self, block: Any) -> Any:
         """Complete the rows of one block (a `pyarrow.Table`).
@@ -114,7 +122,9 @@ class GenerateRows:
                 llm = spec.parcel.unpack()
                 lease = engine_of(llm)
                 shares = llm.max_concurrency is not None
-                reporter = Reporter(self._coordinator, self._name, lease, shares=shares)
+                reporter = Reporter(
+                    self._coordinator, self._name, lease, shares=shares, drain=self._end
+                )
                 given = [name for name in names if name not in (ROW_ID, PROBLEM, FAILURE)]
                 planner = RowPlanner(llm, given, spec.options)
                 columns = planner.output_columns()
@@ -134,6 +144,12 @@ class GenerateRows:
                 )
             return self._opened
 
+    def _end(self, grace: float) -> None:
+        """The job ends: blocks under way are cut short, and later ones are not begun."""
+        self._grace = grace
+        for drain in [*self._drains]:
+            drain.begin(grace)
+
     def _purse(self, lease: Lease) -> Purse | None:
         money = self._spec.money
         return None if money is None else Purse(self._treasury, self._name, lease, money)
@@ -151,24 +167,12 @@ class GenerateRows:
     async def _answer(self, opened: _Open, block: Any) -> list[Result | None]:
         """Every row's result, in the block's order.
 
-        None for a row that is to be left out: it cannot be sent, or the budget does not pay for it.
+        None for a row that is to be left out: it cannot be sent, the budget does not pay for it, or
+        the job has ended.
         """
-        scheduler, tally = opened.lease.scheduler, opened.reporter.tally
-        plans: list[tuple[int, RowPlan]] = []
+        scheduler = opened.lease.scheduler
         results: list[Result | None] = [None] * block.num_rows
-        options = self._spec.options
-        for place, row in enumerate(self._rows(block)):
-
-            def plan(row: Row, place: int = place) -> None:
-                plans.append((place, opened.planner.plan(row)))
-
-            bad = checked(row, plan) if isinstance(row, Row) else row
-            if bad is not None and options.on_bad_row == "skip":
-                tally.skipped += 1
-            elif bad is not None:
-                results[place] = result = bad_result(bad, options.num_generations)
-                tally.add(result)
-
+        plans = self._plans(opened, block, results)
         times: dict[int, Span] = {}
 
         async def work(numbered: tuple[int, RowPlan]) -> tuple[int, Result]:
@@ -184,13 +188,55 @@ class GenerateRows:
         def deliver(numbered: tuple[int, Result]) -> None:
             place, result = numbered
             results[place] = result
-            tally.add(result)
+            opened.reporter.tally.add(result)
+            cohort = self._watch.counted(result)
+            if cohort is not None:
+                opened.reporter.closed(cohort)
 
         account = None if opened.purse is None else opened.purse.account
-        await opened.lease.call(scheduler.drive, plans, work, deliver, None, account)
+        with self._draining() as drain:
+            rows = self._watched(plans)
+            await opened.lease.call(scheduler.drive, rows, work, deliver, drain, account)
         if times:
             self._treasury.note_times.remote(times)
         return results
+
+    def _plans(
+        self, opened: _Open, block: Any, results: list[Result | None]
+    ) -> list[tuple[int, RowPlan]]:
+        """The rows that can be sent, with their places; those that cannot have a result at once."""
+        plans: list[tuple[int, RowPlan]] = []
+        options, tally = self._spec.options, opened.reporter.tally
+        for place, row in enumerate(self._rows(block)):
+
+            def plan(row: Row, place: int = place) -> None:
+                plans.append((place, opened.planner.plan(row)))
+
+            bad = checked(row, plan) if isinstance(row, Row) else row
+            if bad is not None and options.on_bad_row == "skip":
+                tally.skipped += 1
+            elif bad is not None:
+                results[place] = result = bad_result(bad, options.num_generations)
+                tally.add(result)
+        return plans
+
+    @contextmanager
+    def _draining(self) -> Iterator[Drain]:
+        """What ends the rows of one block early, if the job ends."""
+        drain = Drain()
+        self._drains.add(drain)
+        try:
+            if self._grace is not None:
+                drain.begin(self._grace)
+            yield drain
+        finally:
+            self._drains.discard(drain)
+
+    def _watched(self, plans: list[tuple[int, RowPlan]]) -> Iterator[tuple[int, RowPlan]]:
+        """The same, each noted as it is sent. On the engine's loop, as their ends are."""
+        for place, plan in plans:
+            self._watch.sent(plan.request.ordinal, last_text(plan), is_free=plan.check is None)
+            yield place, plan
 
     def _rows(self, block: Any) -> Iterator[Row | BadRow]:
         """The rows of a block; their ordinals are those of the input if an id says them."""

@@ -80,7 +80,7 @@ from distilabel_endpoints.runs.session import Outcome, Session
 from distilabel_endpoints.runs.status import run_note
 from distilabel_endpoints.runs.steering import Steering, steered_engine
 from distilabel_endpoints.runs.stopping import watch_signals
-from distilabel_endpoints.runs.watching import AnswerWatch
+from distilabel_endpoints.runs.watching import AnswerWatch, resume_flags, show_alarm
 from distilabel_endpoints.runs.written import (
     Written,
     exporting,
@@ -477,9 +477,7 @@ class _LocalDriver:
         self._run.progress.message(f"Tuned: {text}")
 
     def _tell_alarm(self, alarm: Alarm) -> None:
-        self._recorder.note("alarm", alarm.describe())
-        if not alarm.acts:
-            self._run.progress.message(f"Alarm: {alarm.describe()}.")
+        show_alarm(alarm, self._recorder, self._run.progress)
 
     def drain(self, grace: float, /) -> None:
         self._tally.phase = RunPhase.DRAINING
@@ -579,14 +577,8 @@ class _LocalDriver:
             forecast=None if self._forecast is None else asdict(self._forecast),
             reason=halt_reason(self.session.halted, spent),
             alarms=tuple(self._watch.raised),
-            resume_flags=self._resume_flags(),
+            resume_flags=resume_flags(self.session.halted, self._watch.error),
         )
-
-    def _resume_flags(self) -> tuple[str, ...]:
-        """What the same command needs besides, so as not to end for the same reason at once."""
-        if self._watch.error is not None:
-            return ("--alarm", "off")
-        return ("--yes",) if self.session.halted is RunEnding.PILOT else ()
 
     def _failures(self) -> tuple[FailureGroup, ...]:
         if not self._tally.failed:

@@ -7,10 +7,13 @@ from typing import Final
 
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.errors import AlarmError
-from distilabel_endpoints.quality.alarms import Alarm, Alarms, Watch
+from distilabel_endpoints.progress import Progress
+from distilabel_endpoints.quality.alarms import Alarm, Alarms, Closed, Watch
 from distilabel_endpoints.records import Result
+from distilabel_endpoints.run_state import RunEnding
+from distilabel_endpoints.runs.recorder import Recorder
 
-__all__ = ["AnswerWatch", "alarm_error"]
+__all__ = ["AnswerWatch", "alarm_error", "last_text", "resume_flags", "show_alarm"]
 
 _GRACE: Final = 30.0
 """Seconds that requests in flight get to finish after a pause, as after Ctrl-C."""
@@ -39,11 +42,16 @@ class AnswerWatch:
     def sent(self, plan: RowPlan) -> None:
         """A row is on its way."""
         request = plan.request
-        self._watch.sent(request.ordinal, _last_text(plan), is_free=plan.check is None)
+        self._watch.sent(request.ordinal, last_text(plan), is_free=plan.check is None)
 
     def ended(self, result: Result) -> None:
         """A row has ended."""
         for alarm in self._watch.ended(result):
+            self.take(alarm)
+
+    def closed(self, cohort: Closed) -> None:
+        """A worker has seen all rows of a cohort end."""
+        for alarm in self._watch.closed(cohort):
             self.take(alarm)
 
     def take(self, alarm: Alarm) -> None:
@@ -65,7 +73,21 @@ def alarm_error(alarm: Alarm) -> AlarmError:
     )
 
 
-def _last_text(plan: RowPlan) -> str:
+def show_alarm(alarm: Alarm, recorder: Recorder, progress: Progress) -> None:
+    """Keep an alarm in the run's history, and show it; one that ends the run is its reason."""
+    recorder.note("alarm", alarm.describe())
+    if not alarm.acts:
+        progress.message(f"Alarm: {alarm.describe()}.")
+
+
+def resume_flags(halted: RunEnding | None, error: AlarmError | None) -> tuple[str, ...]:
+    """What the same command needs besides, so as not to end for the same reason at once."""
+    if error is not None:
+        return ("--alarm", "off")
+    return ("--yes",) if halted is RunEnding.PILOT else ()
+
+
+def last_text(plan: RowPlan) -> str:
     """What an answer that only repeats its prompt would say."""
     request = plan.request
     if not request.messages:
