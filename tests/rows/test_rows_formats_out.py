@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from row_samples import MODEL, good, write_all
 
-from distilabel_endpoints.rows import open_rows
+from distilabel_endpoints.errors import InputError
+from distilabel_endpoints.rows import open_rows, to_dataset, to_pandas
 from fuzzing import examples
 
 FORMATS = [
@@ -21,6 +22,7 @@ FORMATS = [
     ),
     "parquet",
     "arrow",
+    "feather",
 ]
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ["=1", "-0.5", "a;b", "tab\\t", "\r\n", '"', "\\", "|", "[{", "\ufeff"]
@@ -52,3 +54,20 @@ def test_columns_that_some_rows_do_not_have(tmp_path: Path) -> None:
     assert notes == ("null stands for 'b', 'm[].name' in rows that do not have them",)
     assert write_all(rows, tmp_path / "y.jsonl") == ()
     assert write_all([{"id": 1, "b": None}], tmp_path / "y.parquet") == ()
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "feather"])
+def test_columns_that_only_later_rows_have(tmp_path: Path, suffix: str) -> None:
+    """A table in memory has every column of the file, whichever row has it first."""
+    path = tmp_path / f"y.{suffix}"
+    write_all([{"prompt": "a"}, {"prompt": "b", "late": "x"}], path)
+    assert to_dataset(path)[1]["late"] == "x"
+    assert list(to_pandas(path)["late"])[1] == "x"
+
+
+def test_columns_that_no_table_can_hold(tmp_path: Path) -> None:
+    """JSON Lines may mix types in a column: a dataset of them is refused in our words."""
+    write_all([{"prompt": "a", "n": 1}, {"prompt": "b", "n": "x"}], tmp_path / "y.jsonl")
+    with pytest.raises(InputError, match=r"no type in common.*Write Parquet"):
+        to_dataset(tmp_path / "y.jsonl")
+    assert list(to_pandas(tmp_path / "y.jsonl")["n"]) == [1, "x"]

@@ -133,6 +133,21 @@ def test_sticky_keeps_to_the_first(simulated_hugging_face: Start) -> None:
     assert {output["providers"][0] for output in outputs} == {"fireworks-ai"}
 
 
+def test_sticky_keeps_to_the_first_on_a_resume(
+    simulated_hugging_face: Start, tmp_path: Path
+) -> None:
+    """Another process, and another one that would be first: the run's rows have one provider."""
+    rows, output = write_rows(tmp_path / "rows.jsonl", 6), tmp_path / "out.jsonl"
+    hub = simulated_hugging_face(tokens=TOKENS, models=(MODEL,))
+    for limit in (3, None):
+        with pooled(provider="sticky") as llm:
+            generate_dataset(llm, rows, output, limit=limit, max_new_tokens=8)
+    assert asked(hub) == {"": 1, "fireworks-ai": 5}
+    with pooled(provider="sticky") as llm:
+        generate_dataset(llm, rows, output, max_new_tokens=8, fresh=True)
+    assert asked(hub)[""] == 2
+
+
 def test_the_choice_is_what_a_resume_must_match(hub: SimulatedEndpoint, tmp_path: Path) -> None:
     """Other providers are another run; their order is not."""
     rows, output = write_rows(tmp_path / "rows.jsonl", 4), tmp_path / "out.jsonl"

@@ -19,12 +19,13 @@ class StickyClient:
     Args:
         client: owned; sends to the router, which chooses.
         model: the repository.
+        provider: who has answered before, if anybody has.
     """
 
-    def __init__(self, client: Client, model: str) -> None:
+    def __init__(self, client: Client, model: str, provider: str | None = None) -> None:
         self._client = client
         self._model = model
-        self._provider: str | None = None
+        self._provider = provider
         self._first = asyncio.Lock()
 
     async def complete(self, request: Request) -> Answer | Failure:

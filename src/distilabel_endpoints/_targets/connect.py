@@ -240,7 +240,7 @@ def open_client(target: Target) -> Client:
         provider=target.provider,
     )
     if target.settings.provider == STICKY:
-        client = StickyClient(client, target.model or "")
+        client = StickyClient(client, target.model or "", target.settings.kept_provider)
     if not target.settings.wake:
         return client
     from distilabel_endpoints._targets.waking import WakingClient

@@ -25,6 +25,8 @@ class TargetSettings:
     provider: str | None = None
     providers: tuple[str, ...] = ()
     """Several of them as one pool: their names, or `all`."""
+    kept_provider: str | None = None
+    """With `sticky`: who answered an earlier run's rows, and answers the others, too."""
     needs: Needs = field(default_factory=Needs)
     """What each of them must be able to do."""
     bill_to: str | None = None

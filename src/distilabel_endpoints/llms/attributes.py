@@ -129,6 +129,7 @@ class Attributes(Serializable):
     """Sent with every request. Treated as secret: not printed, not saved."""
 
     _only_looks: bool = PrivateAttr(default=False)
+    _kept_provider: str | None = PrivateAttr(default=None)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """The attributes that were given, not all that there are."""
@@ -243,6 +244,7 @@ class Attributes(Serializable):
             served_model=self.served_model,
             provider=self.provider if isinstance(self.provider, str) and not pool else None,
             providers=pool,
+            kept_provider=self._kept_provider,
             needs=Needs(
                 tools=bool(self.generation_kwargs.get("tools")),
                 structured_output=self.structured_output is not None,

@@ -15,7 +15,7 @@ from distilabel_endpoints.llms.calls import Planner
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.records import Result
 
-__all__ = ["answer_plans", "body_planner_of", "engine_of", "planner_of"]
+__all__ = ["answer_plans", "body_planner_of", "engine_of", "keep_to_provider", "planner_of"]
 
 
 def engine_of(llm: InferenceEndpointsLLM) -> Lease:
@@ -26,6 +26,13 @@ def engine_of(llm: InferenceEndpointsLLM) -> Lease:
         RunError: no request can succeed.
     """
     return llm._engine()
+
+
+def keep_to_provider(llm: InferenceEndpointsLLM, name: str) -> None:
+    """With `provider="sticky"`: let a provider answer that has answered before."""
+    if llm._kept_provider != name:
+        llm.close()
+        llm._kept_provider = name
 
 
 def planner_of(

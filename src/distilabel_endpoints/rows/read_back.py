@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from distilabel_endpoints.errors import InstallationError
+from distilabel_endpoints.errors import InputError, InstallationError
 from distilabel_endpoints.rows.datasets_rows import datasets_package
 from distilabel_endpoints.rows.sources import open_rows
 from distilabel_endpoints.rows.tables import MAPPED, map_dataset
@@ -25,11 +25,16 @@ def to_dataset(path: str | os.PathLike[str]) -> Any:
     """
     if Path(path).suffix.lower() in MAPPED and Path(path).is_file():
         return map_dataset(path)
-    rows = open_rows(path)
-    columns = rows.columns
-    records = [dict(row.columns) for row in rows]
     datasets = datasets_package("a dataset object")
-    return datasets.Dataset.from_dict({n: [r.get(n) for r in records] for n in columns})
+    records, names = _records(path)
+    try:
+        return datasets.Dataset.from_dict({n: [r.get(n) for r in records] for n in names})
+    except (ValueError, TypeError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path} has a column whose values have no type in common: {reason}. Write Parquet, "
+            "which stores such a column as JSON text"
+        ) from error
 
 
 def to_pandas(path: str | os.PathLike[str]) -> Any:
@@ -43,5 +48,13 @@ def to_pandas(path: str | os.PathLike[str]) -> Any:
         import pandas as pd
     except ImportError as error:
         raise InstallationError("to_pandas() needs pandas: pip install pandas") from error
+    records, names = _records(path)
+    return pd.DataFrame(records, columns=names or None)
+
+
+def _records(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows, and every column that any of them has, in order of appearance."""
     rows = open_rows(path)
-    return pd.DataFrame([dict(row.columns) for row in rows], columns=list(rows.columns) or None)
+    records = [dict(row.columns) for row in rows]
+    names = dict.fromkeys(name for record in records for name in record)
+    return records, list(names or rows.columns)

@@ -52,6 +52,7 @@ from distilabel_endpoints.run_state import (
 from distilabel_endpoints.runs.batch import planning
 from distilabel_endpoints.runs.export import Exported, export
 from distilabel_endpoints.runs.finished import FinalCounts, Finished, column_note
+from distilabel_endpoints.runs.first_provider import keep_to_first_provider
 from distilabel_endpoints.runs.heap import Heap
 from distilabel_endpoints.runs.kept_input import OneTimeInput, drop_kept
 from distilabel_endpoints.runs.options import RunOptions
@@ -189,7 +190,9 @@ class _LocalDriver:
         _ = source.columns  # an input that is not there is reported first
         for note in source.notes:
             run.progress.message(note)
-        self._life.enter_context(life_of_run(run.llm, run.then, run.output, run.progress.message))
+        tell = run.progress.message
+        keep_to_first_provider(run.llm, run.output, tell, fresh=run.fresh)
+        self._life.enter_context(life_of_run(run.llm, run.then, run.output, tell))
         lease = self._lease = engine_of(run.llm)
         planner = planning(run.llm, source, run.output, run.options)
         columns = planner.output_columns()
