@@ -181,16 +181,20 @@ class AdaptingClient:
 
 def _ignored(request: Request, answer: Answer) -> Iterator[str]:
     """The parameters of a request that its answer shows to have had no effect."""
+    wants_json = _wants_json(request)
+    if not (request.logprobs or wants_json):
+        return
     whole = [c for c in answer.completions if c.finish_reason == "stop" and c.text]
     if request.logprobs and whole and not any(c.logprobs for c in answer.completions):
         yield "logprobs"
-    if _wants_json(request) and not all(c.tool_calls or _is_json(c.text or "") for c in whole):
+    if wants_json and not all(c.tool_calls or _is_json(c.text or "") for c in whole):
         yield "response_format"
 
 
 def _wants_json(request: Request) -> bool:
-    body = {**request.options.get("extra_body", {}), **request.options}
-    wanted = body.get("response_format")
+    options = request.options
+    extra = options.get("extra_body") or {}
+    wanted = options.get("response_format", extra.get("response_format"))
     return isinstance(wanted, Mapping) and str(wanted.get("type")).startswith("json")
 
 

@@ -254,6 +254,7 @@ class _Session(httpx2.AsyncClient):
         body = content if json is None else _JSON.encode(json).encode()
         request = httpx2.Request(method, parsed, headers=same, stream=httpx2.ByteStream(body))
         request.url = parsed  # not the copy, which the transport would not know again
+        request.read()
         return request
 
     async def send(self, request: httpx2.Request, **_: Any) -> httpx2.Response:
@@ -322,6 +323,7 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
             request=request,
             extensions={"reason_phrase": answer.reason.encode()} if answer.reason else {},
         )
+        exchange.headers = exchange.response.headers  # whose encoding is found out once
         return exchange.response
 
     def _outline(self, request: httpx2.Request) -> _Outline:
@@ -376,18 +378,25 @@ class _Body:
 
     async def read(self) -> bytes:
         """All of it but events, as UTF-8; those are read while they come."""
-        reader, decode, repair, texts = self._reader, self._decoder(), Utf8Repair(), list[bytes]()
-        while chunk := await self._content.read(_CHUNK_BYTES):
+        reader, decode, pieces = self._reader, self._decoder(), list[bytes]()
+        is_over = False
+        while not is_over and (chunk := await self._content.read(_CHUNK_BYTES)):
             piece = self._capped(decode(chunk, self._left + 1) if decode else chunk)
-            rest = piece if reader is None else reader.feed(piece)
-            if rest:
-                texts.append(self._legible(repair, rest))
-            elif reader is not None and reader.is_over:
-                await self._drain()
-                return b"".join(texts)
-        rest = b"" if reader is None else reader.feed(b"", last=True)
-        texts.append(self._legible(repair, rest, last=True))
-        return b"".join(texts)
+            if reader is not None:
+                piece = reader.feed(piece)
+                is_over = not piece and reader.is_over
+            pieces.append(piece)
+        if is_over:
+            await self._drain()
+        elif reader is not None:
+            pieces.append(reader.feed(b"", last=True))
+        body = b"".join(pieces)
+        if body.isascii():
+            return body
+        repair = Utf8Repair()
+        body = repair.feed(body, last=not is_over)
+        self._exchange.repaired |= repair.repaired
+        return body
 
     def _capped(self, piece: bytes) -> bytes:
         self._left -= len(piece)
@@ -401,11 +410,6 @@ class _Body:
             return decoder_of(self._encoding)
         except ValueError as error:
             raise _failed(self._exchange, WireFault.ENCODING, str(error)) from None
-
-    def _legible(self, repair: Utf8Repair, piece: bytes, *, last: bool = False) -> bytes:
-        text = repair.feed(piece, last=last)
-        self._exchange.repaired |= repair.repaired
-        return text
 
     async def _drain(self) -> None:
         """Read up to the end, which nobody needs, so that the connection can be used again."""

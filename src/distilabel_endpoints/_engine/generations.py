@@ -210,7 +210,10 @@ def _request_for(row: _Row, slot: int, n: int, *, shift: bool) -> Request:
     seed = row.request.seed
     if seed is not None:
         seed = (seed + slot + (row.attempts * 7919 if shift else 0)) % _SEEDS
-    return replace(row.request, n=n, seed=seed)
+    request = row.request
+    if (n, seed) == (request.n, request.seed):
+        return request
+    return replace(request, n=n, seed=seed)
 
 
 def _place(row: _Row, slots: list[int], answer: Answer) -> None:
