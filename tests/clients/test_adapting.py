@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,7 @@ def use_openai_client(request: pytest.FixtureRequest) -> bool:
         ({"error": {"message": "property 'top_k' is unsupported"}}, "top_k"),
         ({"error": {"message": "litellm.UnsupportedParamsError: openai does not support "
                     "parameters: ['max_tokens'], for model=o1"}}, "max_tokens"),
+        ({"message": "max_tokens is deprecated, use max_completion_tokens"}, "max_tokens"),
         # A wrong value, a message's key, a parameter that was not sent, no JSON
         ({"error": {"message": "max_tokens is too large: 5000. This model supports at most 4096 "
                     "completion tokens.", "param": "max_tokens"}}, None),
@@ -66,6 +68,60 @@ def use_openai_client(request: pytest.FixtureRequest) -> bool:
 def test_the_parameter_that_is_refused(error: Any, parameter: str | None) -> None:
     """Every server says it in its own words; only what was sent can be meant."""
     assert refused_parameter(json.dumps(error).encode(), SENT) == parameter
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        # Fireworks, Alibaba twice, others
+        "Requests with max_tokens > 4096 must have stream=true",
+        "This model only support stream mode, please enable the stream parameter.",
+        "parameter.enable_thinking must be set to false for non-streaming calls",
+        "Non-streaming is not supported for this model",
+        "Streaming is required for this model",
+        "Stream must be set to true",
+    ],
+)
+def test_a_server_that_answers_in_streams_only(message: str) -> None:
+    """It is known by its words, unless a stream was asked for: then they mean something else."""
+    body = json.dumps({"error": {"message": message}}).encode()
+    assert refused_parameter(body, replace(SENT, stream=False)) == "stream=false"
+    assert refused_parameter(body, SENT) is None
+
+
+@pytest.mark.anyio
+async def test_answers_are_asked_for_as_streams_where_others_are_refused() -> None:
+    """Once learned, every request is a stream from the start."""
+
+    class StreamsOnly(Picky):
+        async def complete(self, request: Request) -> Answer | Failure:
+            if request.stream:
+                return await super().complete(request)
+            self.seen.append(request)
+            kind = FailureKind.ROW
+            return Failure(kind=kind, message="no", status=400, parameter="stream=false")
+
+    picky = StreamsOnly()
+    client = AdaptingClient(picky, "http://h")
+    for _ in range(3):
+        assert isinstance(await client.complete(replace(SENT, stream=False)), Answer)
+    assert [request.stream for request in picky.seen] == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"error": {"message": "'n' : number must be at most 1"}},
+        {"error": {"message": "Only n=1 is supported"}},
+        {"detail": [{"loc": ["body", "n"], "msg": "Input should be less than or equal to 1"}]},
+        {"error": {"message": "multiple choices are not supported"}},
+    ],
+)
+def test_a_server_that_gives_one_answer_to_a_request(error: Any) -> None:
+    """It is known by its words when several were asked for."""
+    body = json.dumps(error).encode()
+    assert refused_parameter(body, replace(SENT, n=2)) == "n"
+    assert refused_parameter(body, SENT) is None
 
 
 def test_a_body_that_says_nothing() -> None:

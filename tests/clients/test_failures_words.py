@@ -483,3 +483,15 @@ def test_who_sent_no_key_is_told_so(status: int, keyed: bool) -> None:
     failure = classify(Exchange(status=status, response=response, keyed=keyed), ASKED)
     assert ("No key was sent" in str(failure.hint)) is not keyed
     assert ("api_key" in str(failure.hint)) or keyed
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [(b"Internal Server Error", True), (b"", True), (b"CUDA error: out of memory", False)],
+)
+def test_a_500_that_says_nothing_may_want_a_key(body: bytes, told: bool) -> None:
+    """Some gateways answer so to a request without one; a server that says more means that."""
+    response = httpx2.Response(500, content=body)
+    failure = classify(Exchange(status=500, response=response, keyed=False), ASKED)
+    assert (failure.code, "No key was sent" in str(failure.hint)) == ("server_error", told)
+    assert classify(Exchange(status=500, response=response), ASKED).hint is None

@@ -121,6 +121,11 @@ FAULTS: dict[str, Row] = {
         "bad_response web_page",
     ),
     "empty": (Respond(200, ""), "bad_response unusable", "bad_response unusable"),
+    "long headers, and many": (
+        Respond(200, WHOLE, headers=tuple((f"x-{n}", "v" * 200 * n) for n in range(150))),
+        "answer",
+        "answer",
+    ),
     "10,000 headers": (
         Respond(200, headers=tuple((f"x-{n}", "v") for n in range(10_000))),
         "bad_response protocol",

@@ -309,6 +309,21 @@ def test_one_row_of_many_whose_account_is_refused_has_failed(status: int) -> Non
     assert decision.failure.kind is FailureKind.ROW
 
 
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [(FailureKind.ROW, 400), (FailureKind.ROW, 422), (FailureKind.RUN, 501),
+     (FailureKind.TRANSIENT, 500)],
+)  # fmt: skip
+def test_several_answers_at_once_that_a_server_refuses_end_no_run(
+    kind: FailureKind, status: int
+) -> None:
+    """However many rows meet it first: they are asked for one by one."""
+    refused = fail(kind, "n > 1 is not supported", status=status, parameter="n")
+    played = Played(left=None)
+    verdicts = [played.fail(refused, row) for row in range(60)]
+    assert all(isinstance(verdict, GiveUp) and not verdict.suspect for verdict in verdicts)
+
+
 def test_calls_of_a_row_each_are_told_that_the_account_is_refused() -> None:
     """Rows that are asked for one by one never come three alike: after six refusals, it stops."""
     refused = fail(FailureKind.RUN, status=402, code="no_credit")

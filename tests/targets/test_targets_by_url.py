@@ -180,10 +180,18 @@ def test_models_that_cannot_be_listed(
         assert llm.generate([HELLO])[0][0]
 
 
-@pytest.mark.parametrize("key", ["data", "models", None])
-def test_a_list_of_models_in_other_words(key: str | None, simulated_endpoint: Start) -> None:
-    """OpenAI's `data`, `models`, or a bare list as Together has it."""
-    models = [{"id": "org/open"}]
+@pytest.mark.parametrize(
+    ("key", "model"),
+    [
+        *(("data", {"id": "org/open"}), ("models", {"id": "org/open"}), (None, {"id": "org/open"})),
+        *(("models", {"name": "org/open", "model": "org/open"}), (None, "org/open")),
+    ],
+)
+def test_a_list_of_models_in_other_words(
+    key: str | None, model: Any, simulated_endpoint: Start
+) -> None:
+    """OpenAI's `data`, `models`, or a bare list as Together has it; objects, or names alone."""
+    models = [model]
     answer = Respond(200, {key: models} if key else models)
     endpoint = simulated_endpoint(faults=(Fault(answer, path="/v1/models"),))
     with InferenceEndpointsLLM(base_url=endpoint.url) as llm:

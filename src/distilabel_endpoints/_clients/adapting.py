@@ -3,7 +3,7 @@
 Rules
 - Only what means the same without them, or in other words, is adapted: `max_tokens` is
   `max_completion_tokens` on newer models, `stream_options` asks for token counts, `stream` for the
-  same answer in pieces. Any other parameter that is refused is the user's to change.
+  same answer in pieces, or not. Any other parameter that is refused is the user's to change.
 - What was learned holds as long as the client: a run, and every call of an object that is loaded.
 - A refused request is sent again within its attempt, so no row pays for what was not known yet.
 - How much a model is to think is sent in the server's own fields; if it refuses them, in the next
@@ -36,6 +36,20 @@ _REFUSES: Final = re.compile(
     re.IGNORECASE,
 )
 """How servers say that they do not take a parameter; a wrong value of one is another matter."""
+_NEWER_NAME: Final = re.compile(r"\buse\W{0,3}max_completion_tokens", re.IGNORECASE)
+_WHOLE: Final = "stream=false"
+"""Stands for the parameter that is refused by servers that stream only."""
+_ONE_CHOICE: Final = re.compile(
+    r"(?<![\w'])['`]?n['`]?(?![\w'])|best_of|num_return|multiple (choices|completions)",
+    re.IGNORECASE,
+)
+"""How servers say that they give one answer to a request. The scheduler's caller learns it."""
+_STREAMS_ONLY: Final = re.compile(
+    r"only supports? (?:the )?stream|non.stream\w*(?: \w+){0,2} (?:not supported|calls)"
+    r"|stream(?:ing)? (?:is required|must be)|stream\W{0,3}=\W{0,3}true|enable the stream",
+    re.IGNORECASE,
+)
+"""How servers say that they answer in streams only: Alibaba and Fireworks for some requests."""
 _DEEPEST: Final = 6
 
 
@@ -45,16 +59,22 @@ def refused_parameter(body: bytes, request: Request) -> str | None:
     OpenAI names it in `param`, others in their words; these have the place of pydantic errors.
     """
     words = read_words(body, request).plain
+    sent = _names(request)
+    if not request.stream and _STREAMS_ONLY.search(words):
+        return _WHOLE
+    if request.n > 1 and _ONE_CHOICE.search(words):
+        return "n"
+    if "max_tokens" in sent and _NEWER_NAME.search(words):
+        return "max_tokens"
     if not _REFUSES.search(words):
         return None
-    sent = _names(request)
     named = [*_params(load(body)), *re.findall(r"\w+", words)]
     return next((name for name in named if name in sent), None)
 
 
 def _names(request: Request) -> frozenset[str]:
     """The keys of the request's body that are parameters."""
-    streamed = ("stream_options", "stream") if request.stream else ()
+    streamed = ("stream_options", "stream") if request.stream else (_WHOLE,)
     seed = ("seed",) if request.seed is not None else ()
     return frozenset({*request.options, *request.options.get("extra_body", ()), *streamed, *seed})
 
@@ -161,7 +181,7 @@ class AdaptingClient:
             request = replace(request, options=_renamed(request.options))
         return replace(
             request,
-            stream=request.stream and "stream" not in refused,
+            stream=(request.stream or _WHOLE in refused) and "stream" not in refused,
             counts_stream=request.counts_stream and "stream_options" not in refused,
         )
 
@@ -222,6 +242,7 @@ _ADAPTED: Final[Mapping[str, str]] = {
     "max_tokens": "max_completion_tokens is sent instead",
     "stream_options": "it is left out, so streamed answers come without token counts",
     "stream": "answers are asked for whole",
+    _WHOLE: "answers are asked for as streams",
 }
 
 

@@ -56,6 +56,8 @@ _NO_KEY: Final = (
     "No key was sent. Give one as api_key, or on the command line with --api-key-env NAME; a "
     "token in HF_TOKEN goes to Hugging Face's hosts and this machine only."
 )
+_SAYS_NOTHING: Final = re.compile(r"HTTP 500|internal server error\W*", re.IGNORECASE)
+
 UNREADABLE: Final = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 """What the libraries raise on events that are none."""
 
@@ -147,8 +149,13 @@ def _by_status(
 
 def _keyless(failure: Failure, exchange: Exchange) -> Failure:
     """If no key was sent, the hint says so, and not that a key was rejected."""
-    asks_for_one = failure.code == "unauthorized" or failure.status == 401
-    return replace(failure, hint=_NO_KEY) if asks_for_one and not exchange.keyed else failure
+    if exchange.keyed:
+        return failure
+    if failure.code == "unauthorized" or failure.status == 401:
+        return replace(failure, hint=_NO_KEY)
+    if failure.status == 500 and _SAYS_NOTHING.fullmatch(failure.message):
+        return replace(failure, hint=f"{_NO_KEY} Some gateways answer 500 to that.")
+    return failure
 
 
 def _with_wait(failure: Failure, words: Words) -> Failure:

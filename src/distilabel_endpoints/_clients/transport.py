@@ -84,6 +84,11 @@ time to get a connection in all: the name's resolution is in it."""
 
 _CHUNK_BYTES: Final = 16 * 1024
 
+_HEADER_BYTES: Final = 64 * 1024
+_HEADERS: Final = 512
+"""The longest header that is taken, and how many: behind several gateways there are more, and
+longer ones (security policies, traces), than aiohttp takes by itself."""
+
 _DRAIN_SECONDS: Final = 1.0
 """How long to wait, after the last event, for the end of the body that sets the connection free."""
 
@@ -488,7 +493,13 @@ def _open_aiohttp(
     headers: Mapping[str, str], pool: Callable[[], aiohttp.BaseConnector], proxy: str | None
 ) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=pool(), headers=headers, proxy=proxy, cookie_jar=aiohttp.DummyCookieJar()
+        connector=pool(),
+        headers=headers,
+        proxy=proxy,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        max_line_size=_HEADER_BYTES,
+        max_field_size=_HEADER_BYTES,
+        max_headers=_HEADERS,
     )
 
 

@@ -13,7 +13,6 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
@@ -32,9 +31,6 @@ from distilabel_endpoints.records import (
 
 __all__ = ["Inquiry", "RowPlan", "answer_row"]
 
-_NO_CHOICES: Final = re.compile(
-    r"(?<![\w'])'?n'?(?![\w'])|best_of|num_return|multiple (choices|completions)", re.IGNORECASE
-)
 _CUT_OFF: Final = (
     "Raise max_new_tokens, take what there is with on_length='keep', or have such answers asked "
     "for again with on_length='grow:2x'."
@@ -180,7 +176,7 @@ async def _fetch_together(
     outcome = await scheduler.complete(request)
     row.attempts += 1
     if isinstance(outcome, Failure):
-        if outcome.kind is FailureKind.ROW and _NO_CHOICES.search(outcome.message):
+        if outcome.parameter == "n":
             scheduler.choices_limit = 1
             return slots
         for slot in slots:

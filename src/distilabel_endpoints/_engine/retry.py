@@ -385,7 +385,10 @@ class RetryPolicy:
             left <= self._settings.retry_burst
             or (self.successes > 0 and self._history.failing_for(now) >= self._settings.wait_ready)
         )
-        decision = self._decide(failure.after(tries.sent), tries, now, elapsed)
+        failure = failure.after(tries.sent)
+        if failure.parameter == "n" and _is_refused_for_good(failure):
+            return GiveUp(failure)  # who asked will ask for one by one, so it is nobody's failure
+        decision = self._decide(failure, tries, now, elapsed)
         if isinstance(decision, Retry | Defer):
             self.retries[failure.kind] = self.retries.get(failure.kind, 0) + 1
         return decision
@@ -650,6 +653,12 @@ class RetryPolicy:
 def is_telling(message: str) -> bool:
     """Whether a server's words say more than that something went wrong."""
     return len(message) >= _TELLING and _NOTHING_SAID.fullmatch(message) is None
+
+
+def _is_refused_for_good(failure: Failure) -> bool:
+    """Whether another try with the same parameters is pointless."""
+    is_error = failure.kind is FailureKind.TRANSIENT or failure.status == 501
+    return failure.kind is FailureKind.ROW or (is_error and "support" in failure.message.lower())
 
 
 def _is_denied(failure: Failure) -> bool:

@@ -264,8 +264,18 @@ def _entries(models: Any) -> list[Any] | None:
 
 
 def _served(models: Any) -> list[dict[str, Any]]:
-    entries = _entries(models) or []
-    return [e for e in entries if isinstance(e, dict) and isinstance(e.get("id"), str)]
+    return [entry for entry in map(_entry, _entries(models) or []) if entry is not None]
+
+
+def _entry(model: Any) -> dict[str, Any] | None:
+    """One model of a list: an object, named by its `id` or as Ollama and Cohere do; or a name."""
+    if isinstance(model, str):
+        return {"id": model}
+    if not isinstance(model, dict):
+        return None
+    names = (model.get(key) for key in ("id", "model", "name"))
+    name = next((name for name in names if isinstance(name, str) and name), None)
+    return None if name is None else {**model, "id": name}
 
 
 def _server_of(target: Target, served: list[dict[str, Any]], about: Any) -> Server:
