@@ -344,6 +344,15 @@ def test_both_files_around_a_rename_are_this_runs(bench: Bench) -> None:
         assert not Written(bench.output, reader).stands
 
 
+MANY: Rows = [{"id": n, "prompt": f"Question {n}?"} for n in range(10)]
+
+
+def refused_from_4(status: int) -> tuple[Fault, ...]:
+    """Six of ten rows are refused: a single one would be the row's own failure."""
+    answer = Respond(status, {"error": "no credit"})
+    return tuple(Fault(answer, marker=f"Question {n}?") for n in range(4, 10))
+
+
 def test_an_export_while_the_run_goes_on(simulated_endpoint: Make, tmp_path: Path) -> None:
     """It writes what is done; stopped after it, the run goes on over that file."""
     exported: list[int] = []
@@ -353,17 +362,17 @@ def test_an_export_while_the_run_goes_on(simulated_endpoint: Make, tmp_path: Pat
             exported.append(export_run(tmp_path / "out.jsonl").rows)
         return "yes"
 
-    broke = Fault(Respond(402, {"error": "no credit"}), marker="Question 4?")
-    endpoint = simulated_endpoint(reply=reply, faults=(broke,))
+    endpoint = simulated_endpoint(reply=reply, faults=refused_from_4(402))
     with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=1) as llm:
         bench = Bench(tmp_path, llm, endpoint)
+        bench.write(MANY)
         with pytest.raises(distilabel_endpoints.errors.CreditError):
             bench.run()
         assert exported
         assert bench.output.exists()
         endpoint.clear_faults()
-        assert bench.run().ok == 5
-        assert len(bench.rows) == 5
+        assert bench.run().ok == 10
+        assert len(bench.rows) == 10
 
 
 def test_one_export_at_a_time(tmp_path: Path) -> None:
@@ -580,10 +589,11 @@ def test_a_command_to_resume_is_shown_if_it_helps(
     simulated_endpoint: Make, tmp_path: Path, status: int, helps: bool
 ) -> None:
     """Not for a row that the server will refuse again; for what may be put right meanwhile."""
-    fault = Fault(Respond(status, {"error": "as you were told"}), marker="Question 4?")
-    endpoint = simulated_endpoint(faults=(fault,))
+    endpoint = simulated_endpoint(faults=refused_from_4(status))
     with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=1) as llm:
-        summary = ended(Bench(tmp_path, llm, endpoint))
+        bench = Bench(tmp_path, llm, endpoint)
+        bench.write(MANY)
+        summary = ended(bench)
     assert summary.ok == 4
     assert summary.resume_command == (COMMAND if helps else None)
 
