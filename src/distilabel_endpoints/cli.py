@@ -411,7 +411,7 @@ def view(output: Path, only: str, row: int) -> int:
     "minutes",
     type=click.IntRange(1),
     metavar="MINUTES",
-    help="Change the endpoint: let it scale to zero when nobody uses it for so long.",
+    help="Change the endpoint: let it scale to zero after MINUTES without a request.",
 )
 def endpoint(
     name: str, namespace: str | None, api_key_env: str | None, *, as_json: bool, minutes: int | None
@@ -440,10 +440,10 @@ def endpoint(
 @click.option("--pause/--resume", "paused", default=None, help="Send nothing for now; send again.")
 def tune(output: Path, max_concurrency: int | None, paused: bool | None) -> int:
     """Change how many requests the run that is writing OUTPUT sends, until it ends."""
-    from distilabel_endpoints.runs.steering import tune as wish
+    from distilabel_endpoints.runs.steering import tune as request_change
 
-    wish(output, max_concurrency=max_concurrency, paused=paused)
-    click.echo("The run obeys within a second or two, or as soon as it sends rows.", err=True)
+    request_change(output, max_concurrency=max_concurrency, paused=paused)
+    click.echo("The run applies this within two seconds, or as soon as it sends rows.", err=True)
     return 0
 
 

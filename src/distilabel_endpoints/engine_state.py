@@ -105,7 +105,7 @@ class Capabilities:
     unconfirmed: tuple[str, ...]
     """Parameters and formats that are sent and that an unrecognised server may ignore."""
     choices: int | None
-    """Completions one request brings at most; `None` until the server fell short of a wish."""
+    """Completions one request brings at most; `None` until the server sent fewer than requested."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
     DistilabelError
     ├── InputError (ValueError)          what the caller gave is wrong; nothing was sent
     │   ├── ConfigurationError           an attribute, flag or file key, alone or in combination
-    │   │   ├── FingerprintError         the output was begun with other settings
+    │   │   ├── FingerprintError         the output was started with other settings
     │   │   └── OutputExistsError        the file at OUTPUT was not written by this run
     │   ├── InputChangedError            the input no longer holds rows that have answers
     │   ├── ParameterError               a generation parameter
@@ -112,7 +112,7 @@ _OTHER_SETTINGS: Final = (
 
 
 class FingerprintError(ConfigurationError):
-    """The output was begun with other settings, so its results cannot be gone on with.
+    """The output was started with other settings, so its results cannot be resumed.
 
     `differences` maps each setting that differs to its old and its new value, as JSON text.
     """
@@ -129,7 +129,7 @@ class FingerprintError(ConfigurationError):
         ]
         return "\n".join(
             [
-                f"{self.output} was begun with other settings:",
+                f"{self.output} was started with other settings:",
                 *lines,
                 _OTHER_SETTINGS,
             ]

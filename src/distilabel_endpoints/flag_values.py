@@ -250,7 +250,7 @@ def check_key(ctx: click.Context) -> None:
 
 
 def _refuse_unknown_variables(ctx: click.Context) -> None:
-    """A variable under our prefix that sets nothing is a mistake, not a wish to ignore."""
+    """A variable under our prefix that sets nothing is a mistake: it is reported, not ignored."""
     group = ctx.parent.command if ctx.parent is not None else None
     if not isinstance(group, click.Group):
         return

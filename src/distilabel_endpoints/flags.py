@@ -216,7 +216,7 @@ def _prompt_flags() -> list[Flag]:
             type=click.Path(dir_okay=False),
             metavar="FILE",
             part=Part.ROWS,
-            help="For failed lines of an OpenAI batch file.",
+            help="File for the failed lines of a batch file.",
         ),
         Flag(
             "--drop-last-assistant",
@@ -229,7 +229,7 @@ def _prompt_flags() -> list[Flag]:
             default=True,
             show_default="yes",
             part=Part.ROWS,
-            help="A column like system is for its row.",
+            help="Columns such as system apply to their row.",
         ),
         Flag(
             "--max-row-mb",
@@ -356,7 +356,7 @@ def _endpoint_flags() -> list[Flag]:
             "--ca-file",
             type=click.Path(exists=True, dir_okay=False),
             part=Part.TARGET,
-            help="PEM certificates to trust, too.",
+            help="Also trust these certificates (PEM).",
         ),
         Flag(
             "--trusted-host",
@@ -370,7 +370,7 @@ def _endpoint_flags() -> list[Flag]:
             "--stream/--no-stream",
             default=None,
             part=Part.TARGET,
-            help="Default: long answers as a stream.",
+            help="Stream answers. Default: long ones only.",
         ),
     ]
 
@@ -461,7 +461,7 @@ def _limit_flags() -> list[Flag]:
             metavar="SECONDS",
             show_default=f"{MAX_PAUSE:.0f}",
             part=Part.TARGET,
-            help="Stop if the server asks for more.",
+            help="Stop if the server asks for a longer one.",
         ),
     ]
 
@@ -521,14 +521,14 @@ def _run_flags() -> list[Flag]:
             multiple=True,
             part=Part.RUN,
             metavar="NAME=SHARE",
-            help="Flawed answers that are too many: empty, truncated, loops, echo, identical, "
-            "off_schema or filtered, such as loops=2%; or off. Repeatable.",
+            help="Too large a share of flawed answers, such as loops=2%: empty, truncated, loops, "
+            "echo, identical, off_schema or filtered; off for none. Repeatable.",
         ),
         Flag(
             "--on-alarm",
             type=click.Choice(get_args(OnAlarm)),
             part=Part.RUN,
-            help="What then. Default: warn; pause if the answers cannot be right.",
+            help="What an alarm does. Default: warn; pause if answers cannot be right.",
         ),
         Flag(
             "--metrics-port",

@@ -26,7 +26,7 @@ class Served:
     latency: Histogram = field(default_factory=Histogram)
     """Seconds from sending to the end of the answer."""
     first_token: Histogram = field(default_factory=Histogram)
-    """Seconds to the first thing a stream said; empty if nothing was streamed."""
+    """Seconds to the first token of a stream; empty if nothing was streamed."""
 
     def add(self, answer: Answer, seconds: float) -> None:
         """Count one answer, which took that long."""

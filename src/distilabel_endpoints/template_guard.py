@@ -1,4 +1,4 @@
-"""Keeps a Jinja template from running on: a limit on processor time, and no `**`.
+"""Limits what a Jinja template may do: processor time, and no `**`.
 
 Jinja's sandbox keeps a template from reaching what it should not; it does not make it end. The
 rendering thread traces the template's own lines and stops it when the time is over. A line that

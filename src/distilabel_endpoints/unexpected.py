@@ -1,4 +1,4 @@
-"""What becomes of a defect of ours: one sentence for people, and a report in a file.
+"""How a defect of ours is reported: one sentence for people, and the details in a file.
 
 Rules
 - The report has versions, types and source lines, and no values: locals and most messages may

@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted and gone on with: nothing lost, nothing twice."""
+"""Runs that are killed, interrupted and resumed: nothing lost, nothing twice."""
 
 from __future__ import annotations
 

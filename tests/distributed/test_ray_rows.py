@@ -158,7 +158,7 @@ def test_rows_that_have_answers_must_be_in_the_input(tmp_path: Path) -> None:
 
 
 def test_a_damaged_marker_is_no_run(tmp_path: Path) -> None:
-    """What cannot prove which run it belongs to is not gone on with."""
+    """What cannot prove which run it belongs to is not resumed."""
     marker, _ = marked(tmp_path, line(1), model="a")
     marker.write(tmp_path)
     path = tmp_path / "_distilabel_endpoints.json"

@@ -71,8 +71,8 @@ def test_a_setting_is_said_in_the_servers_words(
 @pytest.mark.parametrize(
     ("flavor", "setting", "message"),
     [
-        ("tgi", "off", "cannot be said to tgi"),
-        ("tgi", 100, "cannot be said to tgi"),
+        ("tgi", "off", "cannot be sent to tgi"),
+        ("tgi", 100, "cannot be sent to tgi"),
         ("sglang", 100, "give off, low, medium or high"),
         ("openai", 100, "give off, low, medium or high"),
     ],

@@ -1,4 +1,4 @@
-"""The real command line on the real model, killed and gone on with."""
+"""The real command line on the real model, killed and resumed."""
 
 from __future__ import annotations
 

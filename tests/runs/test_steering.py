@@ -10,7 +10,7 @@ import pytest
 from command import run, start, write_rows
 
 from distilabel_endpoints import InferenceEndpointsLLM
-from distilabel_endpoints._store.control import Wishes, control_path, write_wishes
+from distilabel_endpoints._store.control import Tuning, control_path, write_control
 from distilabel_endpoints._store.history import History
 from distilabel_endpoints._store.journal import Reader
 from distilabel_endpoints.dataset import generate_dataset
@@ -103,13 +103,13 @@ def test_a_file_that_is_not_ours_is_told_once(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     applied: list[int] = []
     told: list[str] = []
-    steering = Steering(output, most=8, apply=applied.append, tell=told.append)
-    write_wishes(output, Wishes(paused=True, by="x"))
+    steering = Steering(output, most=8, apply=applied.append, report=told.append)
+    write_control(output, Tuning(paused=True, by="x"))
     control_path(output).chmod(0o666)
     for _ in range(3):
         steering.look()
     assert (applied, len(told)) == ([], 1)
-    write_wishes(output, Wishes(max_concurrency=4, by="x"))
+    write_control(output, Tuning(max_concurrency=4, by="x"))
     steering.look()
     steering.look()
     steering.close()

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilabel_endpoints._store.control import (
-    Wishes,
-    accepting_wishes,
+    Tuning,
+    accepting_tuning,
     control_path,
-    read_wishes,
-    write_wishes,
+    read_control,
+    write_control,
 )
 from distilabel_endpoints.errors import StorageError
 
-WISHES = Wishes(max_concurrency=64, paused=True, by="ada on host, process 1", at="2026-01-01")
+REQUESTED = Tuning(max_concurrency=64, paused=True, by="ada on host, process 1", at="2026-01-01")
 
 
 @pytest.fixture
@@ -28,42 +28,42 @@ def output(tmp_path: Path) -> Path:
 
 def test_wishes_are_read_as_they_were_written(output: Path) -> None:
     """By their owner alone; those of an earlier run are gone, and these are when the run ends."""
-    write_wishes(output, Wishes(paused=True))
-    with accepting_wishes(output):
-        assert read_wishes(output) is None
-        write_wishes(output, WISHES)
-        assert read_wishes(output) == WISHES
+    write_control(output, Tuning(paused=True))
+    with accepting_tuning(output):
+        assert read_control(output) is None
+        write_control(output, REQUESTED)
+        assert read_control(output) == REQUESTED
         assert control_path(output).stat().st_mode & 0o777 == 0o600
-    assert read_wishes(output) is None
+    assert read_control(output) is None
 
 
 @pytest.mark.promise("S14")
 @pytest.mark.parametrize("mode", [0o640, 0o606, 0o620, 0o644, 0o777])
 def test_a_file_that_others_could_touch_is_refused(output: Path, mode: int) -> None:
     """Whoever may write it could pause the run, and whoever may read it learns who steers."""
-    write_wishes(output, WISHES)
+    write_control(output, REQUESTED)
     control_path(output).chmod(mode)
     with pytest.raises(StorageError, match="mode 600"):
-        read_wishes(output)
+        read_control(output)
 
 
 @pytest.mark.promise("S10")
 def test_links_folders_and_pipes_are_refused(output: Path, tmp_path: Path) -> None:
     """None is followed, and none holds the run up."""
     target = tmp_path / "elsewhere"
-    write_wishes(target, WISHES)
+    write_control(target, REQUESTED)
     path = control_path(output)
     path.symlink_to(control_path(target))
-    with pytest.raises(StorageError, match="not obeyed"):
-        read_wishes(output)
+    with pytest.raises(StorageError, match="is ignored"):
+        read_control(output)
     path.unlink()
     path.mkdir(mode=0o700)
-    with pytest.raises(StorageError, match="not obeyed"):
-        read_wishes(output)
+    with pytest.raises(StorageError, match="is ignored"):
+        read_control(output)
     path.rmdir()
     os.mkfifo(path, 0o600)
-    with pytest.raises(StorageError, match="not obeyed"):
-        read_wishes(output)
+    with pytest.raises(StorageError, match="is ignored"):
+        read_control(output)
 
 
 @given(
@@ -86,4 +86,4 @@ def test_anything_else_is_refused(tmp_path_factory: pytest.TempPathFactory, cont
     path.touch(0o600)
     path.write_bytes(content)
     with pytest.raises(StorageError, match="not what"):
-        read_wishes(output)
+        read_control(output)

@@ -95,7 +95,7 @@ def test_other_spec_is_refused(output: Path) -> None:
         "temperature": ("0.5", "0.7"),
     }
     text = str(caught.value)
-    assert text.startswith("out.jsonl was begun with other settings")
+    assert text.startswith("out.jsonl was started with other settings")
     assert "temperature: 0.5 -> 0.7" in text
     assert "x" * 61 not in text
     assert "--fresh" in text
@@ -139,7 +139,7 @@ def test_foreign_file_is_refused(output: Path, content: bytes) -> None:
 
 
 def test_foreign_database_is_refused(output: Path) -> None:
-    """A database that is not ours is not gone on with either."""
+    """A database that is not ours is not resumed either."""
     db = sqlite3.connect(journal_path(output))
     db.execute("CREATE TABLE results (ordinal INTEGER PRIMARY KEY)")
     db.close()

@@ -121,8 +121,8 @@ def test_without_any_header_nothing_is_believed(output: Path, path: Path) -> Non
     _execute(path, "DELETE FROM header")
     _execute(path, "DELETE FROM header_copy")
     said = (
-        f"{path} is not a journal, or is damaged where it says which run it belongs to, so its "
-        "results cannot be trusted to be this run's. Use --fresh to start over (the file is kept "
+        f"{path} is not a journal, or does not show which run it belongs to, as it is damaged. "
+        "So its results may not be this run's. Use --fresh to start over (the file is kept "
         "with '.damaged' added to its name), or write to another output."
     )
     for _ in ("sound", "broken"):
@@ -318,7 +318,7 @@ def test_a_full_disk_is_named(output: Path, path: Path) -> None:
             store.commit(records([ok(1, "x" * 90_000)]))
     assert str(caught.value) == (
         f"{path}: database or disk is full (SQLITE_FULL). Free some space. "
-        "What was committed is safe; run the same command again to go on."
+        "What was committed is safe; run the same command again to resume."
     )
     assert stored(output) == {0: ok(0)}
 
@@ -393,7 +393,7 @@ def test_a_new_file_that_cannot_be_written_is_named(path: Path) -> None:
         _replace(path, Header.new(SPEC), [wrong])
     assert str(caught.value) == (
         f"{path}.new: datatype mismatch (SQLITE_MISMATCH). "
-        "What was committed is safe; run the same command again to go on."
+        "What was committed is safe; run the same command again to resume."
     )
     assert [*path.parent.iterdir()] == []
 

@@ -114,7 +114,7 @@ def test_reader_of_an_older_run(output: Path) -> None:
         results = reader.results()
         next(results)
         Journal(output, {"other": 1}, fresh=True).close()
-        with pytest.raises(StorageError, match="begun anew"):
+        with pytest.raises(StorageError, match="started over"):
             list(results)
 
 

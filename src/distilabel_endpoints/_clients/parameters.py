@@ -414,7 +414,7 @@ def _not_twice(extra_body: Mapping[str, Any], said: Mapping[str, Any]) -> Mappin
     for name in extra_body:
         if name in said:
             raise ParameterError(
-                f"'extra_body' holds '{name}', which a parameter beside it says too. Keep one."
+                f"'extra_body' holds '{name}', which another parameter sets, too. Keep one."
             )
     return extra_body
 

@@ -1,4 +1,4 @@
-"""The road to a host: through which proxy, if any, and with which certificates to trust.
+"""The route to a host: through which proxy, if any, and with which certificates to trust.
 
 Rules
 - What the environment says is read as curl, requests and httpx read it; if they differ, the

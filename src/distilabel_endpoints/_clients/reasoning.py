@@ -41,7 +41,7 @@ def fields_of(setting: Reasoning, server: Server) -> tuple[_Fields, ...]:
         ConfigurationError: the server has none for it.
     """
     if server is Server.TGI:
-        raise _no_way(setting, server, "TGI has no such field, so the model thinks as it will")
+        raise _no_way(setting, server, "TGI has no field for it, so the model decides")
     if type(setting) is int:
         if server not in _BUDGETS:
             raise _no_way(setting, server, "give off, low, medium or high instead of a number")
@@ -83,6 +83,6 @@ def with_fields(options: Mapping[str, Any], fields: _Fields) -> dict[str, Any]:
 
 def _no_way(setting: Reasoning, server: Server, why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"reasoning={setting!r} cannot be said to {server.value}: {why}. "
+        f"reasoning={setting!r} cannot be sent to {server.value}: {why}. "
         "Leave reasoning (--reasoning) out, or set it in the server."
     )

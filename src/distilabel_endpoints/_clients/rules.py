@@ -229,7 +229,7 @@ RULES: Final[tuple[Rule, ...]] = (
         UNAVAILABLE,
         _on(400),
         ("^invalid state", "^bad request invalid state", "is paused", "scaled to zero"),
-        "The endpoint is paused; resume it, and the run goes on. With wake=True it is resumed.",
+        "The endpoint is paused; resume it, and the run continues. With wake=True the run does it.",
     ),
     Rule(
         "content_filter",
@@ -311,7 +311,7 @@ RULES: Final[tuple[Rule, ...]] = (
         RUN,
         _on(403, 451),
         _FIREWALL,
-        "A firewall before the server refused the request; its owner can let it pass.",
+        "A firewall in front of the server refused the request; its owner can allow it.",
     ),
     Rule(
         "forbidden",

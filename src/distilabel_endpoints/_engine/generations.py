@@ -32,12 +32,11 @@ from distilabel_endpoints.records import (
 __all__ = ["Inquiry", "RowPlan", "answer_row"]
 
 _CUT_OFF: Final = (
-    "Raise max_new_tokens, take what there is with on_length='keep', or have such answers asked "
-    "for again with on_length='grow:2x'."
+    "Raise max_new_tokens, keep cut-off answers with on_length='keep', or retry "
+    "them with on_length='grow:2x'."
 )
 _SPENT: Final = (
-    "Raise max_new_tokens, ask for less thinking, or have such answers asked for again with "
-    "on_length='grow:4x'."
+    "Raise max_new_tokens, ask for less thinking, or retry such answers with on_length='grow:4x'."
 )
 # Seeds stay below this: the smallest range among the servers is a signed 32-bit integer.
 _SEEDS: Final = 2**31

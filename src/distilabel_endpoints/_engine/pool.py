@@ -356,7 +356,7 @@ class Pool:
         if failure.code == "unavailable":
             said = f"none of the {len(self.members)} endpoints answers; {said}"
             return replace(failure, message=said)
-        hint = "The run can go on with the other endpoints when this one is left out."
+        hint = "Leave this endpoint out, and the run continues with the others."
         return replace(failure, message=said, hint=" ".join(filter(None, (failure.hint, hint))))
 
     def statistics(self, now: float) -> tuple[LimiterStatistics, dict[str, LimiterStatistics]]:

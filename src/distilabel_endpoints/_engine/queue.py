@@ -1,4 +1,4 @@
-"""Requests that wait for a permit: oldest first, and each where it may go.
+"""Requests that wait for a permit: oldest first, each for the endpoints it may use.
 
 Rules
 - Those that an endpoint has failed wait apart from the others, so that they do not hold up others

@@ -1,4 +1,4 @@
-"""Whether the endpoint is there: a breaker while nothing answers, a soft start when it may.
+"""Whether the endpoint is up: a circuit breaker while nothing answers, then a soft start.
 
 - `Breaker`: closed, it counts what was unavailable without an answer in between; open, it lets one
   attempt through at a time, further and further apart. Any answer, a refusal included, closes it.

@@ -1,11 +1,11 @@
-"""What somebody wants of a running run: `OUTPUT.control`, written by `tune`, read by the run.
+"""The control file of a running run: `OUTPUT.control`, written by `tune`, read by the run.
 
 Rules
 - A file, so that it works over network file systems, over ssh, and for whatever machine sends.
 - Whole or not at all, by a rename; its owner's alone. One that others could write is refused.
 - It holds what may change while a run is in progress, and nothing that changes an answer.
-- Wishes are for the run that is in progress: those of an earlier one go as soon as the lock is
-  taken, and what is wished from then on counts, also while nothing is sent yet.
+- It is for the run that is in progress: that of an earlier run is removed as soon as the lock is
+  taken. What is requested from then on counts, also while nothing is sent yet.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from distilabel_endpoints._store.atomic import writing
 from distilabel_endpoints._store.place import beside
 from distilabel_endpoints.errors import StorageError
 
-__all__ = ["Wishes", "accepting_wishes", "control_path", "read_wishes", "write_wishes"]
+__all__ = ["Tuning", "accepting_tuning", "control_path", "read_control", "write_control"]
 
 _FORMAT: Final = 1
 _MOST_BYTES: Final = 1 << 16
@@ -31,31 +31,31 @@ _MOST: Final = 1 << 20
 
 
 def control_path(output: Path) -> Path:
-    """Where the wishes for the run that writes `output` are."""
+    """The control file of the run that writes `output`."""
     return beside(output, ".control")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """How a run is to continue."""
+class Tuning:
+    """How a run is asked to continue."""
 
     max_concurrency: int | None = None
-    """Requests in flight at most; `None`: as the run began."""
+    """Requests in flight at most; `None`: as at the start of the run."""
     paused: bool = False
     """Whether nothing is to be sent for now."""
     by: str = ""
-    """Who said so: user, host and process."""
+    """Who asked: user, host and process."""
     at: str = ""
     """When, in UTC, ISO 8601."""
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
-        """What `write_wishes` wrote. Raises `ValueError`, `TypeError` or `KeyError` for others."""
+        """What `write_control` wrote. Raises `ValueError`, `TypeError` or `KeyError` for others."""
         most = document["max_concurrency"]
         if document["format"] != _FORMAT or not isinstance(document["paused"], bool):
-            raise ValueError("another version's")
+            raise ValueError("of another version")
         if most is not None and (type(most) is not int or not 1 <= most <= _MOST):
-            raise ValueError("no number of requests")
+            raise ValueError("not a number of requests")
         return cls(
             max_concurrency=most,
             paused=document["paused"],
@@ -64,18 +64,18 @@ class Wishes:
         )
 
 
-def write_wishes(output: Path, wishes: Wishes) -> None:
-    """Put them beside `output`.
+def write_control(output: Path, requested: Tuning) -> None:
+    """Write the control file of `output`, whole or not at all.
 
     Raises:
         StorageError: the disk did not take it.
     """
     with writing(control_path(output)) as file:
-        file.write(json.dumps({"format": _FORMAT, **asdict(wishes)}).encode())
+        file.write(json.dumps({"format": _FORMAT, **asdict(requested)}).encode())
 
 
-def read_wishes(output: Path) -> Wishes | None:
-    """What is wished now; `None` for nothing.
+def read_control(output: Path) -> Tuning | None:
+    """What is requested now; `None` for nothing.
 
     Raises:
         StorageError: the file is not what `tune` writes, or could have been written by others.
@@ -87,27 +87,27 @@ def read_wishes(output: Path) -> Wishes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}. It is not obeyed.") from error
+        raise StorageError(f"{path} cannot be read: {error.strerror}. It is ignored.") from error
     try:
         status = os.fstat(descriptor)
         mode = stat.S_IMODE(status.st_mode)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or mode & 0o077:
             raise StorageError(
-                f"{path} is not obeyed: it must be a file of this run's user that nobody else can "
+                f"{path} is ignored: it must be a file of this run's user that nobody else can "
                 "read or write (mode 600). Remove it, and use `tune`."
             )
-        return Wishes.of(json.loads(os.read(descriptor, _MOST_BYTES)))
+        return Tuning.of(json.loads(os.read(descriptor, _MOST_BYTES)))
     except StorageError:
         raise
     except (ValueError, TypeError, KeyError, RecursionError, OSError):
-        raise StorageError(f"{path} is not what `tune` writes. It is not obeyed.") from None
+        raise StorageError(f"{path} is not what `tune` writes. It is ignored.") from None
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def accepting_wishes(output: Path) -> Iterator[None]:
-    """Let wishes count from here to the end of the block. Its lock is held."""
+def accepting_tuning(output: Path) -> Iterator[None]:
+    """Requested changes count from here to the end of the block. The output's lock is held."""
     _drop(output)
     try:
         yield

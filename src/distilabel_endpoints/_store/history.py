@@ -1,4 +1,4 @@
-"""What a run was like while it went on: `OUTPUT.history` beside its results. Bounded.
+"""How a run progressed: `OUTPUT.history` beside its results. Bounded.
 
 Rules
 - A few hundred samples, however long the run: when there are more, every second one goes and

@@ -1,4 +1,4 @@
-"""Where a run's results are kept, as everybody sees it who only reads: `Store`.
+"""Where a run's results are kept, for reading: the protocol `Store`.
 
 There are two: the journal of a run of one process (`journal/`), and the shards of a run over Ray
 (`ray/folder.py`). `status` and `export` read either. Reading never writes.

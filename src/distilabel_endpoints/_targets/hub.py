@@ -363,7 +363,9 @@ def _answer(call: Callable[[], T]) -> T | Failure:
     except httpx2.TransportError as error:
         return _unreachable(type(error).__name__)
     except HFValidationError:
-        return Failure(kind=FailureKind.RUN, code="bad_name", message="no name of a repository")
+        return Failure(
+            kind=FailureKind.RUN, code="bad_name", message="not the name of a repository"
+        )
     except OfflineModeIsEnabled:
         return _unreachable("HF_HUB_OFFLINE is set", "Unset it, or give base_url.")
     except (AttributeError, LookupError, TypeError, ValueError, InferenceEndpointError) as error:

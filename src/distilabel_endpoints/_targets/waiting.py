@@ -1,4 +1,4 @@
-"""Waiting for an endpoint to get ready: how often to look, what to say of it, when to stop."""
+"""Waiting for an endpoint to get ready: how often to look, what to log, when to stop."""
 
 from __future__ import annotations
 

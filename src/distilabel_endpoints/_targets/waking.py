@@ -1,4 +1,4 @@
-"""A client that resumes its dedicated endpoint when it is found paused; only where that is asked.
+"""A client that resumes its dedicated endpoint when that is paused, if the user asked for it.
 
 Resuming costs the endpoint's owner money, and somebody paused it: it is not done unasked.
 """

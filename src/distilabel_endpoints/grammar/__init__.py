@@ -1,4 +1,4 @@
-"""Structured output: what a user asks for, how each server is made to obey it, whether it did.
+"""Structured output: what a user asks for, how each server is made to follow it, whether it did.
 
 A `Grammar` is parsed once, from `structured_output={"format": ..., "schema": ...}`.
 `constrain` turns it into the keyword arguments that really constrain a given server on a given

@@ -32,7 +32,7 @@ Dialect = Callable[[Grammar], Fields | None]
 
 
 def constrain(grammar: Grammar, server: Server, route: Route) -> Mapping[str, Any] | None:
-    """Keyword arguments for the client's method that make the server obey the grammar.
+    """Keyword arguments for the client's method that make the server follow the grammar.
 
     `{"grammar": ...}` for `HUB_TEXT`, else `{"extra_body": {...}}`. `None`: this server cannot
     hold this format on this route, or is not known to; answers can then only be checked.

@@ -1,4 +1,4 @@
-"""A dedicated endpoint's life around a run: started on the user's word, and left as it was found.
+"""A dedicated endpoint's life around a run: started if the user asks for it, and left as it was.
 
 What decides (`decisions`), what it looks at (`sight`, `hardware_prices`) and what does it
 (`restore`, `lease`, `endpoint_api`) are light, as they are loaded in the watchdog's process too;

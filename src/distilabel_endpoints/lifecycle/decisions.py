@@ -1,4 +1,4 @@
-"""What becomes of an endpoint at a run's end: the whole decision, without network, clock or files.
+"""What to do with an endpoint when a run ends: the decision alone, without network, clock or files.
 
 Rules
 - Something is owed only if the run woke the endpoint, or if the user said how to leave it.

@@ -1,4 +1,4 @@
-"""The run's side of the watchdog: starting it, telling it what is owed, hearing how it ended."""
+"""The run's side of the watchdog: starts it, tells it what to restore, reads how that ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who uses an endpoint on this machine, and what is owed to it. Local files, kernel locks.
+"""Who uses an endpoint on this machine, and what must be restored. Local files, kernel locks.
 
 Rules
 - Each run holds the lock of its own file for as long as it uses the endpoint; the kernel lets

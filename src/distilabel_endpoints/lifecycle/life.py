@@ -273,7 +273,7 @@ class EndpointLife:
         elif "others" in heard:
             users = ", ".join(map(str, heard["others"]))
             self._say(
-                f"The endpoint is still used by process {users} on this machine. It is put back "
+                f"The endpoint is still used by process {users} on this machine. It is restored "
                 "when that ends."
             )
         elif not heard:

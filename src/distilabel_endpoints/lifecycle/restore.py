@@ -1,4 +1,4 @@
-"""Doing what is owed: look, decide, command, and look again until it is so, for fifteen minutes."""
+"""Restores an endpoint's state: look, decide, command, check again, for at most fifteen minutes."""
 
 from __future__ import annotations
 
@@ -100,12 +100,12 @@ class _Restoring:
 
     def run(self) -> Outcome:
         if self.on_others is not None and (others := self.lease.others()):
-            self.say(f"is used by {_processes(others)}, which is waited for")
+            self.say(f"is used by {_processes(others)}, waiting for that to end")
             self.on_others(others)
             while self.lease.others():
                 self.sleep(_POLL)
             if self.lease.owed() is None:
-                return Outcome(Ending.LEFT, f"nothing is owed to {self.control.title} any more")
+                return Outcome(Ending.LEFT, f"nothing is left to do for {self.control.title}")
             self.started = self.clock()
         return self._bring()
 
@@ -182,7 +182,7 @@ class _Restoring:
         return None
 
     def _stop(self, seen: Sight) -> None:
-        self.say(f"is {seen.state}; asked to be {self.duty.state}")
+        self.say(f"is {seen.state}; requested: {self.duty.state}")
         # Until it is answered, a change by our own user is our command.
         self.duty = replace(self.duty, doubt=Doubt.STOP)
         answer = self.control.stop(self.duty.state)

@@ -1,4 +1,4 @@
-"""`distilabel-endpoints endpoint NAME`: how an endpoint stands, what it costs, what a run would do.
+"""`distilabel-endpoints endpoint NAME`: an endpoint's state, its cost, and what a run would do.
 
 Asks the control plane only: nothing here wakes an endpoint.
 """

@@ -1,4 +1,4 @@
-"""What the control plane says of one endpoint, as a value. Pure: no network, no clock."""
+"""What the control plane reports of one endpoint, as a value. Pure: no network, no clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The watchdog's program: waits for the run that started it to end, and does what is owed then.
+"""The watchdog's program: waits for the run that started it to end, and restores the endpoint.
 
 It runs in its own session, so that no signal of the terminal or of the run's process group
 reaches it, and as nobody's child. Its standard input is a pipe whose other end only the run holds:

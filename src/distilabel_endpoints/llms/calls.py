@@ -122,7 +122,7 @@ class Call:
             beside = sent.get("extra_body") or {}
         if twice := sorted(said.keys() & beside.keys() - {"chat_template_kwargs"}):
             raise ParameterError(
-                f"reasoning is said as '{twice[0]}', which is given beside it too. Keep one."
+                f"reasoning is sent as '{twice[0]}', which a parameter sets, too. Keep one."
             )
 
     def plan(self, index: int, given: Input) -> RowPlan:
@@ -231,8 +231,8 @@ def _merged(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, An
     for name in sorted({*more, *added} - {"extra_body"}):
         if name in said:
             raise ParameterError(
-                f"structured_output is sent to this server as '{name}', which a parameter beside "
-                "it says too. Keep one."
+                f"structured_output is sent to this server as '{name}', which a parameter sets, "
+                "too. Keep one."
             )
     merged = {**options, **more}
     if body and added:

@@ -45,9 +45,9 @@ def check_labelling(
             "not known. Use vLLM, SGLang, llama.cpp or TGI, or leave labels (--label) out."
         )
     if structured_output is not None:
-        raise ConfigurationError("labels are a structured_output of their own. Keep one of both.")
+        raise ConfigurationError("labels and structured_output exclude each other. Keep one.")
     if num_generations != 1:
-        raise ParameterError("labels are one answer a row; leave num_generations out.")
+        raise ParameterError("labels need one answer per row; leave num_generations out.")
     for name in _DECIDED:
         if name in given:
             raise ParameterError(f"labels decide {name!r} themselves; leave it out.")
@@ -64,7 +64,7 @@ def label_planner(planner: Planner, labels: LabelSet) -> Planner:
     def plan(index: int, given: Input) -> RowPlan:
         if isinstance(given, tuple):
             raise ConfigurationError(
-                "an input has its own structured_output, which has no place beside labels."
+                "an input has its own structured_output, which cannot be used with labels."
             )
 
         def held_to(texts: Sequence[str]) -> RowPlan:

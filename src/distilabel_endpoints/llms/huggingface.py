@@ -74,7 +74,7 @@ __all__ = ["InferenceEndpointsLLM"]
 
 _NO_TOKENIZER: Final = (
     "tokenizer_id is not used: the serverless router takes conversations only, and applies the "
-    "chat template of model_id itself. Leave tokenizer_id out to be rid of this warning."
+    "chat template of model_id itself. Leave tokenizer_id out to avoid this warning."
 )
 _READ_BY_EACH_CALL: Final = {
     "generation_kwargs",
@@ -560,7 +560,7 @@ class InferenceEndpointsLLM(Attributes):
         ):
             if getattr(self, field):
                 raise ConfigurationError(
-                    f"bodies are sent as they are, so {field} has no place beside them. Leave it "
+                    f"bodies are sent as they are, so {field} cannot be used with them. Leave it "
                     "out, or put it into the bodies."
                 )
         if growth(self.on_length):

@@ -1,4 +1,4 @@
-"""What the package's other rooms ask of an LLM and its users do not: its engine, a row's plan.
+"""What other packages of ours need from an LLM, and its users do not: its engine, a row's plan.
 
 These are functions, so that the class shows its users what is for them and nothing else.
 """

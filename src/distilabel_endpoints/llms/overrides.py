@@ -1,4 +1,4 @@
-"""Subclasses of `InferenceEndpointsLLM`: what they override is obeyed, or refused.
+"""Subclasses of `InferenceEndpointsLLM`: what they override is used, or refused.
 
 Rules
 - A subclass's `agenerate` or `agenerate_output` answers every row, whichever way the row came in:

@@ -203,5 +203,5 @@ def load_class(info: Any) -> type[Serializable]:
         if isinstance(found, type) and issubclass(found, Serializable):
             return found
     raise ConfigurationError(
-        f"{TYPE_INFO} names {module}.{name}, which is no class of this package."
+        f"{TYPE_INFO} names {module}.{name}, which is not a class of this package."
     )

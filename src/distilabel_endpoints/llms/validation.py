@@ -1,4 +1,4 @@
-"""pydantic's verdicts on attributes, as our `ConfigurationError` that names the attribute.
+"""pydantic's errors in attributes, as our `ConfigurationError` that names the attribute.
 
 pydantic's own `ValidationError` cannot be subclassed. So it is caught where an object is made or
 changed from outside; a model that has one of ours as a field still reports it as pydantic does,

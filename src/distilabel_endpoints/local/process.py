@@ -1,4 +1,4 @@
-"""The process llama.cpp runs in: started, waited for, ended, and its failures told as ours."""
+"""The process llama.cpp runs in: started, waited for, ended, and its failures reported as ours."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def refusal(code: int, log: IO[bytes], path: Path) -> Exception:
     reason = first["said"] if first else text.rpartition("\n")[2]
     if code == 2:
         return InstallationError(f"xllamacpp is installed and cannot be imported: {reason}")
-    said = reason or "it says why above"
+    said = reason or "its output above says why"
     return ConfigurationError(f"llama.cpp cannot serve {path}: {said}")
 
 

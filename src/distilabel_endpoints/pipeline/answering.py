@@ -1,4 +1,4 @@
-"""One of our LLMs as it answers for one of upstream's: what it is sent, and what the log is told.
+"""Lets one of our LLMs answer for one of upstream's: what it is sent, and what is logged.
 
 A row that fails is an output without a text; what no row can get past is raised. Python's warnings,
 and what is dropped from the parameters, go to the pipeline's log, each once.

@@ -1,4 +1,4 @@
-"""What a pipeline's log is told of a batch: a line for each failed row, and how a long one gets on.
+"""What is logged of a pipeline's batch: a line for each failed row, and the progress of a long one.
 
 Upstream logs a batch's start and its end. Between them nothing is heard for as long as its slowest
 row takes, so a batch that lasts is reported every half minute.

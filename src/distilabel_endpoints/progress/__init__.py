@@ -1,4 +1,4 @@
-"""What a person or a machine sees while a run goes on, and when it ends.
+"""What a person or a machine sees while a run is in progress, and when it ends.
 
 A run is folded into `RunSnapshot`s and one `RunSummary`; a `Progress` shows them. Human displays
 write to stderr, events for machines to stdout. Nothing here starts a thread, reads a clock or

@@ -36,7 +36,7 @@ def forecast_text(made: Forecast | None, *, no_price: str = "") -> str:
         f"  time     {time}",
         f"  cut off  {cut} of the rows, at max_new_tokens={made.max_new_tokens}",
         f"  advice   {_advice(made)}",
-        "Each range holds in nine of ten cases.",
+        "Each range is right in nine of ten cases.",
     ]
     return "\n".join(lines)
 

@@ -72,7 +72,7 @@ def _latencies(snapshot: RunSnapshot) -> Iterator[str]:
     """Summaries, by endpoint and provider."""
     named = (
         ("latency_seconds", "from sending to the end of the answer", "latency"),
-        ("first_token_seconds", "to the first thing a stream said", "first_token"),
+        ("first_token_seconds", "to the first token of a stream", "first_token"),
     )
     for name, text, attribute in named:
         yield f"# HELP {_PREFIX}{name} {text}"

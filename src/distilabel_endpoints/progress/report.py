@@ -185,7 +185,7 @@ def spent_text(spent: Spent) -> str:
         text += f", of a budget of {spent.budget}"
     if spent.unknown_tokens:
         unknown = f"{short_count(spent.unknown_tokens)} tokens"
-        text += f"; at most, as {unknown} are reserved for attempts of which no end is known"
+        text += f"; at most, as {unknown} are reserved for attempts whose outcome is unknown"
     return text
 
 

@@ -1,4 +1,4 @@
-"""Alarms: which share of flawed answers is too many, and what then.
+"""Alarms: which share of flawed answers is too many, and what happens then.
 
 A run warns on its own account, and pauses only for what cannot be right: half of the answers empty,
 half of them loops, nine of ten one and the same text. Everything else is the user's to say.

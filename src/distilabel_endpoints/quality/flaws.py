@@ -1,4 +1,4 @@
-"""What is wrong with one answer that is there: flaws that need no judgement to be seen."""
+"""Flaws of one answer: those that a program can detect without judging its content."""
 
 from __future__ import annotations
 

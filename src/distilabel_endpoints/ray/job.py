@@ -316,7 +316,7 @@ class _RayDriver:
 
             most = run.llm.max_concurrency or DEFAULT_MOST
             tuned = steered(
-                run.output, most=most, apply=coordinator.tune.remote, tell=self._tell_change
+                run.output, most=most, apply=coordinator.tune.remote, report=self._report_change
             )
             with self._followed(ray, coordinator), tuned as self._steering:
                 if self._pilot is not None:
@@ -418,7 +418,7 @@ class _RayDriver:
             if not self.session.stopping:
                 ask()
 
-    def _tell_change(self, text: str) -> None:
+    def _report_change(self, text: str) -> None:
         self._recorder.note("tune", text)
         self._run.progress.message(f"Tuned: {text}")
 

@@ -1,4 +1,4 @@
-"""What an output folder says of the run that it belongs to: settings, and the rows it was begun on.
+"""What an output folder records of its run: the settings, and the rows at the start.
 
 The file begins with an underscore, as what is not data does in a folder of Parquet files.
 """

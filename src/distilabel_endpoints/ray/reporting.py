@@ -1,7 +1,7 @@
-"""A worker's side of the coordinator: what it says a few times a second, and what it then obeys.
+"""A worker's reports to the coordinator, several times a second, and the limits it gets back.
 
 Rules
-- Reports go one after another, so that the coordinator's answers are obeyed in their order.
+- Reports go one after another, so that the coordinator's answers are applied in their order.
 - A pause that came from another worker is not reported back as this one's own.
 - Without an answer for `SILENCE` seconds, a worker under a ceiling sends nothing more.
 """
@@ -113,7 +113,7 @@ class Reporter:
 
     def start(self) -> None:
         """Send nothing until there is a share, and continue to report until the process ends."""
-        self._obey(Share(ceiling=self._ceiling, pauses={}))
+        self._apply(Share(ceiling=self._ceiling, pauses={}))
         self.report()
         self._thread.start()
 
@@ -128,7 +128,7 @@ class Reporter:
             self._thread.join()
 
     def report(self) -> None:
-        """Say how things are, and obey the answer; without one, stop sending in time."""
+        """Report how things are, and apply the answer; without one, stop sending in time."""
         with self._turn:
             asked_at = time.monotonic()
             now, engine = self._lease.run(_look, self._lease)
@@ -143,10 +143,10 @@ class Reporter:
                 share = self._ray.get(answer, timeout=SILENCE)
             except self._ray.exceptions.RayError:
                 if time.monotonic() - self._answered_at > SILENCE and self._ceiling is not None:
-                    self._obey(Share(ceiling=0, pauses={}))
+                    self._apply(Share(ceiling=0, pauses={}))
                 return
             self._answered_at = asked_at
-            self._obey(share)
+            self._apply(share)
             self._report_closed()
 
     def _report_closed(self) -> None:
@@ -171,7 +171,7 @@ class Reporter:
             and limiter.gate_until > self._told.get(name, 0.0) + _SAME
         }
 
-    def _obey(self, share: Share) -> None:
+    def _apply(self, share: Share) -> None:
         self._ceiling = share.ceiling
         now = self._lease.run(_share, self._lease, share)
         for name, seconds in share.pauses.items():

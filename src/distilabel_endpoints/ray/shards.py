@@ -3,7 +3,7 @@
 Rules
 - Ray Data's checkpoint (`OUTPUT.checkpoint`) says which rows are in the shards. A shard counts once
   its checkpoint file has its final name; what was written before that is removed by the next run.
-- A row that failed is taken out of its shard and its checkpoint when a run is gone on with, so that
+- A row that failed is taken out of its shard and its checkpoint when a run is resumed, so that
   it is done again. Checkpoint first: interrupted, the same is found and done once more.
 """
 
@@ -92,7 +92,7 @@ def write_shards(
                 raise
             raise ConfigurationError(
                 "a dataset that does not come from a reader (from_items, materialize, a shuffle) "
-                "cannot be gone on with; use read_rows, or write it to Parquet and read that."
+                "cannot be resumed; use read_rows, or write it to Parquet and read that."
             ) from None
 
 

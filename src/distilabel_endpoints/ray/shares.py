@@ -1,4 +1,4 @@
-"""Who may have how much of a job's ceiling in flight, and the pauses that hold for all.
+"""How a job's limit is divided among its workers, and the pauses that hold for all.
 
 Rules
 - The shares handed out, and what workers still hold of larger ones, never exceed the ceiling: one

@@ -1,4 +1,4 @@
-"""Any input of this package as a `ray.data.Dataset`, each row with an identity of its own.
+"""Any input of this package as a `ray.data.Dataset`, each row with its own identity.
 
 A row's id is its ordinal in the input and the hash of its content, so that two equal rows stay two
 rows, and the same file gives the same ids in every run. The input is read by one task, in order:

@@ -1,4 +1,4 @@
-"""`generate_ray`: the stage itself, checked where it is asked for."""
+"""`generate_ray`: the stage itself, and what is checked when it is made."""
 
 from __future__ import annotations
 

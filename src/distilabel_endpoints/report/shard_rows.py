@@ -113,7 +113,7 @@ class ShardRows(StoredRows):
         for row in sorted(rows, key=lambda row: row.ordinal):
             spot = self._spots.get(row.ordinal)
             if spot is None:
-                shown[row.ordinal] = Prompt(missing="This row is in no shard any more.")
+                shown[row.ordinal] = Prompt(missing="No shard holds this row any more.")
                 continue
             ours = set(self._own(spot.shard))
             columns = {n: v for n, v in self._values(spot).items() if n not in ours}

@@ -160,7 +160,7 @@ def view(
         viewer.begin_at(start)
         _say(viewer, out, moved=viewer.step())
         for command in iter(read or _line, None):
-            if not _obey(viewer, command.strip(), out):
+            if not _run_command(viewer, command.strip(), out):
                 return
 
 
@@ -172,7 +172,7 @@ def _line() -> str | None:
     return line or None
 
 
-def _obey(viewer: Viewer, command: str, out: TextIO) -> bool:
+def _run_command(viewer: Viewer, command: str, out: TextIO) -> bool:
     """Do what a command says; False for the end."""
     name, _, rest = command.partition(" ")
     match name:

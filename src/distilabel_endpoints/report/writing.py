@@ -165,7 +165,7 @@ def _state(about: AboutRun, figures: Figures) -> str:
 def _notes(rows: StoredRows) -> list[str]:
     if not rows.damaged:
         return []
-    return [f"{_rows(rows.damaged)} were passed over: their results are damaged."]
+    return [f"{_rows(rows.damaged)} were skipped: their results are damaged."]
 
 
 def _fact(name: str, value: str, kind: str = "") -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The columns we add to the input's, and what stands in them for a result.
+"""The columns we add to the input's, and the values they hold for a result.
 
 | column | one generation | several (`num_generations` > 1) |
 |---|---|---|
@@ -244,7 +244,7 @@ def _errors(result: Result) -> list[str | None]:
 def _warning(completion: Completion | None) -> str | None:
     if completion is None or not completion.utf8_replaced:
         return None
-    return f"{WARNING}: utf8_replaced: U+FFFD stands where the server's answer was no UTF-8, twice"
+    return f"{WARNING}: utf8_replaced: U+FFFD stands where the server's answer was not UTF-8, twice"
 
 
 def _tool_calls(completion: Completion | None) -> list[Any] | None:

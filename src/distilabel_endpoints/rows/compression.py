@@ -1,4 +1,4 @@
-"""Open a file for reading, inflated by its suffix, and say what is wrong where it is damaged.
+"""Open a file for reading, inflated by its suffix, and report where it is damaged.
 
 gzip, bzip2 and xz come from the standard library; Zstandard too on Python 3.14 and newer, else
 from pyarrow.

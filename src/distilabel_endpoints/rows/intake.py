@@ -35,7 +35,7 @@ __all__ = ["Intake", "ReadOptions", "hashed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
-    """What every reader obeys."""
+    """The limits and checks of every reader."""
 
     max_row_bytes: int = MAX_ROW_MB << 20
 

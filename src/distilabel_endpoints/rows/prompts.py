@@ -1,4 +1,4 @@
-"""Rows to conversations: what the row's columns say (`formats`), and what stands around it.
+"""Rows to conversations: what a row's columns hold (`formats`), and what is added to it.
 
 A template takes all columns instead. A row may bring its own system message, generation parameters
 and structured output; columns that only have the names of these can be switched off.

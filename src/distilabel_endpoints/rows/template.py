@@ -169,7 +169,7 @@ class PromptTemplate:
         self._environment = _Environment()
         try:
             if raises_to_a_power(source):
-                raise ConfigurationError("the template uses **, which is not offered; use *")
+                raise ConfigurationError("the template uses **, which is not allowed; use *")
             self._tree = self._environment.parse(source)
             if next(self._tree.find_all(_OTHER_FILES), None) is not None:
                 raise ConfigurationError(

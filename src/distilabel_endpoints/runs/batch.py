@@ -119,8 +119,8 @@ def _refuse_beside(options: RunOptions) -> None:
         beside.append("on_bad_row='skip'")
     if beside:
         raise ConfigurationError(
-            f"the bodies of a batch file are sent as they are, all or none, so {beside[0]} has no "
-            "place beside them. Leave it out, or put it into the bodies."
+            f"the bodies of a batch file are sent as they are, all or none, so {beside[0]} "
+            "cannot be used with them. Leave it out, or put it into the bodies."
         )
 
 

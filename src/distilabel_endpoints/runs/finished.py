@@ -1,4 +1,4 @@
-"""Whether the same command has been carried out already: nothing failed, nothing changed.
+"""Whether the same run has finished before: nothing failed, nothing changed.
 
 A finished run notes in its journal what it read and what it wrote. While both files are as they
 were (size, time stamps, inode, as git's index compares them), and the settings too, there is

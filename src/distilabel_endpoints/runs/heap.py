@@ -1,4 +1,4 @@
-"""Memory that is free, given back to the system, so that a long run stays as small as it began.
+"""Returns free memory to the system, so that a long run stays as small as at its start.
 
 asyncio reads every answer into a new buffer of 256 KB, of which it fills a few hundred bytes.
 After the first, glibc cuts these from the heap of the loop's thread; no gap between smaller pieces

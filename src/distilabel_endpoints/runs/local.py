@@ -163,7 +163,7 @@ class _LocalDriver:
         self._drain = Drain()
         self._recorder = Recorder(run.output)
         self._steering: Steering | None = None
-        self._watch = AnswerWatch(run.alarms, self._tell_alarm, self.drain)
+        self._watch = AnswerWatch(run.alarms, self._report_alarm, self.drain)
         self._pricing = Pricing()
         self._bound = Bound()
         self._unlimited = 0
@@ -293,7 +293,7 @@ class _LocalDriver:
         """The first look, against what is stored; against nothing if the run starts over."""
         options, tally = self._run.options, self._tally
 
-        def tell(rows: int) -> None:
+        def show_rows_read(rows: int) -> None:
             tally.rows_read = rows
 
         about = (reader.note("run") if reader else None) or {}
@@ -306,7 +306,7 @@ class _LocalDriver:
             check=lambda row: self._look_at(planner.plan(row)),
             columns=columns,
             ids=ids,
-            tell=tell,
+            on_rows_read=show_rows_read,
             output=str(self._run.output),
             answered=before.ok if before else 0,
         )
@@ -370,7 +370,7 @@ class _LocalDriver:
         )
         try:
             with steered_engine(
-                self._run.output, journal, lease, self._tell_change
+                self._run.output, journal, lease, self._report_change
             ) as self._steering:
                 self._send_all(journal, lease, planner, scanned)
         finally:
@@ -475,11 +475,11 @@ class _LocalDriver:
         tally = self._tally
         return (tally.total or 0) - tally.ok - tally.failed - tally.skipped
 
-    def _tell_change(self, text: str) -> None:
+    def _report_change(self, text: str) -> None:
         self._recorder.note("tune", text)
         self._run.progress.message(f"Tuned: {text}")
 
-    def _tell_alarm(self, alarm: Alarm) -> None:
+    def _report_alarm(self, alarm: Alarm) -> None:
         show_alarm(alarm, self._recorder, self._run.progress)
 
     def drain(self, grace: float, /) -> None:

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _FOR_A_YES: Final = (
-    "The forecast waits for a yes. Run the same command with --yes (yes=True in Python) to answer "
+    "The forecast is ready. Run the same command with --yes (yes=True in Python) to answer "
     "the other rows; those of the pilot are not sent again."
 )
 _NOTE: Final = "spent"
@@ -85,7 +85,7 @@ def pricing_of(llm: InferenceEndpointsLLM, options: SpendingOptions) -> Pricing:
     if options.price is not None:
         return Pricing(price=options.price)
     if not options.budget and options.pilot is None:
-        return Pricing(reason="nobody asked for it")
+        return Pricing(reason="it was not looked up")
     pricing = _by_the_hour(llm) or llm.pricing()
     if options.budget.picodollars is not None and not pricing.is_known:
         raise ConfigurationError(

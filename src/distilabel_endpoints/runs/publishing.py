@@ -129,7 +129,7 @@ def check_repository(name: str) -> None:
         validate_repo_id(name)
     except HFValidationError:
         raise ConfigurationError(
-            f"push_to_hub: {name!r} is no name of a repository; give OWNER/NAME."
+            f"push_to_hub: {name!r} is not the name of a repository; give OWNER/NAME."
         ) from None
     if saved_token() is None:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Keeps a run's history while it goes on: a sample now and then, and what changed.
+"""Records a run's history while it is in progress: a sample now and then, and each change.
 
 The history is for the report alone. A disk that does not take it costs the history, not the run.
 """

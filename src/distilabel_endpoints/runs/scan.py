@@ -21,7 +21,7 @@ __all__ = ["Ids", "Pending", "Scan", "bad_result", "changed_meanwhile", "checked
 
 _SHOWN: Final = 10
 _SHOWN_OF_ALL: Final = 3
-_SAY_EVERY: Final = 10_000
+_REPORT_EVERY: Final = 10_000
 _MOST_IDS: Final = 1 << 19
 _BUCKETS: Final = 256
 _ALL_BITS: Final = 2**64 - 1
@@ -69,10 +69,10 @@ class Ids:
         self._later = [array("Q") for _ in range(_BUCKETS)]
 
     def add(self, row: Row) -> None:
-        found = row.columns.get("id")
-        if self._room and isinstance(found, str | int):
+        row_id = row.columns.get("id")
+        if self._room and isinstance(row_id, str | int):
             self._room -= 1
-            key = hash(found) & _ALL_BITS
+            key = hash(row_id) & _ALL_BITS
             half = self._earlier if row.ordinal < self._counted else self._later
             half[key % _BUCKETS].append(key)
 
@@ -116,7 +116,7 @@ def scan(
     check: Callable[[Row], object],
     columns: OutputColumns,
     ids: Ids,
-    tell: Callable[[int], None],
+    on_rows_read: Callable[[int], None],
     output: str,
     answered: int,
 ) -> Scan:
@@ -126,7 +126,7 @@ def scan(
         check: builds a row's request, and raises `InputError` if that cannot be.
         columns: what the output adds; no row may have one of these names.
         ids: is shown every row that is read.
-        tell: called now and then with the rows seen so far.
+        on_rows_read: called now and then with the number of rows read so far.
         output: what is written, for messages.
         answered: rows before the limit that have an `ok` result.
 
@@ -135,47 +135,47 @@ def scan(
         InputChangedError: rows that have answers are not what they were, or not there any more.
         InputError: a row cannot be sent and the policy is `stop`, or none can.
     """
-    found = Scan()
-    for item in _rows(source, replay, found, options.limit, tell):
+    scanned = Scan()
+    for item in _rows(source, replay, scanned, options.limit, on_rows_read):
         columns.refuse_clash(item.columns)
         if isinstance(item, Row):
             ids.add(item)
         bad = item if isinstance(item, BadRow) else checked(item, check)
         if bad is None:
-            found.pending.add(item.ordinal, item.content_hash)
+            scanned.pending.add(item.ordinal, item.content_hash)
         else:
-            _put_aside(found, bad, options)
-    _refuse_changed(found, answered, source, output)
-    if found.examples and options.on_bad_row == "stop":
-        raise _refused(found.examples, found.skipped)
-    if found.examples and not found.done and not found.pending.count:
-        raise _none_fit(found, source)
-    return found
+            _put_aside(scanned, bad, options)
+    _refuse_changed(scanned, answered, source, output)
+    if scanned.examples and options.on_bad_row == "stop":
+        raise _refused(scanned.examples, scanned.skipped)
+    if scanned.examples and not scanned.done and not scanned.pending.count:
+        raise _none_fit(scanned, source)
+    return scanned
 
 
-def _put_aside(found: Scan, bad: BadRow, options: RunOptions) -> None:
-    if len(found.examples) < _SHOWN:
-        found.examples.append(bad)
+def _put_aside(scanned: Scan, bad: BadRow, options: RunOptions) -> None:
+    if len(scanned.examples) < _SHOWN:
+        scanned.examples.append(bad)
     if options.on_bad_row == "fail":
-        found.bad.append(bad)
+        scanned.bad.append(bad)
     else:
-        found.skipped += 1
+        scanned.skipped += 1
 
 
-def _refuse_changed(found: Scan, answered: int, source: RowSource, output: str) -> None:
+def _refuse_changed(scanned: Scan, answered: int, source: RowSource, output: str) -> None:
     way_out = (
         f"so nothing was sent and {output} is left as it was. Put them back as they were, start "
         "over with --fresh (fresh=True in Python), or choose another output."
     )
-    if found.changed:
+    if scanned.changed:
         raise InputChangedError(
-            f"{_number(found.changed)} with answers changed in {source.describe()} since the run "
-            f"began (first: row {found.first_changed + 1}), {way_out}"
+            f"{_number(scanned.changed)} with answers changed in {source.describe()} since the run "
+            f"began (first: row {scanned.first_changed + 1}), {way_out}"
         )
-    missing = answered - found.done
+    missing = answered - scanned.done
     if missing > 0:
         raise InputChangedError(
-            f"{source.describe()} holds {_number(found.total)}, and {_number(missing)} with "
+            f"{source.describe()} holds {_number(scanned.total)}, and {_number(missing)} with "
             f"answers are not in it any more, {way_out}"
         )
 
@@ -196,26 +196,26 @@ def _number(rows: int) -> str:
 def _rows(
     source: RowSource,
     replay: Replay,
-    found: Scan,
+    scanned: Scan,
     limit: int | None,
-    tell: Callable[[int], None],
+    on_rows_read: Callable[[int], None],
 ) -> Iterator[Row | BadRow]:
     """Rows that are not done, up to the limit; what the others are is counted."""
 
     def is_done(ordinal: int, content_hash: bytes) -> bool:
         if limit is not None and ordinal >= limit:
             return False
-        found.total += 1
-        if found.total % _SAY_EVERY == 0:
-            tell(found.total)
+        scanned.total += 1
+        if scanned.total % _REPORT_EVERY == 0:
+            on_rows_read(scanned.total)
         standing = replay.find(ordinal, content_hash)
         if standing is RowStatus.OK:
-            found.done += 1
+            scanned.done += 1
             return True
         if standing is RowStatus.CHANGED:
-            found.changed += 1
-            if found.first_changed < 0:
-                found.first_changed = ordinal
+            scanned.changed += 1
+            if scanned.first_changed < 0:
+                scanned.first_changed = ordinal
         return False
 
     for item in source.rows(is_done):
@@ -243,16 +243,16 @@ def checked(row: Row, check: Callable[[Row], object]) -> BadRow | None:
 
 def _refused(examples: list[BadRow], count: int) -> InputError:
     return InputError(
-        f"{_number(count)} cannot be sent, so nothing was:\n  {_listed(examples, count)}\n"
+        f"{_number(count)} cannot be sent, so no request was sent:\n  {_listed(examples, count)}\n"
         "Fix them, or choose --on-bad-row fail or skip."
     )
 
 
-def _none_fit(found: Scan, source: RowSource) -> InputError:
-    shown = _listed(found.examples[:_SHOWN_OF_ALL], found.total)
+def _none_fit(scanned: Scan, source: RowSource) -> InputError:
+    shown = _listed(scanned.examples[:_SHOWN_OF_ALL], scanned.total)
     return InputError(
-        f"none of the {_number(found.total)} of {source.describe()} can be sent, so nothing was:\n"
-        f"  {shown}"
+        f"none of the {_number(scanned.total)} of {source.describe()} can be sent, so no "
+        f"request was sent:\n  {shown}"
     )
 
 

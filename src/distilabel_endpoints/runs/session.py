@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from distilabel_endpoints._store.control import accepting_wishes
+from distilabel_endpoints._store.control import accepting_tuning
 from distilabel_endpoints._store.lock import Lock, hold
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import (
@@ -139,7 +139,7 @@ class Session:
 
     def _attempt(self) -> None:
         try:
-            with hold(journal_path(self._output)) as lock, accepting_wishes(self._output):
+            with hold(journal_path(self._output)) as lock, accepting_tuning(self._output):
                 self._driver.work(lock)
         except LockedError:
             raise

@@ -1,4 +1,4 @@
-"""Looking at a run from outside, also while it goes on: `status` and `export`."""
+"""Looking at a run from outside, also while it is in progress: `status` and `export`."""
 
 from __future__ import annotations
 
@@ -236,14 +236,14 @@ def open_input(output: Path, source: str | None, about: dict[str, Any]) -> RowSo
         kept = open_kept(output, max_row_bytes=about["max_row_bytes"])
         if kept is None:
             raise ConfigurationError(
-                f"the rows of {output} came only once, and what was kept of them is gone; "
-                "give a file that holds them with --input"
+                f"the input of {output} could be read only once, and its copy is gone; "
+                "give a file with the same rows as --input"
             )
         return kept
     place = source or about["input"]
     if place is None:
         raise ConfigurationError(
-            f"a program made the rows of {output}; run it again, or give a file that holds them "
-            "with --input"
+            f"a program made the rows of {output}; run it again, or give a file with the same "
+            "rows as --input"
         )
     return open_rows(place, max_row_bytes=about["max_row_bytes"])

@@ -1,4 +1,4 @@
-"""Steering a run while it goes on: what `tune` says, and how a run obeys it."""
+"""Steering a run while it is in progress: `tune` requests a change, the run applies it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from distilabel_endpoints._engine.loop import Lease
-from distilabel_endpoints._store.control import Wishes, read_wishes, write_wishes
+from distilabel_endpoints._store.control import Tuning, read_control, write_control
 from distilabel_endpoints._store.journal import Journal
 from distilabel_endpoints._store.lock import holder_of
 from distilabel_endpoints._store.place import journal_path
@@ -29,8 +29,8 @@ _MOST_KEPT: Final = 200
 """Changes that the journal keeps."""
 
 
-def tune(output: Path, *, max_concurrency: int | None = None, paused: bool | None = None) -> Wishes:
-    """Say how the run that writes `output` is to continue; what is `None` stays as it is.
+def tune(output: Path, *, max_concurrency: int | None = None, paused: bool | None = None) -> Tuning:
+    """Request a change of the run that writes `output`; what is `None` stays as it is.
 
     Raises:
         ConfigurationError: no change is given, or no run is in progress.
@@ -41,15 +41,15 @@ def tune(output: Path, *, max_concurrency: int | None = None, paused: bool | Non
     output = output.absolute()
     if holder_of(journal_path(output)) is None:
         raise ConfigurationError(f"no run is writing {output} now, so there is nothing to tune")
-    before = read_wishes(output) or Wishes()
-    wishes = Wishes(
+    before = read_control(output) or Tuning()
+    requested = Tuning(
         max_concurrency=before.max_concurrency if max_concurrency is None else max_concurrency,
         paused=before.paused if paused is None else paused,
         by=_who(),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    write_wishes(output, wishes)
-    return wishes
+    write_control(output, requested)
+    return requested
 
 
 def _who() -> str:
@@ -61,13 +61,13 @@ def _who() -> str:
 
 
 class Steering:
-    """Obeys the control file of one run. `look` once in a while, from one thread.
+    """Applies the control file of one run. Call `look` now and then, from one thread.
 
     Args:
         output: what the run writes; its lock is held.
-        most: requests in flight at most, as the run began.
-        apply: is given the requests that may be in flight from now on; 0 sends nothing.
-        tell: shows and keeps a change, or what is wrong with the file.
+        most: requests in flight at most, as at the start of the run.
+        apply: takes the number of requests that may be in flight from now on; 0 sends nothing.
+        report: shows and records a change, or why the file is ignored.
     """
 
     def __init__(
@@ -76,37 +76,37 @@ class Steering:
         *,
         most: int,
         apply: Callable[[int], None],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         self._output = output
         self._most = most
         self._apply = apply
-        self._tell = tell
-        self._obeyed = Wishes()
+        self._report = report
+        self._applied = Tuning()
         self._refused: str | None = None
 
     def look(self) -> None:
-        """Obey what has changed since the last look."""
+        """Apply what has changed since the last look."""
         try:
-            wishes = read_wishes(self._output) or self._obeyed
+            requested = read_control(self._output) or self._applied
         except StorageError as error:
             if str(error) != self._refused:
                 self._refused = str(error)
-                self._tell(str(error))
+                self._report(str(error))
             return
         self._refused = None
-        if wishes == self._obeyed:
+        if requested == self._applied:
             return
-        changes = _changes(self._obeyed, wishes)
-        self._obeyed = wishes
+        changes = _changes(self._applied, requested)
+        self._applied = requested
         if changes:
-            most = self._most if wishes.max_concurrency is None else wishes.max_concurrency
-            self._apply(0 if wishes.paused else most)
-            self._tell(f"{', '.join(changes)} (by {wishes.by}, {wishes.at})")
+            most = requested.max_concurrency or self._most
+            self._apply(0 if requested.paused else most)
+            self._report(f"{', '.join(changes)} (by {requested.by}, {requested.at})")
 
     def shown(self, snapshot: RunSnapshot) -> RunSnapshot:
         """The run as observers see it: paused, if it is."""
-        if not self._obeyed.paused or snapshot.phase not in {RunPhase.RUNNING, RunPhase.WAITING}:
+        if not self._applied.paused or snapshot.phase not in {RunPhase.RUNNING, RunPhase.WAITING}:
             return snapshot
         return replace(
             snapshot, phase=RunPhase.WAITING, waiting=Waiting("paused by tune"), eta=None
@@ -114,11 +114,11 @@ class Steering:
 
     def close(self) -> None:
         """The run sends no more; the engine may have other work."""
-        if self._obeyed != Wishes():
+        if self._applied != Tuning():
             self._apply(self._most)
 
 
-def _changes(before: Wishes, now: Wishes) -> list[str]:
+def _changes(before: Tuning, now: Tuning) -> list[str]:
     changes = []
     if now.max_concurrency != before.max_concurrency:
         changes.append(f"max_concurrency is now {now.max_concurrency}")
@@ -129,12 +129,12 @@ def _changes(before: Wishes, now: Wishes) -> list[str]:
 
 @contextmanager
 def steered(
-    output: Path, *, most: int, apply: Callable[[int], None], tell: Callable[[str], None]
+    output: Path, *, most: int, apply: Callable[[int], None], report: Callable[[str], None]
 ) -> Iterator[Steering]:
-    """Obey the control file for the length of the block; see `Steering`."""
-    steering = Steering(output, most=most, apply=apply, tell=tell)
+    """Apply the control file for the length of the block; see `Steering`."""
+    steering = Steering(output, most=most, apply=apply, report=report)
     try:
-        steering.look()  # what was wished before the first request
+        steering.look()  # what was requested before anything is sent
         with repeating(steering.look, _EVERY, "distilabel-endpoints-steering"):
             yield steering
     finally:
@@ -143,13 +143,13 @@ def steered(
 
 @contextmanager
 def steered_engine(
-    output: Path, journal: Journal, lease: Lease, tell: Callable[[str], None]
+    output: Path, journal: Journal, lease: Lease, report: Callable[[str], None]
 ) -> Iterator[Steering]:
     """The same for a run of one process; every change is in its journal."""
     changes: list[str] = []
 
-    def kept(text: str) -> None:
-        tell(text)
+    def record(text: str) -> None:
+        report(text)
         changes.append(text)
         with suppress(StorageError):  # raised by the next flush
             journal.write_note("steering", changes[-_MOST_KEPT:])
@@ -158,7 +158,7 @@ def steered_engine(
         if lease.alive:
             lease.run(_share, lease, most)
 
-    with steered(output, most=lease.scheduler.most, apply=apply, tell=kept) as steering:
+    with steered(output, most=lease.scheduler.most, apply=apply, report=record) as steering:
         yield steering
 
 

@@ -1,4 +1,4 @@
-"""What Ctrl-C, SIGTERM and SIGHUP mean while a run goes on.
+"""What Ctrl-C, SIGTERM and SIGHUP mean during a run.
 
 Rules
 - The first of them stops new requests; those in flight are given time to finish.

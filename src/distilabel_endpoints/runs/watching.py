@@ -55,7 +55,7 @@ class AnswerWatch:
             self.take(alarm)
 
     def take(self, alarm: Alarm) -> None:
-        """Obey an alarm."""
+        """Do what an alarm demands."""
         self.raised.append(alarm)
         self._tell(alarm)
         if alarm.acts and self.error is None:

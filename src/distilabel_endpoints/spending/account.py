@@ -1,4 +1,4 @@
-"""A run's ledger as the engine uses it: asks, reserves, settles, and has it written down.
+"""A run's ledger as the engine uses it: asks, reserves, settles, and records it.
 
 Rules
 - One instance belongs to one run and, while that sends, to the engine's loop.

@@ -1,4 +1,4 @@
-"""The one door to genai-prices: what well-known hosts charge, as its authors have gathered it."""
+"""The one door to genai-prices: what well-known hosts charge, as its authors collected it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a token costs, from what those who know it say. Nothing is guessed. Pure.
+"""What a token costs, as the user, the router or a table states it. Nothing is guessed. Pure.
 
 The router's list names each provider of a model, with its state, its price and its context; all but
 the first two may be missing. Without a provider named, any of them may answer: the price is then
@@ -40,7 +40,7 @@ class Pricing:
         return self.price is not None or self.hourly is not None
 
 
-NO_PRICE: Final = Pricing(reason="nobody named one")
+NO_PRICE: Final = Pricing(reason="none is given")
 """Nothing is known."""
 
 

@@ -351,5 +351,5 @@ def _translated(path: Path) -> Iterator[None]:
         }.get(primary, "")
         raise StorageError(
             f"{path}: {error} ({error.sqlite_errorname}).{hint} "
-            "What was committed is safe; run the same command again to go on."
+            "What was committed is safe; run the same command again to resume."
         ) from error

@@ -90,8 +90,8 @@ def refuse_other_spec(header: Header, wanted: Header, path: Path) -> None:
 def unreadable(path: Path) -> DamagedError:
     """The error for a journal that cannot prove which run it belongs to."""
     return DamagedError(
-        f"{path} is not a journal, or is damaged where it says which run it belongs to, so its "
-        "results cannot be trusted to be this run's. Use --fresh to start over (the file is kept "
+        f"{path} is not a journal, or does not show which run it belongs to, as it is damaged. "
+        "So its results may not be this run's. Use --fresh to start over (the file is kept "
         "with '.damaged' added to its name), or write to another output."
     )
 

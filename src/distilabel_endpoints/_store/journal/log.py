@@ -42,7 +42,7 @@ class Journal(Closing):
 
     Raises:
         LockedError: another process writes this output.
-        FingerprintError: the output was begun with another spec, and has rows that are ok.
+        FingerprintError: the output was started with another spec, and has rows that are ok.
         DamagedError: what is there is not a journal, or its header is damaged.
         StorageError: the directory or file cannot be used.
     """

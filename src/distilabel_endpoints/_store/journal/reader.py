@@ -137,7 +137,7 @@ class Reader(Closing):
         if not self._database.in_place():
             self._reopen()
             if self._read_header() != self.header:
-                raise StorageError(f"{self._path} was begun anew by another run. Start over.")
+                raise StorageError(f"{self._path} was started over by another run. Start over.")
         return self._recovering(read)
 
     def _recovering(self, read: Callable[[Database], T]) -> T:

@@ -3,7 +3,7 @@
 Rules
 - A journal appears under its name complete, by a rename: made new, or rebuilt from a damaged one.
 - Only what passes its checksum is kept. A damaged file is kept too, under another name.
-- A journal that cannot prove which run it belongs to is never gone on with unasked.
+- A journal that cannot prove which run it belongs to is never resumed unless the user asks for it.
 - The caller holds the lock.
 """
 
