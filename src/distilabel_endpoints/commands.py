@@ -94,7 +94,7 @@ def generate(settings: GenerateSettings) -> int:
         from distilabel_endpoints.runs.publishing import check_repository
 
         check_repository(settings.push_to_hub)
-    asked, to_stdout = settings, settings.output == STANDARD
+    answer, to_stdout = settings, settings.output == STANDARD
     settings, source = _opened(settings, options)  # what cannot be read is an error here
     with showing_notices(_display(settings)) as progress, _llm(settings) as llm:
         if settings.settings_file is not None:
@@ -133,7 +133,7 @@ def generate(settings: GenerateSettings) -> int:
             about = about_run(llm, options, summary)
             url = push_output(settings.push_to_hub, settings.output, about)
             sys.stderr.write(f"pushed to {safe_text(url)}\n")
-    return _after_pilot(asked, summary)
+    return _after_pilot(answer, summary)
 
 
 def _spending_options(settings: GenerateSettings) -> SpendingOptions:
@@ -255,8 +255,8 @@ def _report(settings: GenerateSettings) -> None:
         sys.stderr.write(f"report: {safe_text(str(write_report(settings.output)))}\n")
 
 
-def _row_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    options = {name: value for name, value in given.items() if value is not None}
+def _row_options(rows: Mapping[str, Any]) -> dict[str, Any]:
+    options = {name: value for name, value in rows.items() if value is not None}
     template = options.get("template")
     if template is not None and "{" not in template:
         options["template"] = _text_of(Path(template), "template")
@@ -290,20 +290,20 @@ def _llm(settings: GenerateSettings) -> Iterator[InferenceEndpointsLLM]:
     """The LLM, with the embedded endpoint under it if that was asked for."""
     from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM  # `status` needs none
 
-    given = {name: value for name, value in settings.target.items() if value is not None}
+    attributes = {name: value for name, value in settings.target.items() if value is not None}
     if settings.api_key_env is not None:
-        given["api_key"] = os.environ[settings.api_key_env].strip()
+        attributes["api_key"] = os.environ[settings.api_key_env].strip()
     if settings.schema is not None:
-        given["structured_output"] = {"format": "json", "schema": _schema(settings.schema)}
+        attributes["structured_output"] = {"format": "json", "schema": _schema(settings.schema)}
     if settings.local is None:
-        with closing(InferenceEndpointsLLM(**given)) as llm:
+        with closing(InferenceEndpointsLLM(**attributes)) as llm:
             yield llm
         return
     from distilabel_endpoints.local import LocalEndpoint
 
     with LocalEndpoint(settings.local or None) as endpoint:
-        given |= {"base_url": endpoint.base_url, "model_display_name": endpoint.model_name}
-        with closing(InferenceEndpointsLLM(**given)) as llm:
+        attributes |= {"base_url": endpoint.base_url, "model_display_name": endpoint.model_name}
+        with closing(InferenceEndpointsLLM(**attributes)) as llm:
             yield llm
 
 
@@ -346,24 +346,24 @@ def show_status(output: Path, *, as_json: bool) -> str:
     """How the run stands that writes `output`, for a person or a program."""
     from distilabel_endpoints.runs import read_status
 
-    found = read_status(output, opener=_opener(output))
+    run = read_status(output, opener=_opener(output))
     if as_json:
-        return json.dumps({**asdict(found), "pending": found.pending}, ensure_ascii=False)
-    total = "?" if found.total is None else f"{found.total:,}"
-    skipped = f", {found.skipped:,} skipped" if found.skipped else ""
+        return json.dumps({**asdict(run), "pending": run.pending}, ensure_ascii=False)
+    total = "?" if run.total is None else f"{run.total:,}"
+    skipped = f", {run.skipped:,} skipped" if run.skipped else ""
     lines = [
-        f"{found.output}: {found.ok:,} ok, {found.failed:,} failed{skipped} of {total} rows",
-        f"tokens: {found.tokens.input_tokens:,} in, {found.tokens.output_tokens:,} out",
+        f"{run.output}: {run.ok:,} ok, {run.failed:,} failed{skipped} of {total} rows",
+        f"tokens: {run.tokens.input_tokens:,} in, {run.tokens.output_tokens:,} out",
     ]
-    if found.spent is not None:
-        lines.append(f"spent: {spent_text(found.spent)}")
-    if found.attempts is not None:
-        lines.append(f"attempts: {found.attempts:,}")
-    lines.append(f"running: {found.running or 'no'}")
-    for group in found.failures:
+    if run.spent is not None:
+        lines.append(f"spent: {spent_text(run.spent)}")
+    if run.attempts is not None:
+        lines.append(f"attempts: {run.attempts:,}")
+    lines.append(f"running: {run.running or 'no'}")
+    for group in run.failures:
         name = group.code or group.kind
         status = f" ({group.status})" if group.status else ""
-        said = safe_text(f"{name}{status}: {group.message}")
+        reason = safe_text(f"{name}{status}: {group.message}")
         example = f"for example row {group.example_ordinal + 1}"
-        lines.append(f"failed: {group.count:,} x {said} ({example})")
+        lines.append(f"failed: {group.count:,} x {reason} ({example})")
     return "\n".join(lines)

@@ -91,12 +91,12 @@ def _parse_settings(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".toml":
             return tomllib.loads(text)
-        found = _parse_yaml(text)
+        settings = _parse_yaml(text)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise ConfigurationError(f"{path} must hold settings by name, as in `temperature: 0.7`.")
-    return found
+    return settings
 
 
 def _parse_yaml(text: str) -> Any:

@@ -279,12 +279,12 @@ def _refuse_unknown_variables(ctx: click.Context) -> None:
 
 
 def _unknown_variable(variable: str, wanted: str, known: Iterable[str]) -> str:
-    said = f"The environment variable {variable} sets nothing."
+    problem = f"The environment variable {variable} sets nothing."
     if wanted.endswith("_API_KEY"):
-        return f"{said} Set {wanted}_ENV to the name of the variable that holds the key."
+        return f"{problem} Set {wanted}_ENV to the name of the variable that holds the key."
     nearest = difflib.get_close_matches(wanted, known, 1, 0.8)
     hint = f"Did you mean {nearest[0]}?" if nearest else "Unset it; --help lists the settings."
-    return f"{said} {hint}"
+    return f"{problem} {hint}"
 
 
 def forgo_settings_file(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
@@ -318,8 +318,8 @@ def read_settings_file(ctx: click.Context, _: click.Parameter, value: str | None
 
 def found_settings_file(ctx: click.Context) -> str | None:
     """The settings file that was found in this folder, if one was and is used."""
-    found: str | None = ctx.meta.get(_FOUND_KEY)
-    return found
+    path: str | None = ctx.meta.get(_FOUND_KEY)
+    return path
 
 
 def _settings_file_here() -> str | None:

@@ -37,11 +37,11 @@ def describe_settings(ctx: click.Context) -> str:
     if ctx.params["json"]:
         rows = {s.name: {"value": s.value, "from": s.origin} for s in settings}
         return json.dumps(rows, ensure_ascii=False, default=str)
-    given = [s for s in settings if s.origin != "default"]
+    changed = [s for s in settings if s.origin != "default"]
     defaults = [s for s in settings if s.origin == "default"]
     names = {s.name for s in settings}
     unset = [str(p.name) for p in ctx.command.params if p.name not in {*names, "help"}]
-    lines = ["Given", *_table(given or [Setting("nothing", "", "")])]
+    lines = ["Given", *_table(changed or [Setting("nothing", "", "")])]
     lines += ["", "Defaults", *_table(defaults)]
     lines += ["", "Not set", *_wrapped(", ".join(n for n in unset if "config" not in n))]
     lines += ["", *_remarks(ctx)]

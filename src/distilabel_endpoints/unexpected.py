@@ -36,8 +36,8 @@ def expected_error(error: BaseException) -> DistilabelError | None:
     if isinstance(error, DistilabelError):
         return error
     if isinstance(error, BaseExceptionGroup):
-        found = [expected_error(inner) for inner in error.exceptions]
-        return None if None in found else found[0]
+        known = [expected_error(inner) for inner in error.exceptions]
+        return None if None in known else known[0]
     return None
 
 

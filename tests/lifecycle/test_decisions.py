@@ -81,7 +81,7 @@ def test_what_is_done(
 ) -> None:
     """Stopped, waited for, left to others, or done."""
     owed = duty(doubt=Doubt(doubt))
-    found = judge(owed, seen(state, mark), others=others, elapsed=elapsed, asked=asked)
+    found = judge(owed, seen(state, mark), others=others, elapsed=elapsed, waited=asked)
     assert found == verdict
 
 
@@ -105,7 +105,7 @@ def judged(case: dict[str, Any]) -> Verdict:
         seen(case["state"], case["mark"]),
         others=case["others"],
         elapsed=case["elapsed"],
-        asked=case["asked"],
+        waited=case["asked"],
     )
 
 

@@ -152,8 +152,10 @@ class AdaptingClient:
         if name in fields:
             return False
         if is_new:
-            said = ", ".join(fields)
-            logger.warning("%s does not take %s; %s is sent instead", self._name, name, said)
+            replacements = ", ".join(fields)
+            logger.warning(
+                "%s does not take %s; %s is sent instead", self._name, name, replacements
+            )
         return True
 
     def _notice(self, request: Request, answer: Answer) -> None:

@@ -125,14 +125,14 @@ def strings_in(body: bytes) -> list[str]:
 
 def strings_of(value: Any) -> list[str]:
     """Every telling string of an error, once; what it repeats of the request is left out."""
-    found: dict[str, None] = {}
+    texts: dict[str, None] = {}
     length = 0
     for text in filter(None, _strings(value, 0)):
         if length >= _SHOWN:
             break
-        found[text[: _SHOWN - length]] = None
+        texts[text[: _SHOWN - length]] = None
         length += len(text) + 1
-    return list(found)
+    return list(texts)
 
 
 def _strings(value: Any, depth: int) -> Iterator[str]:
@@ -310,8 +310,8 @@ def _plain(text: str) -> str:
     return _UNPRINTABLE.sub(" ", text).strip()
 
 
-def _unescaped(found: re.Match[str]) -> str:
-    code, control, quoted = found[1] or found[2], found[3], found[4]
+def _unescaped(match: re.Match[str]) -> str:
+    code, control, quoted = match[1] or match[2], match[3], match[4]
     if code:
         return chr(int(code, 16))
     return " " if control else quoted
@@ -343,13 +343,13 @@ def _echoes(text: str, prompt: str) -> Iterator[tuple[int, int]]:
 
 def _longest_shared(text: str, at: int, prompt: str, least: int) -> tuple[int, int]:
     """The longest run around the block at `at`, among the first places it has in the prompt."""
-    best, found = (at, at), -1
+    best, place = (at, at), -1
     for _ in range(8):
-        found = prompt.find(text[at : at + _STEP], found + 1)
-        if found < 0:
+        place = prompt.find(text[at : at + _STEP], place + 1)
+        if place < 0:
             break
-        start = at - _shared(text[least:at][::-1], prompt[max(0, found - at) : found][::-1])
-        stop = at + _shared(text[at:], prompt[found : found + len(text) - at])
+        start = at - _shared(text[least:at][::-1], prompt[max(0, place - at) : place][::-1])
+        stop = at + _shared(text[at:], prompt[place : place + len(text) - at])
         best = max(best, (start, stop), key=lambda run: run[1] - run[0])
     return best
 

@@ -186,19 +186,19 @@ def _failure(rule: Rule, status: int, source: Mapping[str, str] | Exchange, show
 def _request_id(
     headers: Mapping[str, str], request: Request | None = None, secrets: Iterable[str] = ()
 ) -> str | None:
-    given = headers.get("x-request-id") or headers.get("x-amzn-requestid")
-    return redact(hide(given, secrets), request)[:200] if given else None
+    request_id = headers.get("x-request-id") or headers.get("x-amzn-requestid")
+    return redact(hide(request_id, secrets), request)[:200] if request_id else None
 
 
 def _classify_answer(answer: Answer, exchange: Exchange) -> Failure:
     """An answer that came to its end, and cannot be used."""
     if answer.broken_off is not None:
-        rule, said = BROKEN_OFF, f"the server broke its answer off: {answer.broken_off}"
+        rule, message = BROKEN_OFF, f"the server broke its answer off: {answer.broken_off}"
     elif answer.completions:
-        rule, said = BAD_UTF8, "the answer is not UTF-8"
+        rule, message = BAD_UTF8, "the answer is not UTF-8"
     else:
-        rule, said = EMPTY, "the answer came to its end and has no text in it"
-    return _failure(rule, exchange.status or 200, exchange, said)
+        rule, message = EMPTY, "the answer came to its end and has no text in it"
+    return _failure(rule, exchange.status or 200, exchange, message)
 
 
 def _classify_fault(fault: WireFault, exchange: Exchange, request: Request) -> Failure:
@@ -215,11 +215,11 @@ def _classify_fault(fault: WireFault, exchange: Exchange, request: Request) -> F
 def _classify_unsent(error: BaseException | None, request: Request) -> Failure:
     """The library refused before it sent anything: what it says of a value, it always will."""
     refused = isinstance(error, TypeError | ValueError)
-    said = f"{type(error).__name__}: {redact(str(error), request) if refused else 'unexpected'}"
+    reason = f"{type(error).__name__}: {redact(str(error), request) if refused else 'unexpected'}"
     return Failure(
         kind=FailureKind.ROW if refused else FailureKind.TRANSIENT,
         code="client",
-        message=f"the client library failed before it sent anything: {said}",
+        message=f"the client library failed before it sent anything: {reason}",
     )
 
 
@@ -237,12 +237,12 @@ def _classify_stream(
     if event is None and isinstance(error, UNREADABLE):
         shown = f"an event of the stream could not be read ({type(error).__name__})"
         return _failure(UNUSABLE, status, exchange, shown)
-    told = json.dumps({"error": str(error) if event is None else event}, default=str).encode()
-    return _disguised(status, exchange, told, request, secrets) or _failure(
+    body = json.dumps({"error": str(error) if event is None else event}, default=str).encode()
+    return _disguised(status, exchange, body, request, secrets) or _failure(
         STREAM_ERROR,
         status,
         exchange,
-        f"an error inside a stream: {_error_words(told, request, secrets).shown or 'no words'}",
+        f"an error inside a stream: {_error_words(body, request, secrets).shown or 'no words'}",
     )
 
 
@@ -327,10 +327,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def retry_after_in(text: str) -> float | None:
     """Seconds the words ask us to wait: "retry in 34.5s", "try again in 1m20s"."""
-    asked = _ASKED_WAIT.search(text)
-    if asked is None:
+    wait = _ASKED_WAIT.search(text)
+    if wait is None:
         return None
-    parts = _A_TIME.findall(asked[1])
+    parts = _A_TIME.findall(wait[1])
     return _believed(sum(float(number) * _UNITS[unit.lower()] for number, unit in parts))
 
 

@@ -299,13 +299,13 @@ class Compiled:
     """For the chat template, if the prompt is rendered here."""
 
 
-def check_parameters(given: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
+def check_parameters(parameters: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
     """Check names and values; give back those that were set, in the table's order.
 
     Raises:
         ParameterError: an unknown name (with the nearest one), or a value out of bounds.
     """
-    for name in given:
+    for name in parameters:
         if name not in PARAMETERS:
             nearest = difflib.get_close_matches(name, PARAMETERS, 1, 0.5)
             meant = _ELSEWHERE.get(name) or (nearest[0] if nearest else None)
@@ -314,7 +314,7 @@ def check_parameters(given: Mapping[str, Any], *, where: str = "") -> dict[str, 
                 f"{where}unknown generation parameter '{name}'.{hint} "
                 f"Known: {', '.join(sorted(PARAMETERS))}."
             )
-    kept = {name: given[name] for name in PARAMETERS if given.get(name) is not None}
+    kept = {name: parameters[name] for name in PARAMETERS if parameters.get(name) is not None}
     for name, value in kept.items():
         if (wanted := PARAMETERS[name].check(value)) is not None:
             raise ParameterError(f"{where}'{name}' must be {wanted}; got {value!r:.80}.")
@@ -322,11 +322,11 @@ def check_parameters(given: Mapping[str, Any], *, where: str = "") -> dict[str, 
     return kept
 
 
-def _check_together(given: Mapping[str, Any], where: str) -> None:
-    temperature, sample = given.get("temperature"), given.get("do_sample")
+def _check_together(parameters: Mapping[str, Any], where: str) -> None:
+    temperature, sample = parameters.get("temperature"), parameters.get("do_sample")
     if sample is True and temperature == 0:
         raise ParameterError(f"{where}'do_sample'=True contradicts 'temperature'=0.")
-    if given.get("top_logprobs") is not None and not given.get("logprobs"):
+    if parameters.get("top_logprobs") is not None and not parameters.get("logprobs"):
         raise ParameterError(f"{where}'top_logprobs' needs 'logprobs'=True.")
 
 
@@ -343,30 +343,32 @@ def _is_accepted(name: str, route: Route, server: Server) -> bool:
     return True
 
 
-def compile_parameters(given: Mapping[str, Any], route: Route, server: Server) -> Compiled:
+def compile_parameters(parameters: Mapping[str, Any], route: Route, server: Server) -> Compiled:
     """Check parameters and turn them into the keyword arguments of `route`.
 
     Raises:
         ParameterError: one is wrong, or the route or the server cannot take it; the message then
             names what can.
     """
-    given = check_parameters(given)
-    given = {name: value for name, value in given.items() if value not in _OFF.get(name, ())}
+    parameters = check_parameters(parameters)
+    parameters = {
+        name: value for name, value in parameters.items() if value not in _OFF.get(name, ())
+    }
     options: dict[str, Any] = {}
     body: dict[str, Any] = {}
-    newer = given.get("extra_body", {}).get("max_completion_tokens")
-    limit = given.get("max_new_tokens") or (newer if type(newer) is int else MAX_NEW_TOKENS)
+    newer = parameters.get("extra_body", {}).get("max_completion_tokens")
+    limit = parameters.get("max_new_tokens") or (newer if type(newer) is int else MAX_NEW_TOKENS)
     if newer is None:
-        given = {"max_new_tokens": limit, **given}
-    for name, value in given.items():
+        parameters = {"max_new_tokens": limit, **parameters}
+    for name, value in parameters.items():
         column = _column(name, route, server)
         if column == "+":
-            body |= _not_twice(value, {**given, **options, **body})
+            body |= _not_twice(value, {**parameters, **options, **body})
         elif column.startswith("+"):
             body[PARAMETERS[name].names.get(server, column[1:])] = value
         elif column and name != "seed":
             options[column] = value
-    _express(options, given, route, server)
+    _express(options, parameters, route, server)
     if route is Route.HUB_CHAT and server is not Server.TGI and "response_format" in body:
         body["response_format"] = as_written(body["response_format"])
     if body:
@@ -374,8 +376,8 @@ def compile_parameters(given: Mapping[str, Any], route: Route, server: Server) -
     return Compiled(
         options=options,
         max_new_tokens=limit,
-        seed=given.get("seed"),
-        tools=list(given["tools"]) if given.get("tools") else None,
+        seed=parameters.get("seed"),
+        tools=list(parameters["tools"]) if parameters.get("tools") else None,
     )
 
 
@@ -410,9 +412,9 @@ def take_template_variables(parameters: dict[str, Any]) -> Mapping[str, Any]:
     return variables
 
 
-def _not_twice(extra_body: Mapping[str, Any], said: Mapping[str, Any]) -> Mapping[str, Any]:
+def _not_twice(extra_body: Mapping[str, Any], others: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in extra_body:
-        if name in said:
+        if name in others:
             raise ParameterError(
                 f"'extra_body' holds '{name}', which another parameter sets, too. Keep one."
             )
@@ -447,21 +449,21 @@ _WAYS: Final = (
 
 
 def _express(
-    options: dict[str, Any], given: Mapping[str, Any], route: Route, server: Server
+    options: dict[str, Any], parameters: Mapping[str, Any], route: Route, server: Server
 ) -> None:
     """Parameters that a route says in other words."""
     if "stop" in options:
         stops = options["stop"]
         options["stop"] = [stops] if isinstance(stops, str) else [*stops]
-    if given.get("do_sample") is False and route is not Route.HUB_TEXT:
-        if given.get("temperature"):
+    if parameters.get("do_sample") is False and route is not Route.HUB_TEXT:
+        if parameters.get("temperature"):
             raise ParameterError(
                 "'do_sample'=False contradicts 'temperature'>0: on this path greedy decoding is "
                 "temperature=0. Leave one of them out."
             )
         options["temperature"] = 0
-    if route is Route.OPENAI_TEXT and given.get("logprobs"):
-        options["logprobs"] = given.get("top_logprobs", 0)
+    if route is Route.OPENAI_TEXT and parameters.get("logprobs"):
+        options["logprobs"] = parameters.get("top_logprobs", 0)
     if route is Route.HUB_TEXT:
         options["details"] = True  # finish reason and token counts come with the details
         _say_greedy_or_not(options)

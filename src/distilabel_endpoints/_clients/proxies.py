@@ -92,10 +92,10 @@ def bypasses_proxy(host: str, port: int, no_proxy: str) -> bool:
 
 def _names(entry: str, host: str, port: int) -> bool:
     entry = entry.partition("://")[2] or entry
-    if found := _PORT.fullmatch(entry):
-        if int(found["port"]) != port:
+    if match := _PORT.fullmatch(entry):
+        if int(match["port"]) != port:
             return False
-        entry = found["host"]
+        entry = match["host"]
     entry = entry.strip("[]")
     address = _address(host)
     if address is not None:

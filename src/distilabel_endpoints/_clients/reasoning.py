@@ -50,9 +50,9 @@ def fields_of(setting: Reasoning, server: Server) -> tuple[_Fields, ...]:
     kwargs = {"chat_template_kwargs": _SWITCHED_OFF if setting == "off" else _SWITCHED_ON}
     if server is Server.LLAMACPP and setting == "off":
         return (kwargs,)  # every version knows it
-    said: _Fields = {"reasoning_effort": effort}
+    fields: _Fields = {"reasoning_effort": effort}
     # What only switches the thinking on would not say how much of it.
-    return (said, kwargs) if setting == "off" and server in _TEMPLATED else (said,)
+    return (fields, kwargs) if setting == "off" and server in _TEMPLATED else (fields,)
 
 
 def template_variables(setting: Reasoning) -> _Fields:

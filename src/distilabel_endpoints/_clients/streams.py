@@ -294,8 +294,8 @@ def _mended(completion: Completion) -> Completion:
     return replace(mended, utf8_replaced=lost)
 
 
-def _unescaped(found: re.Match[str]) -> str:
-    return found[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+def _unescaped(match: re.Match[str]) -> str:
+    return match[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 @dataclass(slots=True)

@@ -292,8 +292,8 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
         self._query = url.query
         replaced = {"authorization", "accept-encoding", *headers}
         # Shorter ones are not secrets, and hiding them would garble what a server says.
-        given = [token or "", *headers.values()]
-        self._secrets = tuple(SecretStr(value) for value in given if len(value) >= _SHORTEST)
+        secrets = [token or "", *headers.values()]
+        self._secrets = tuple(SecretStr(value) for value in secrets if len(value) >= _SHORTEST)
         self._keyed = bool(token) or any(map(_KEY_HEADER.search, headers))
         self._replaced = {name.lower().encode() for name in replaced}
         session_headers = {"Accept-Encoding": "identity", **headers}

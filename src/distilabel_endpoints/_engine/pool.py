@@ -75,10 +75,10 @@ def _breaker(parts: Sequence[LimiterStatistics]) -> BreakerState:
 
 def _reason(parts: Sequence[LimiterStatistics]) -> str:
     limits = [str(part.limit) for part in parts if part.breaker == "closed"]
-    said = f"{len(parts)} endpoints"
+    text = f"{len(parts)} endpoints"
     if len(limits) < len(parts):
-        said = f"{len(limits)} of {said} answer"
-    return f"{said}: {' + '.join(limits)}" if 0 < len(limits) <= _MOST_SHOWN else said
+        text = f"{len(limits)} of {text} answer"
+    return f"{text}: {' + '.join(limits)}" if 0 < len(limits) <= _MOST_SHOWN else text
 
 
 def _typical(parts: Sequence[LimiterStatistics]) -> float | None:
@@ -352,12 +352,12 @@ class Pool:
         """A failure that ends the run, with the endpoint named that it came from."""
         if len(self.members) == 1 or failure.kind is FailureKind.LOCAL:
             return failure
-        said = f"{member.name}: {failure.message}"
+        message = f"{member.name}: {failure.message}"
         if failure.code == "unavailable":
-            said = f"none of the {len(self.members)} endpoints answers; {said}"
-            return replace(failure, message=said)
+            message = f"none of the {len(self.members)} endpoints answers; {message}"
+            return replace(failure, message=message)
         hint = "Leave this endpoint out, and the run continues with the others."
-        return replace(failure, message=said, hint=" ".join(filter(None, (failure.hint, hint))))
+        return replace(failure, message=message, hint=" ".join(filter(None, (failure.hint, hint))))
 
     def statistics(self, now: float) -> tuple[LimiterStatistics, dict[str, LimiterStatistics]]:
         """All endpoints together, and each by its name."""

@@ -439,19 +439,19 @@ class RetryPolicy:
 
     def _throttled(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
         """The limiter spaces these out; here only a demand that is too much ends the run."""
-        asked = failure.retry_after or 0.0
-        if asked > self._settings.longest_pause:
-            return Stop(replace(failure, hint=f"The server asks for a pause of {asked:.0f} s."))
+        pause = failure.retry_after or 0.0
+        if pause > self._settings.longest_pause:
+            return Stop(replace(failure, hint=f"The server asks for a pause of {pause:.0f} s."))
         if not failure.retryable:
             return self._dismissed(failure, tries, now)
         if failure.code == "starting" and self._history.away_since is None:
             self._history.away_since = now
-        is_passed_by = self._is_passed_by(tries, now, elapsed, asked)
+        is_passed_by = self._is_passed_by(tries, now, elapsed, pause)
         if is_passed_by or self._is_refused_alone(tries, now):
             return self._the_rows(failure)
         return self._uncharged(tries)
 
-    def _is_passed_by(self, tries: Tries, now: float, elapsed: float, asked: float) -> bool:
+    def _is_passed_by(self, tries: Tries, now: float, elapsed: float, pause: float) -> bool:
         """Turned away again and again, and each time others, asked later, were answered; and few of
         them refused, so that it is not a matter of luck."""
         if tries.turned_away is None:
@@ -460,7 +460,7 @@ class RetryPolicy:
         others = self._turned_away - tries.turned_away_before - 1
         answers = self._history.answers_begun_since(tries.turned_away_at)
         if self._newest > tries.turned_away_at and answers >= _ANSWERS_PER_REFUSAL * others:
-            tries.passed_by += _NAMED_WAIT_COUNTS if asked >= _NAMED_WAIT else 1
+            tries.passed_by += _NAMED_WAIT_COUNTS if pause >= _NAMED_WAIT else 1
         tries.turned_away_at, tries.turned_away_before = now, self._turned_away
         return tries.passed_by >= self._settings.throttle_stops
 
@@ -568,8 +568,8 @@ class RetryPolicy:
     def _the_rows(self, failure: Failure) -> GiveUp:
         """What looked like everybody's failure, and is this row's alone."""
         self._rows_own.add(failure.code)
-        said = f"{failure.message} (other rows were answered)"
-        return GiveUp(replace(failure, kind=FailureKind.ROW, message=said, hint=None))
+        message = f"{failure.message} (other rows were answered)"
+        return GiveUp(replace(failure, kind=FailureKind.ROW, message=message, hint=None))
 
     def _refused(self, failure: Failure, tries: Tries, now: float) -> Decision:
         if failure.kind is FailureKind.CONTENT or failure.code in SURELY_THE_ROWS:
@@ -591,8 +591,10 @@ class RetryPolicy:
         return rows >= most and streak.times >= 2 * most and lasted
 
     def _alike(self, failure: Failure) -> Stop:
-        said = f"{len(self._streak.ordinals)} rows in a row were refused alike: {failure.message}"
-        return Stop(replace(failure, kind=FailureKind.RUN, code="systemic", message=said))
+        message = (
+            f"{len(self._streak.ordinals)} rows in a row were refused alike: {failure.message}"
+        )
+        return Stop(replace(failure, kind=FailureKind.RUN, code="systemic", message=message))
 
     def _charge(
         self, failure: Failure, tries: Tries, most: int, now: float, elapsed: float
@@ -619,13 +621,13 @@ class RetryPolicy:
             return GiveUp(replace(failure, code="poison"))
         if broke and not self.spares_none:
             return self._defer(failure, now, later)
-        asked = min(failure.retry_after or 0.0, self._settings.longest_pause)
+        pause = min(failure.retry_after or 0.0, self._settings.longest_pause)
         if broke:  # the few that are left wait for long
             delay = self._settings.longest_delay * self._rng.uniform(0.5, 1.0)
         else:
             delay = self._backoff(tries.charged)
             self._history.credit -= 1
-        delay = max(asked, delay)
+        delay = max(pause, delay)
         return Retry(delay, stream=stream, lenient=lenient)
 
     def _defer(self, failure: Failure, now: float, later: Defer) -> Decision:
@@ -635,9 +637,9 @@ class RetryPolicy:
         lasted = history.failing_for(now)
         if lasted < self._settings.wait_ready:
             return later
-        said = f"nothing but failures for {lasted:.0f} s: {failure.message}"
+        message = f"nothing but failures for {lasted:.0f} s: {failure.message}"
         kind = FailureKind.UNAVAILABLE
-        return Stop(replace(failure, kind=kind, code="unavailable", message=said))
+        return Stop(replace(failure, kind=kind, code="unavailable", message=message))
 
     def _is_poison(self, tries: Tries) -> bool:
         others = self._history.answers_begun_since(tries.charged_at)

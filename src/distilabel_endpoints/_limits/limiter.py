@@ -325,9 +325,9 @@ class Limiter:
         if self._breaker.answered():
             self._answers_again(now)
         search, refusals = self._search, self._refusals
-        asked = retry_after if retry_after is not None else math.inf
-        if asked <= _LONGEST_GATE and refusals.stage is not Stage.RANDOM:
-            wait = max(asked, 0.0) * (1.0 + _RETRY_JITTER * self._rng.random())
+        pause = retry_after if retry_after is not None else math.inf
+        if pause <= _LONGEST_GATE and refusals.stage is not Stage.RANDOM:
+            wait = max(pause, 0.0) * (1.0 + _RETRY_JITTER * self._rng.random())
             self._gate = max(self._gate, now + wait)
             self._open_gently(self._gate)
         paused = refusals.refused(

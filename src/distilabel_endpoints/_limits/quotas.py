@@ -77,9 +77,9 @@ def _combined(value: str) -> list[Quota]:
     quotas = []
     parts = [value] if "remaining" in value else value.split(",")
     for part in parts:
-        found = {name[:3]: float(number) for name, number in _PARAMETER.findall(part)}
-        remaining = found.get("r", found.get("rem"))
-        reset = found.get("t", found.get("res"))
+        parameters = {name[:3]: float(number) for name, number in _PARAMETER.findall(part)}
+        remaining = parameters.get("r", parameters.get("rem"))
+        reset = parameters.get("t", parameters.get("res"))
         if remaining is not None and reset is not None:
             quotas.append(Quota(unit="requests", remaining=remaining, reset=reset))
     return quotas

@@ -66,13 +66,13 @@ def identity(path: Path) -> Identity | None:
     """
     with storage_errors(path):
         try:
-            found = path.lstat()
+            status = path.lstat()
         except FileNotFoundError:
             return None
-    if not stat.S_ISREG(found.st_mode):
-        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not an ordinary file"
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not an ordinary file"
         raise StorageError(f"{path} is {kind}. Move it away, or write to another output.")
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def create_private(path: Path) -> None:

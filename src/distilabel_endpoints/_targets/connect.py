@@ -51,16 +51,16 @@ async def resolve(settings: TargetSettings) -> Target:
     """
     if settings.base_url is None:
         system_trust()  # the Hub's library would raise a bare FileNotFoundError
-    found = settings.found_token or await to_thread.run_sync(saved_token)
+    saved = settings.found_token or await to_thread.run_sync(saved_token)
     if settings.base_url is not None:
         target = replace(target_of_url(settings.base_url), settings=settings)
-        token = token_for_url(target.root, settings.given_token, found, settings.trusted_hosts)
+        token = token_for_url(target.root, settings.given_token, saved, settings.trusted_hosts)
         if settings.gives_token:
             await refuse_public_address(target.root)
         wait = ReadyWait(settings.wait_ready)
         findings = await _probed(replace(target, token=token), wait, _waited_for(settings))
         return _with_model(findings)
-    return await _resolve_name(settings, _hub_token(settings.given_token, found))
+    return await _resolve_name(settings, _hub_token(settings.given_token, saved))
 
 
 async def _resolve_name(settings: TargetSettings, token: SecretStr | None) -> Target:
@@ -122,10 +122,10 @@ def _member(router: Target, offer: Offer) -> Target:
     )
 
 
-def _hub_token(given: SecretStr | None, found: SecretStr | None) -> SecretStr | None:
-    if given:
-        return sendable_token(given, "api_key")
-    return sendable_token(found, "the token of this environment") if found else None
+def _hub_token(api_key: SecretStr | None, saved: SecretStr | None) -> SecretStr | None:
+    if api_key:
+        return sendable_token(api_key, "api_key")
+    return sendable_token(saved, "the token of this environment") if saved else None
 
 
 async def _probed(
@@ -140,14 +140,14 @@ async def _probed(
     """
     async with open_session_to(target) as session:
         while True:
-            found = await probe(session, target)
-            if isinstance(found, Findings):
-                return found
-            if found.status is None and not waits_for(found):
-                raise run_error(replace(found, code="unavailable"))
+            answer = await probe(session, target)
+            if isinstance(answer, Findings):
+                return answer
+            if answer.status is None and not waits_for(answer):
+                raise run_error(replace(answer, code="unavailable"))
             if wait.is_over:
-                raise run_error(_never_ready(found, target, wait))
-            await wait.pause(target.root, f"not ready ({found.message})")
+                raise run_error(_never_ready(answer, target, wait))
+            await wait.pause(target.root, f"not ready ({answer.message})")
 
 
 def _waited_for(settings: TargetSettings) -> Callable[[Failure], bool]:

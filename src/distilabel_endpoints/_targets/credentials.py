@@ -123,7 +123,7 @@ async def refuse_public_address(url: str) -> None:
     if parts.scheme != "http" or is_loopback(parts.hostname):
         return
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
+        addresses = await asyncio.get_running_loop().getaddrinfo(
             parts.hostname, parts.port, type=socket.SOCK_STREAM
         )
     except OSError:
@@ -136,14 +136,14 @@ async def refuse_public_address(url: str) -> None:
                 hint="Check the URL.",
             )
         ) from None
-    if any(_is_public(str(address[0])) for *_, address in found):
+    if any(_is_public(str(address[0])) for *_, address in addresses):
         raise _public(parts.hostname or "")
 
 
 def token_for_url(
     url: str,
-    given: SecretStr | None,
-    found: SecretStr | None,
+    api_key: SecretStr | None,
+    saved: SecretStr | None,
     trusted_hosts: Sequence[str] = (),
 ) -> SecretStr | None:
     """The token to send to `url`: the one given for it, else one found if it belongs there.
@@ -151,11 +151,11 @@ def token_for_url(
     Raises:
         ConfigurationError: it could be read on the way, or cannot be sent in a header.
     """
-    if given is not None:
-        if not is_placeholder(given):
+    if api_key is not None:
+        if not is_placeholder(api_key):
             refuse_insecure_token(url, trusted_hosts)
-        return sendable_token(given, "api_key")
-    if found is None:
+        return sendable_token(api_key, "api_key")
+    if saved is None:
         return None
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -163,7 +163,7 @@ def token_for_url(
         host == name or host.endswith(f".{name}") for name in _HUGGING_FACE
     )
     if ours or is_loopback(host):
-        return sendable_token(found, "the token of this environment")
+        return sendable_token(saved, "the token of this environment")
     warnings.warn(
         f"The Hugging Face token of this environment is not sent to {host}, which is not Hugging "
         "Face's. If that server wants a token, pass api_key (--api-key-env NAME).",

@@ -272,10 +272,10 @@ async def read_endpoint(api: HfApi, name: str, namespace: str | None) -> Inferen
     Raises:
         RunError: it is not there, or cannot be read.
     """
-    found = await ask_hub(lambda: api.get_inference_endpoint(name, namespace=namespace))
-    if not isinstance(found, Failure):
-        return found
-    if found.status == 404:
+    endpoint = await ask_hub(lambda: api.get_inference_endpoint(name, namespace=namespace))
+    if not isinstance(endpoint, Failure):
+        return endpoint
+    if endpoint.status == 404:
         whose = f"in the namespace {namespace!r}" if namespace else "in the token's own namespace"
         raise _stop(
             "not_found",
@@ -283,7 +283,7 @@ async def read_endpoint(api: HfApi, name: str, namespace: str | None) -> Inferen
             "Check endpoint_name and endpoint_namespace.",
             404,
         )
-    raise run_error(found)
+    raise run_error(endpoint)
 
 
 async def start_endpoint(api: HfApi, endpoint: InferenceEndpoint) -> InferenceEndpoint:

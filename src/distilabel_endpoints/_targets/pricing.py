@@ -16,12 +16,12 @@ __all__ = ["find_pricing"]
 
 async def find_pricing(targets: Sequence[Target]) -> Pricing:
     """The price that holds for all of these: the dearest, unknown if one of them is."""
-    found = [await _of(target) for target in targets]
-    unknown = next((pricing for pricing in found if not pricing.is_known), None)
+    pricings = [await _of(target) for target in targets]
+    unknown = next((pricing for pricing in pricings if not pricing.is_known), None)
     if unknown is not None:
         return unknown
-    dearest = found[0]
-    for pricing in found[1:]:
+    dearest = pricings[0]
+    for pricing in pricings[1:]:
         assert dearest.price is not None
         assert pricing.price is not None
         contexts = (dearest.context, pricing.context)

@@ -125,17 +125,17 @@ class LabelSet:
 
     def complete(self, text: bytes) -> int | None:
         """The number of the longest label that a text holds whole at its beginning."""
-        told = self._fold(text)
-        whole = [n for n, label in enumerate(self._folded) if _begins(told, label)]
+        folded = self._fold(text)
+        whole = [n for n, label in enumerate(self._folded) if _begins(folded, label)]
         return max(whole, key=lambda n: len(self._folded[n]), default=None)
 
     def ahead(self, text: bytes) -> list[int]:
         """The numbers of the labels that a text may still become."""
-        told = self._fold(text)
+        folded = self._fold(text)
         return [
             n
             for n, label in enumerate(self._folded)
-            if len(label) > len(told) and label.startswith(told)
+            if len(label) > len(folded) and label.startswith(folded)
         ]
 
     def spellings(self, number: int) -> set[str]:
@@ -147,9 +147,9 @@ class LabelSet:
 
     def finished(self, text: bytes, number: int) -> str:
         """A text with the rest of a label behind it: what an answer is held to."""
-        told, label = self._fold(text), self.labels[number]
+        folded, label = self._fold(text), self.labels[number]
         for end in range(len(label) + 1):
-            if self._fold(label[:end].encode()) == told:
+            if self._fold(label[:end].encode()) == folded:
                 whole = text + label[end:].encode()
                 return whole.decode(errors="replace")
         return label

@@ -55,13 +55,13 @@ _KEYWORDS: Final = _STRICT | frozenset(
 )
 
 
-def read_schema(given: Any) -> str:
+def read_schema(schema: Any) -> str:
     """The compact JSON text of a schema given as a mapping, JSON text or pydantic model class.
 
     Raises:
         SchemaError: naming what is wrong, where, and how to fix it.
     """
-    return _checked(_text(given))
+    return _checked(_text(schema))
 
 
 @lru_cache(maxsize=64)
@@ -128,8 +128,8 @@ def property_names(schema: Any) -> frozenset[str]:
 
 def title(schema: Mapping[str, Any]) -> str:
     """A name for APIs that want one: the title, in the letters OpenAI allows, at most 64."""
-    given = schema.get("title")
-    letters = given if isinstance(given, str) else ""
+    wanted = schema.get("title")
+    letters = wanted if isinstance(wanted, str) else ""
     name = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in letters)
     return name[:64] or "answer"
 
@@ -197,18 +197,18 @@ def validator(schema: Mapping[str, Any]) -> Any:
     )
 
 
-def _text(given: Any) -> str:
-    if isinstance(given, str):
-        return given
-    if isinstance(given, type) and callable(export := getattr(given, "model_json_schema", None)):
-        given = export()
-    if not isinstance(given, Mapping):
+def _text(schema: Any) -> str:
+    if isinstance(schema, str):
+        return schema
+    if isinstance(schema, type) and callable(export := getattr(schema, "model_json_schema", None)):
+        schema = export()
+    if not isinstance(schema, Mapping):
         raise SchemaError(
             f"{WHERE}: expected a JSON schema as a dict, as JSON text or as a pydantic model "
-            f"class, not {type(given).__name__}"
+            f"class, not {type(schema).__name__}"
         )
     try:
-        return compact(dict(given))
+        return compact(dict(schema))
     except RecursionError:
         raise SchemaError(f"{WHERE}: nested deeper than {MAX_SCHEMA_DEPTH} levels") from None
     except (TypeError, ValueError) as exc:

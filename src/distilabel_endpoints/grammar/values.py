@@ -93,15 +93,15 @@ def parse_grammar(value: Any) -> Grammar:
     return Grammar(grammar_format, text)
 
 
-def _format(given: Any, schema: Any) -> GrammarFormat:
-    if given is None:
+def _format(format_name: Any, schema: Any) -> GrammarFormat:
+    if format_name is None:
         return _inferred(schema)
     names = [str(name) for name in GrammarFormat]
-    if given in names:
-        return GrammarFormat(given)
+    if format_name in names:
+        return GrammarFormat(format_name)
     raise SchemaError(
-        f"structured_output.format: {given!r} is not one of {', '.join(names)}"
-        f"{_nearest(given, names)}"
+        f"structured_output.format: {format_name!r} is not one of {', '.join(names)}"
+        f"{_nearest(format_name, names)}"
     )
 
 
@@ -114,8 +114,8 @@ def _inferred(schema: Any) -> GrammarFormat:
     return GrammarFormat.JSON
 
 
-def _nearest(given: Any, names: tuple[str, ...] | list[str]) -> str:
-    near = get_close_matches(str(given).lower(), names, n=1, cutoff=0.4)
+def _nearest(name: Any, names: tuple[str, ...] | list[str]) -> str:
+    near = get_close_matches(str(name).lower(), names, n=1, cutoff=0.4)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

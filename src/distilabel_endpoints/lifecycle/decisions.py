@@ -81,12 +81,12 @@ class Verdict(StrEnum):
     """Others on this machine use it: they have taken over what is owed."""
 
 
-def owed_state(then: Then, found: Sight, inherited: Rest | None) -> Rest | None:
+def owed_state(then: Then, before: Sight, inherited: Rest | None) -> Rest | None:
     """What the endpoint is to be at the end; None: whatever it is then.
 
     Args:
         then: what the user said.
-        found: the endpoint before anything was done to it.
+        before: the endpoint before anything was done to it.
         inherited: what another run on this machine owes, which woke it.
     """
     match then:
@@ -97,8 +97,8 @@ def owed_state(then: Then, found: Sight, inherited: Rest | None) -> Rest | None:
         case "scale-to-zero":
             return "scaledToZero"
         case "restore":
-            if found.state in get_args(Rest):
-                return cast("Rest", found.state)
+            if before.state in get_args(Rest):
+                return cast("Rest", before.state)
             return inherited
 
 
@@ -112,7 +112,9 @@ def is_changed(duty: Duty, seen: Sight) -> bool:
     return duty.doubt is Doubt.NONE or not seen.mark.by.is_same(duty.owner)
 
 
-def judge(duty: Duty, seen: Sight, *, others: bool, elapsed: float, asked: float | None) -> Verdict:
+def judge(
+    duty: Duty, seen: Sight, *, others: bool, elapsed: float, waited: float | None
+) -> Verdict:
     """What to do about `duty`, seeing the endpoint as it is.
 
     Args:
@@ -120,7 +122,7 @@ def judge(duty: Duty, seen: Sight, *, others: bool, elapsed: float, asked: float
         seen: the endpoint now.
         others: whether other runs on this machine use it.
         elapsed: seconds since the run ended.
-        asked: seconds since the last command to stop was accepted; None: there was none.
+        waited: seconds since the last command to stop was accepted; None: there was none.
     """
     is_there = seen.state == duty.state
     if is_there and (duty.doubt is not Doubt.START or elapsed >= SETTLE):
@@ -131,7 +133,7 @@ def judge(duty: Duty, seen: Sight, *, others: bool, elapsed: float, asked: float
         return Verdict.CHANGED
     if is_there:
         return Verdict.WAIT
-    if asked is not None and asked < _AGAIN:
+    if waited is not None and waited < _AGAIN:
         return Verdict.WAIT
     return Verdict.STOP
 

@@ -95,8 +95,8 @@ class Plane:
     """
 
     def __init__(self, name: str, namespace: str | None, key: SecretStr | None) -> None:
-        found = key or saved_token()
-        self.token = sendable_token(found, "api_key") if found else None
+        token = key or saved_token()
+        self.token = sendable_token(token, "api_key") if token else None
         self._api = HfApi(token=self.token.get_secret_value() if self.token else None)
         self._name = name
         self._namespace = namespace
@@ -185,49 +185,49 @@ class EndpointLife:
         with lease.turn():
             lease.enter()
             self._lease = lease
-            found = self._plane.read()
-            self.price = self._plane.price(found)
-            self._duty = self._owed(found, lease)
+            sight = self._plane.read()
+            self.price = self._plane.price(sight)
+            self._duty = self._owed(sight, lease)
             if self._duty is not None:
-                self._guard(found, self._duty, lease)
-            self._say(_start_text(found, self.price, self._duty))
-            if not found.stops_itself and self._then != "keep":
-                self._say(safety_text(found, self.price))
-            if found.is_asleep:
-                found = self._start(lease)
-        self._see(found)
+                self._guard(sight, self._duty, lease)
+            self._say(_start_text(sight, self.price, self._duty))
+            if not sight.stops_itself and self._then != "keep":
+                self._say(safety_text(sight, self.price))
+            if sight.is_asleep:
+                sight = self._start(lease)
+        self._see(sight)
         self._follower.start()
 
-    def _owed(self, found: Sight, lease: Lease) -> Duty | None:
+    def _owed(self, sight: Sight, lease: Lease) -> Duty | None:
         """What this run will owe."""
         earlier = lease.owed()
-        if earlier is not None and (found.is_asleep or is_changed(earlier, found)):
+        if earlier is not None and (sight.is_asleep or is_changed(earlier, sight)):
             earlier = None
-        state = owed_state(self._then, found, earlier.state if earlier else None)
+        state = owed_state(self._then, sight, earlier.state if earlier else None)
         if state is None:
             lease.clear()
             return None
-        mark = earlier.mark if earlier else found.mark
+        mark = earlier.mark if earlier else sight.mark
         # With `wake` this run may start the endpoint again at any time.
-        starts = found.is_asleep or self._llm.wake
+        starts = sight.is_asleep or self._llm.wake
         doubt = Doubt.START if starts else earlier.doubt if earlier else Doubt.NONE
         return Duty(state=state, mark=mark, owner=self._plane.owner(), doubt=doubt)
 
-    def _guard(self, found: Sight, duty: Duty, lease: Lease) -> None:
+    def _guard(self, sight: Sight, duty: Duty, lease: Lease) -> None:
         assert self._plane.token is not None
         orders = Orders(
-            namespace=found.namespace,
-            name=found.name,
+            namespace=sight.namespace,
+            name=sight.name,
             url=constants.INFERENCE_ENDPOINTS_ENDPOINT,
             token=self._plane.token,
-            log=self.log_path(found),
+            log=self.log_path(sight),
         )
         self._watchdog = Watchdog.arm(orders, duty, lease)
         lease.owe(duty)
 
-    def log_path(self, found: Sight) -> Path:
+    def log_path(self, sight: Sight) -> Path:
         """Where the watchdog writes what it does."""
-        return self._log or state_folder() / f"{found.namespace}-{found.name}.log"
+        return self._log or state_folder() / f"{sight.namespace}-{sight.name}.log"
 
     def _start(self, lease: Lease) -> Sight:
         started = self._plane.start()
@@ -296,9 +296,9 @@ class EndpointLife:
 
     def _control(self) -> Control:
         assert self._lease is not None
-        found = self._plane.read()
+        sight = self._plane.read()
         token = self._plane.token.get_secret_value() if self._plane.token else ""
-        return Control(found.namespace, found.name, token)
+        return Control(sight.namespace, sight.name, token)
 
     def _cost_text(self) -> str:
         minutes = self._cost.minutes(time.monotonic())
@@ -330,12 +330,12 @@ class EndpointLife:
                 self._llm.note_capacity("more replicas")
 
 
-def _start_text(found: Sight, price: HourlyPrice | None, duty: Duty | None) -> str:
+def _start_text(sight: Sight, price: HourlyPrice | None, duty: Duty | None) -> str:
     cost = price.describe() if price else "the price is not known"
-    starts = "; starting it" if found.is_asleep else ""
+    starts = "; starting it" if sight.is_asleep else ""
     then = f" At the end it is {_name(duty.state)}." if duty else " It is left running at the end."
     return (
-        f"endpoint {found.title} is {_name(found.state)}{starts}. It runs on {found.hardware}: "
+        f"endpoint {sight.title} is {_name(sight.state)}{starts}. It runs on {sight.hardware}: "
         f"{cost}.{then}"
     )
 
@@ -344,11 +344,11 @@ def _name(state: str) -> str:
     return "scaled to zero" if state == "scaledToZero" else state
 
 
-def safety_text(found: Sight, price: HourlyPrice | None) -> str:
+def safety_text(sight: Sight, price: HourlyPrice | None) -> str:
     """What nobody but the service itself can do, and how to have it done."""
     cost = f" at ${price.replica:,.2f}/h" if price else ""
     return (
-        f"Warning: {found.title} does not scale to zero by itself. If this machine or container "
+        f"Warning: {sight.title} does not scale to zero by itself. If this machine or container "
         f"goes down, it keeps running{cost}. To set it, while it is paused: distilabel-endpoints "
-        f"endpoint {found.name} --namespace {found.namespace} --scale-to-zero-after 15"
+        f"endpoint {sight.name} --namespace {sight.namespace} --scale-to-zero-after 15"
     )

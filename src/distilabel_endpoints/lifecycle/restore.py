@@ -154,7 +154,7 @@ class _Restoring:
             seen,
             others=bool(self.lease.others()),
             elapsed=now - self.started,
-            asked=None if self.asked is None else now - self.asked,
+            waited=None if self.asked is None else now - self.asked,
         )
         match verdict:
             case Verdict.DONE:

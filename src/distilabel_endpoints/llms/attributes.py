@@ -42,9 +42,9 @@ from distilabel_endpoints.llms.serialization import Serializable
 __all__ = ["Attributes", "listed"]
 
 
-def _usable_policy(given: str) -> str:
-    growth(given)
-    return given
+def _usable_policy(policy: str) -> str:
+    growth(policy)
+    return policy
 
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -148,37 +148,37 @@ class Attributes(Serializable):
 
     @field_validator("base_url")
     @classmethod
-    def _is_usable_url(cls, given: str | list[str] | None) -> str | list[str] | None:
-        for url in listed(given):
+    def _is_usable_url(cls, value: str | list[str] | None) -> str | list[str] | None:
+        for url in listed(value):
             check_base_url(url)
-        if isinstance(given, list):
-            check_distinct(given)
-        return given
+        if isinstance(value, list):
+            check_distinct(value)
+        return value
 
     @field_validator("generation_kwargs")
     @classmethod
-    def _are_parameters(cls, given: dict[str, Any]) -> dict[str, Any]:
-        check_parameters(given, where="generation_kwargs: ")
-        return given
+    def _are_parameters(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_parameters(value, where="generation_kwargs: ")
+        return value
 
     @field_validator("structured_output")
     @classmethod
-    def _is_grammar(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
-        if given is not None:
-            parse_grammar(given)
-        return given
+    def _is_grammar(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            parse_grammar(value)
+        return value
 
     @field_validator("provider")
     @classmethod
-    def _names_providers(cls, given: str | list[str] | None) -> str | list[str] | None:
-        if isinstance(given, list) and (not given or len(set(given)) < len(given)):
+    def _names_providers(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(value, list) and (not value or len(set(value)) < len(value)):
             raise ConfigurationError("provider is a list without names, or with one twice.")
-        return given
+        return value
 
     @field_validator("labels")
     @classmethod
-    def _can_be_told_apart(cls, given: list[str] | None) -> list[str] | None:
-        return None if given is None else list(LabelSet(tuple(given)).labels)
+    def _can_be_told_apart(cls, value: list[str] | None) -> list[str] | None:
+        return None if value is None else list(LabelSet(tuple(value)).labels)
 
     @model_validator(mode="after")
     def only_one_of_model_id_endpoint_name_or_base_url_provided(self) -> Self:
@@ -235,7 +235,7 @@ class Attributes(Serializable):
         return tuple(self._target_settings(url) for url in urls)
 
     def _target_settings(self, base_url: str | None) -> TargetSettings:
-        given, pool = self._given_token(), self.provider_pool
+        token, pool = self._given_token(), self.provider_pool
         return TargetSettings(
             model_id=self.model_id,
             endpoint_name=self.endpoint_name,
@@ -252,8 +252,8 @@ class Attributes(Serializable):
                 max_price_out=self.max_price_out,
             ),
             bill_to=self.bill_to,
-            given_token=given,
-            found_token=None if given else self.api_key,
+            given_token=token,
+            found_token=None if token else self.api_key,
             headers=tuple(self.headers.items()),
             trusted_hosts=tuple(self.trusted_hosts),
             wait_ready=self.wait_ready,
@@ -324,8 +324,8 @@ class Attributes(Serializable):
         super().__setstate__(BaseModel.__getstate__(other))
 
 
-def listed(given: str | list[str] | None) -> list[str]:
+def listed(value: str | list[str] | None) -> list[str]:
     """One URL or several, as several."""
-    if given is None:
+    if value is None:
         return []
-    return [given] if isinstance(given, str) else given
+    return [value] if isinstance(value, str) else value

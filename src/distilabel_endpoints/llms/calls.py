@@ -57,13 +57,13 @@ def growth(on_length: str) -> float | None:
     """
     if on_length in {"keep", "fail"}:
         return None
-    found = _GROW.fullmatch(on_length)
-    if found is None or float(found[1]) <= 1:
+    match = _GROW.fullmatch(on_length)
+    if match is None or float(match[1]) <= 1:
         raise ConfigurationError(
             f"on_length is {on_length!r}; it must be 'keep', 'fail', or 'grow:2x' with a factor "
             "over 1."
         )
-    return float(found[1])
+    return float(match[1])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,8 +99,8 @@ class Call:
         self._check_reasoning(sent)
         self._compiled = compile_parameters(sent, self.route, self.server)
         self._options = {None: self._compiled.options}
-        given = self.structured_output
-        self._grammar = parse_grammar(given) if given is not None else None
+        wanted = self.structured_output
+        self._grammar = parse_grammar(wanted) if wanted is not None else None
         if self._grammar is not None:
             self._options_for(self._grammar)
         factor = growth(self.on_length)
@@ -114,30 +114,30 @@ class Call:
         if self.reasoning is None:
             return
         if self.route in _SENDS_PROMPTS:
-            said = template_variables(self.reasoning)
+            fields = template_variables(self.reasoning)
             beside = self._variables
-            self._variables = {**said, **self._variables}
+            self._variables = {**fields, **self._variables}
         else:
-            said = fields_of(self.reasoning, self.server)[0]
+            fields = fields_of(self.reasoning, self.server)[0]
             beside = sent.get("extra_body") or {}
-        if twice := sorted(said.keys() & beside.keys() - {"chat_template_kwargs"}):
+        if twice := sorted(fields.keys() & beside.keys() - {"chat_template_kwargs"}):
             raise ParameterError(
                 f"reasoning is sent as '{twice[0]}', which a parameter sets, too. Keep one."
             )
 
-    def plan(self, index: int, given: Input) -> RowPlan:
+    def plan(self, index: int, input_: Input) -> RowPlan:
         """What input number `index` asks for.
 
         Raises:
             InputError: its messages or its structured output are wrong; the message says which.
         """
         try:
-            return self._plan(index, given)
+            return self._plan(index, input_)
         except InputError as error:
             raise type(error)(f"inputs[{index}]: {error}") from None
 
-    def _plan(self, index: int, given: Input) -> RowPlan:
-        content, grammar = self._split(given)
+    def _plan(self, index: int, input_: Input) -> RowPlan:
+        content, grammar = self._split(input_)
         messages, prompt = self._content(content)
         seed = self._compiled.seed
         request = Request(
@@ -187,10 +187,10 @@ class Call:
             raise ConversationError("without tokenizer_id, this path takes texts only.")
         return None, self.renderer.prompt(messages, self._compiled.tools, self._variables)
 
-    def _split(self, given: Input) -> tuple[Any, Grammar | None]:
-        if not isinstance(given, tuple):
-            return given, self._grammar
-        pair: tuple[Any, ...] = given
+    def _split(self, input_: Input) -> tuple[Any, Grammar | None]:
+        if not isinstance(input_, tuple):
+            return input_, self._grammar
+        pair: tuple[Any, ...] = input_
         if len(pair) != 2 or not isinstance(pair[1], Mapping):
             raise ConversationError(
                 "a tuple must be (messages, structured_output), the second a mapping."
@@ -227,9 +227,9 @@ def _checker(grammar: Grammar | None) -> Callable[[str], str | None] | None:
 def _merged(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """The options with a constraint, which must not meet one that is there already."""
     body, added = options.get("extra_body", {}), more.get("extra_body", {})
-    said = {*options, *body}
+    present = {*options, *body}
     for name in sorted({*more, *added} - {"extra_body"}):
-        if name in said:
+        if name in present:
             raise ParameterError(
                 f"structured_output is sent to this server as '{name}', which a parameter sets, "
                 "too. Keep one."
@@ -246,8 +246,8 @@ def plan_in_dialects(calls: Sequence[Call]) -> Planner:
     if not others:
         return first.plan
 
-    def plan(index: int, given: Input) -> RowPlan:
-        made, *same = (call.plan(index, given) for call in (first, *others))
+    def plan(index: int, input_: Input) -> RowPlan:
+        made, *same = (call.plan(index, input_) for call in (first, *others))
         options = tuple(one.request.options for one in same)
         longer = tuple(one.longer.options for one in same if one.longer)
         return replace(

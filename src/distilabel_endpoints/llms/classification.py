@@ -31,7 +31,7 @@ def check_labelling(
     server: Server,
     route: Route,
     num_generations: int,
-    given: Mapping[str, Any],
+    parameters: Mapping[str, Any],
 ) -> None:
     """What cannot be beside labels, and servers that cannot hold an answer to them.
 
@@ -49,7 +49,7 @@ def check_labelling(
     if num_generations != 1:
         raise ParameterError("labels need one answer per row; leave num_generations out.")
     for name in _DECIDED:
-        if name in given:
+        if name in parameters:
             raise ParameterError(f"labels decide {name!r} themselves; leave it out.")
 
 
@@ -61,14 +61,14 @@ def label_parameters(server: Server) -> dict[str, Any]:
 def label_planner(planner: Planner, labels: LabelSet) -> Planner:
     """Plans for rows whose answers are one of these labels."""
 
-    def plan(index: int, given: Input) -> RowPlan:
-        if isinstance(given, tuple):
+    def plan(index: int, input_: Input) -> RowPlan:
+        if isinstance(input_, tuple):
             raise ConfigurationError(
                 "an input has its own structured_output, which cannot be used with labels."
             )
 
         def held_to(texts: Sequence[str]) -> RowPlan:
-            return planner(index, (given, _choice(texts)))
+            return planner(index, (input_, _choice(texts)))
 
         first = held_to(labels.labels)
         inquiry = LabelInquiry(labels, lambda texts: held_to(texts).request)

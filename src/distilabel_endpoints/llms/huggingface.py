@@ -283,7 +283,7 @@ class InferenceEndpointsLLM(Attributes):
     ) -> list[Output]:
         """As `generate`, with statistics, finish reasons and errors: one `Output` per input."""
         planner = self._planner(_positive(num_generations), parameters)
-        plans = [planner(index, given) for index, given in enumerate(inputs)]
+        plans = [planner(index, input_) for index, input_ in enumerate(inputs)]
         outputs: list[Output | None] = [None] * len(plans)
 
         try:
@@ -317,7 +317,7 @@ class InferenceEndpointsLLM(Attributes):
         """
         lease = self._engine()
         planner = self._planner(_positive(num_generations), parameters)
-        plans = (planner(index, given) for index, given in enumerate(inputs))
+        plans = (planner(index, input_) for index, input_ in enumerate(inputs))
         for result in iter_results(lease, plans, _work(lease.scheduler)):
             yield _indexed(result)
 
@@ -497,18 +497,18 @@ class InferenceEndpointsLLM(Attributes):
 
     def _plan_requests(self, num_generations: int, parameters: Mapping[str, Any]) -> Planner:
         self._engine()
-        asked = {**self.generation_kwargs, **check_parameters(parameters)}
-        self._check_providers(asked)
+        merged = {**self.generation_kwargs, **check_parameters(parameters)}
+        self._check_providers(merged)
         labels = LabelSet(tuple(self.labels)) if self.labels else None
         for route, server in dialects(self._endpoints) if labels else ():
-            check_labelling(self.structured_output, server, route, num_generations, asked)
+            check_labelling(self.structured_output, server, route, num_generations, merged)
         planner = plan_in_dialects(
             [
                 Call(
                     route=route,
                     server=server,
                     num_generations=num_generations,
-                    parameters={**asked, **label_parameters(server)} if labels else asked,
+                    parameters={**merged, **label_parameters(server)} if labels else merged,
                     structured_output=self.structured_output,
                     structured_output_retries=self.structured_output_retries,
                     stream=self.stream,
@@ -521,11 +521,11 @@ class InferenceEndpointsLLM(Attributes):
         )
         return label_planner(planner, labels) if labels else planner
 
-    def _check_providers(self, asked: Mapping[str, Any]) -> None:
+    def _check_providers(self, parameters: Mapping[str, Any]) -> None:
         """What is asked for in a call can be done by every provider of the pool."""
-        longest = asked.get("max_new_tokens") or 0
+        longest = parameters.get("max_new_tokens") or 0
         for endpoint in self._endpoints:
-            if asked.get("tools") and "tools" in endpoint.lacks:
+            if parameters.get("tools") and "tools" in endpoint.lacks:
                 problem = "does not take tools"
             elif endpoint.context is not None and endpoint.context <= longest:
                 problem = f"has a context of {endpoint.context:,} tokens"
@@ -621,8 +621,8 @@ async def _planned(
     inputs: AsyncIterable[Input] | Iterable[Input], planner: Planner
 ) -> AsyncIterator[RowPlan]:
     index = 0
-    async for given in each(inputs):
-        yield planner(index, given)
+    async for input_ in each(inputs):
+        yield planner(index, input_)
         index += 1
 
 

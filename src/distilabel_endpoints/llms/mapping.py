@@ -95,13 +95,13 @@ class MapFunction:
         return datasets.Features({**given, **ours})
 
     def _columns(self) -> OutputColumns:
-        asked = self.llm.fingerprint(self.parameters).get("parameters") or self.parameters
+        parameters = self.llm.fingerprint(self.parameters).get("parameters") or self.parameters
         return OutputColumns(
             model_name=self.llm.model_name,
             num_generations=self.num_generations,
             prefix=self.column_prefix,
-            tool_calls=bool(asked.get("tools")),
-            logprobs=bool(asked.get("logprobs")),
+            tool_calls=bool(parameters.get("tools")),
+            logprobs=bool(parameters.get("logprobs")),
             reasoning_tokens=getattr(self.llm, "reasoning", None) is not None,
             labels=bool(getattr(self.llm, "labels", None)),
             provider=bool(getattr(self.llm, "provider_pool", ())),

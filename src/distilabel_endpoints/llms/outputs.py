@@ -102,18 +102,18 @@ def refused_row(ordinal: int, num_generations: int, error: InputError) -> Result
 
 
 def _add_extras(output: Output, completions: Sequence[Completion | None]) -> None:
-    given = [c for c in completions if c is not None]
-    if any(c.provider is not None for c in given):
+    answered = [c for c in completions if c is not None]
+    if any(c.provider is not None for c in answered):
         output["providers"] = [c.provider if c else None for c in completions]
-    if any(c.distribution is not None for c in given):
+    if any(c.distribution is not None for c in answered):
         output["distributions"] = [
             dict(c.distribution) if c and c.distribution else None for c in completions
         ]
-    if any(c.utf8_replaced for c in given):
+    if any(c.utf8_replaced for c in answered):
         output["utf8_replaced"] = [c is not None and c.utf8_replaced for c in completions]
-    if any(c.logprobs is not None for c in given):
+    if any(c.logprobs is not None for c in answered):
         output["logprobs"] = [c.logprobs if c else None for c in completions]
-    if any(c.tool_calls is not None for c in given):
+    if any(c.tool_calls is not None for c in answered):
         output["tool_calls"] = [
             [dict(call) for call in c.tool_calls] if c and c.tool_calls is not None else None
             for c in completions

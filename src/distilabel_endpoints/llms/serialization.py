@@ -168,13 +168,13 @@ def _reason(error: Exception) -> str:
     )
 
 
-def _format_of(path: Path, given: Format | None) -> Format:
-    found = given or {".json": "json", ".yaml": "yaml", ".yml": "yaml"}.get(path.suffix.lower())
-    if found not in {"json", "yaml"}:
+def _format_of(path: Path, wanted: Format | None) -> Format:
+    chosen = wanted or {".json": "json", ".yaml": "yaml", ".yml": "yaml"}.get(path.suffix.lower())
+    if chosen not in {"json", "yaml"}:
         raise ConfigurationError(
             f"{path} ends neither in .json nor in .yaml; say format='json' or format='yaml'."
         )
-    return "json" if found == "json" else "yaml"
+    return "json" if chosen == "json" else "yaml"
 
 
 def _is_upstreams(info: Any) -> bool:
@@ -197,11 +197,11 @@ def load_class(info: Any) -> type[Serializable]:
         module, name = _HOME
     if module.split(".")[0] == "distilabel_endpoints":
         try:
-            found = getattr(importlib.import_module(module), name, None)
+            kind = getattr(importlib.import_module(module), name, None)
         except ImportError:
-            found = None
-        if isinstance(found, type) and issubclass(found, Serializable):
-            return found
+            kind = None
+        if isinstance(kind, type) and issubclass(kind, Serializable):
+            return kind
     raise ConfigurationError(
         f"{TYPE_INFO} names {module}.{name}, which is not a class of this package."
     )

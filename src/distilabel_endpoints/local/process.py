@@ -102,8 +102,8 @@ def refusal(code: int, log: IO[bytes], path: Path) -> Exception:
     reason = first["said"] if first else text.rpartition("\n")[2]
     if code == 2:
         return InstallationError(f"xllamacpp is installed and cannot be imported: {reason}")
-    said = reason or "its output above says why"
-    return ConfigurationError(f"llama.cpp cannot serve {path}: {said}")
+    shown = reason or "its output above says why"
+    return ConfigurationError(f"llama.cpp cannot serve {path}: {shown}")
 
 
 def crash(code: int) -> UnavailableError:

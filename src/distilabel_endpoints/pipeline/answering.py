@@ -87,9 +87,9 @@ class Answering:
             results[result.ordinal] = result
             progress.count(result)
 
-        for index, given in enumerate(inputs):
+        for index, input_ in enumerate(inputs):
             try:
-                ready = self._prepare(given)
+                ready = self._prepare(input_)
                 rows[_is_text(ready)][index] = ready
             except InputError as error:
                 deliver(refused_row(index, num_generations, error))
@@ -115,15 +115,15 @@ class Answering:
         plans = []
         with self._noting():
             planner = planner_of(llm, num_generations, self._fitting(llm, parameters))
-            for index, given in rows.items():
+            for index, input_ in rows.items():
                 try:
-                    plans.append(planner(index, given))
+                    plans.append(planner(index, input_))
                 except InputError as error:
                     deliver(refused_row(index, num_generations, error))
         return plans
 
     async def agenerate(
-        self, given: Any, num_generations: int, parameters: Mapping[str, Any]
+        self, input_: Any, num_generations: int, parameters: Mapping[str, Any]
     ) -> Output:
         """Complete one input on the caller's loop.
 
@@ -131,7 +131,7 @@ class Answering:
             InputError: the input or a parameter is wrong.
             RunError: no request can succeed.
         """
-        ready = self._prepare(given)
+        ready = self._prepare(input_)
         llm = self._llm(is_text=_is_text(ready))
         fit = self._fitting(llm, parameters)
         return await llm.agenerate_output(ready, num_generations, **fit)

@@ -28,9 +28,9 @@ def spelled_out(parameters: Iterable[inspect.Parameter]) -> list[inspect.Paramet
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
         for name in (*GenerationParameters.__annotations__, "top_n_tokens")
     ]
-    given = [one for one in parameters if one.kind is not one.VAR_KEYWORD]
-    names = {one.name for one in given}
-    return [*given, *(one for one in listed if one.name not in names)]
+    named = [one for one in parameters if one.kind is not one.VAR_KEYWORD]
+    names = {one.name for one in named}
+    return [*named, *(one for one in listed if one.name not in names)]
 
 
 def renamed(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -163,9 +163,9 @@ def _create_metadata(
 ) -> Any:
     output = original(task, *arguments, **named)
     metadata = output.get(DISTILABEL_METADATA_KEY) or {}
-    given = metadata.get(key := f"raw_input_{task.name}")
-    if isinstance(given, tuple) and isinstance(task.llm, llm_class):
-        metadata[key] = given[0]
+    raw = metadata.get(key := f"raw_input_{task.name}")
+    if isinstance(raw, tuple) and isinstance(task.llm, llm_class):
+        metadata[key] = raw[0]
     return output
 
 

@@ -50,11 +50,11 @@ class InferenceEndpointsLLM(Attributes, UpstreamLLM):  # type: ignore[misc, vali
 
     @field_validator("structured_output")
     @classmethod
-    def _can_be_dumped(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _can_be_dumped(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         """A pydantic model as its JSON schema."""
-        if given is None or not hasattr(given.get("schema"), "model_json_schema"):
-            return given
-        return {**given, "schema": given["schema"].model_json_schema()}
+        if value is None or not hasattr(value.get("schema"), "model_json_schema"):
+            return value
+        return {**value, "schema": value["schema"].model_json_schema()}
 
     @model_validator(mode="after")
     def only_one_of_model_id_endpoint_name_or_base_url_provided(self) -> Self:
@@ -146,8 +146,8 @@ class InferenceEndpointsLLM(Attributes, UpstreamLLM):  # type: ignore[misc, vali
         """
         if type(self).agenerate is not InferenceEndpointsLLM.agenerate:
             return super().generate(inputs, num_generations, **parameters)
-        asked = {**self.get_generation_kwargs(), **parameters}
-        return generate_outputs(self._ready().generate(inputs, num_generations, asked))
+        merged = {**self.get_generation_kwargs(), **parameters}
+        return generate_outputs(self._ready().generate(inputs, num_generations, merged))
 
     async def agenerate(
         self,
@@ -160,8 +160,8 @@ class InferenceEndpointsLLM(Attributes, UpstreamLLM):  # type: ignore[misc, vali
         Raises:
             DistilabelError: the input or a parameter is wrong, or no request can succeed.
         """
-        asked = {**self.get_generation_kwargs(), **parameters}
-        (made,) = generate_outputs([await self._ready().agenerate(input, num_generations, asked)])
+        merged = {**self.get_generation_kwargs(), **parameters}
+        (made,) = generate_outputs([await self._ready().agenerate(input, num_generations, merged)])
         return made
 
     def _ready(self) -> Answering:
@@ -180,9 +180,9 @@ class InferenceEndpointsLLM(Attributes, UpstreamLLM):  # type: ignore[misc, vali
         prompt = renderer.render(input) if renderer and input else ""
         return str(self.apply_magpie_pre_query_template(prompt, input))
 
-    def _prepared(self, given: Any) -> Input:
+    def _prepared(self, input_: Any) -> Input:
         """What a task gives as our LLM takes it."""
-        content, grammar = given if isinstance(given, tuple) else (given, None)
+        content, grammar = input_ if isinstance(input_, tuple) else (input_, None)
         own = type(self).prepare_input is not InferenceEndpointsLLM.prepare_input
         if (own or self.use_magpie_template) and not isinstance(content, str):
             content = self.prepare_input(content)
@@ -202,9 +202,9 @@ class InferenceEndpointsLLM(Attributes, UpstreamLLM):  # type: ignore[misc, vali
             self._answering = answering
 
 
-def _grammar(given: Mapping[str, Any]) -> dict[str, Any]:
+def _grammar(value: Mapping[str, Any]) -> dict[str, Any]:
     """The part of upstream's dictionary that says what is asked for."""
-    return {key: given[key] for key in ("format", "schema") if given.get(key) is not None}
+    return {key: value[key] for key in ("format", "schema") if value.get(key) is not None}
 
 
 InferenceEndpointsLLM.__module__ = "distilabel_endpoints.pipeline"  # as saved pipelines name it

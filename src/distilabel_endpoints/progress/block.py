@@ -75,8 +75,8 @@ def _waiting_text(waiting: Waiting) -> str:
 def retries_text(snapshot: RunSnapshot) -> str | None:
     """`retries: throttle 12, transient 3`, most first; `None` when there were none."""
     counted = sorted(snapshot.retries.items(), key=lambda item: (-item[1], item[0]))
-    said = ", ".join(f"{kind} {count(number)}" for kind, number in counted if number)
-    return f"retries: {said}" if said else None
+    kinds = ", ".join(f"{kind} {count(number)}" for kind, number in counted if number)
+    return f"retries: {kinds}" if kinds else None
 
 
 def _progress_line(snapshot: RunSnapshot, width: int) -> Line:

@@ -158,9 +158,9 @@ def _handler(text: Any) -> type[BaseHTTPRequestHandler]:
         timeout = _SECONDS
 
         def do_GET(self) -> None:
-            found = self.path == "/metrics"
-            body = text().encode() if found else b"see /metrics\n"
-            self.send_response(200 if found else 404)
+            is_known = self.path == "/metrics"
+            body = text().encode() if is_known else b"see /metrics\n"
+            self.send_response(200 if is_known else 404)
             self.send_header("Content-Type", _TYPE)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

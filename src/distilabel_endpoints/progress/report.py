@@ -60,8 +60,8 @@ def _headline(summary: RunSummary, width: int) -> Iterator[Line]:
     counts += [f"{count(summary.failed)} failed"] if summary.failed else []
     counts += [f"{count(summary.skipped)} skipped"] if summary.skipped else []
     counts += [f"{count(summary.pending)} left"] if summary.pending else []
-    said = f"{opening}: {', '.join(counts)}, in {duration(summary.elapsed, tenths=True)}."
-    for text in wrap(said, width):
+    sentence = f"{opening}: {', '.join(counts)}, in {duration(summary.elapsed, tenths=True)}."
+    for text in wrap(sentence, width):
         yield line(text, style)
     if summary.reason:
         for text in wrap(summary.reason, width - len(_INDENT), most=_REASON_LINES):
@@ -163,11 +163,11 @@ def _named_facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
 
 
 def _tokens(tokens: TokenCount, run_tokens: TokenCount) -> str:
-    said = f"{short_count(tokens.input_tokens)} in, {short_count(tokens.output_tokens)} out"
+    text = f"{short_count(tokens.input_tokens)} in, {short_count(tokens.output_tokens)} out"
     if run_tokens == tokens:
-        return said
+        return text
     whole = f"{short_count(run_tokens.input_tokens)} in, "
-    return f"{said}; whole run {whole}{short_count(run_tokens.output_tokens)} out"
+    return f"{text}; whole run {whole}{short_count(run_tokens.output_tokens)} out"
 
 
 def _is_worth_a_line(spent: Spent) -> bool:

@@ -100,17 +100,17 @@ def parse_alarms(
         return Alarms(warn={}, act={})
     chosen = {_flaw(name): _share(name, value) for name, value in named.items()}
     off = {flaw for flaw, share in chosen.items() if share is None}
-    given = {flaw: share for flaw, share in chosen.items() if share is not None}
-    warn = {flaw: share for flaw, share in {**WARNINGS, **given}.items() if flaw not in off}
+    limits = {flaw: share for flaw, share in chosen.items() if share is not None}
+    warn = {flaw: share for flaw, share in {**WARNINGS, **limits}.items() if flaw not in off}
     act = {
-        flaw: max(share, given.get(flaw, 0.0))
+        flaw: max(share, limits.get(flaw, 0.0))
         for flaw, share in CANNOT_BE_RIGHT.items()
         if flaw not in off
     }
     if action == "warn":
-        act = {flaw: share for flaw, share in act.items() if given and flaw not in given}
+        act = {flaw: share for flaw, share in act.items() if limits and flaw not in limits}
     elif action is not None:
-        act |= given or warn
+        act |= limits or warn
     return Alarms(warn=warn, act=act, drains=action != "stop")
 
 

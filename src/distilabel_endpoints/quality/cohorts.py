@@ -181,15 +181,15 @@ class Cohorts:
             thresholds: shares, 0 to 1.
             least: answers that there must be.
         """
-        found: dict[Flaw, Over] = {}
+        exceeded: dict[Flaw, Over] = {}
         recent = self.recent
         for flaw, threshold in thresholds.items():
             for shares in (recent, self.all):
                 part, whole = shares.of(flaw)
                 if whole >= least and lower_bound(part, whole) > threshold:
-                    found[flaw] = Over(flaw, part, whole, threshold)
+                    exceeded[flaw] = Over(flaw, part, whole, threshold)
                     break
-        return found
+        return exceeded
 
 
 @dataclass(frozen=True, slots=True)

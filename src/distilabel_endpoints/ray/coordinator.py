@@ -122,7 +122,7 @@ def start_coordinator(identity: Mapping[str, Any], ceiling: int | None) -> Any:
         ceiling: attempts in flight at most, of all workers together.
     """
     ray = ray_package("a coordinator")
-    said = json.dumps({**identity, "ceiling": ceiling}, sort_keys=True, default=str)
-    digest = hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
+    document = json.dumps({**identity, "ceiling": ceiling}, sort_keys=True, default=str)
+    digest = hashlib.blake2b(document.encode(), digest_size=12).hexdigest()
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Coordinator)
     return actor.options(name=f"{_NAME}:{digest}", get_if_exists=True).remote(ceiling)

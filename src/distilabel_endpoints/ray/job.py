@@ -98,17 +98,17 @@ _INSTEAD: Final = {
 }
 
 
-def refuse_unusable(asked: Mapping[str, bool]) -> None:
+def refuse_unusable(options: Mapping[str, bool]) -> None:
     """Check that nothing was asked for which workers cannot do.
 
     Args:
-        asked: which of the options that do not fit were given.
+        options: which of the options that do not fit were given.
 
     Raises:
         ConfigurationError: one was; the message says what to do instead.
     """
-    for option, given in asked.items():
-        if given:
+    for option, is_set in options.items():
+        if is_set:
             raise ConfigurationError(f"{option} {_INSTEAD[option]}")
 
 
@@ -174,7 +174,7 @@ class _RayDriver:
         self._answered: set[int] = set()
         """Rows that had an answer when the job began, as far as a forecast needs them."""
         self._bad = 0
-        self._watch = AnswerWatch(run.alarms, self._tell_alarm, self._end_early)
+        self._watch = AnswerWatch(run.alarms, self._report_alarm, self._end_early)
         self._grace: float | None = None
         self.session = Session(run.output, run.progress, self, run.resume_command)
         self._following = Following(self.session.tally)
@@ -387,19 +387,19 @@ class _RayDriver:
             return run_error(stopped)
         if isinstance(error, OSError) and error.errno is not None:
             return StorageError(f"{self._run.output}: {error}")
-        said = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        return RunError(Failure(kind=FailureKind.LOCAL, code="ray", message=f"Ray: {said}"))
+        last_line = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        return RunError(Failure(kind=FailureKind.LOCAL, code="ray", message=f"Ray: {last_line}"))
 
     def _ask(self, ray: Any, coordinator: Any) -> JobProgress:
-        told: JobProgress = ray.get(coordinator.progress.remote(), timeout=_LAST_WORD)
-        self._following.told(told)
+        progress: JobProgress = ray.get(coordinator.progress.remote(), timeout=_LAST_WORD)
+        self._following.told(progress)
         for cohort in ray.get(coordinator.take_closed.remote(), timeout=_LAST_WORD):
             self._watch.closed(cohort)
         grace, self._grace = self._grace, None
         if grace is not None:
             coordinator.drain.remote(grace)
             halt_path(self._run.output).touch()
-        return told
+        return progress
 
     @contextmanager
     def _followed(self, ray: Any, coordinator: Any) -> Iterator[None]:
@@ -422,7 +422,7 @@ class _RayDriver:
         self._recorder.note("tune", text)
         self._run.progress.message(f"Tuned: {text}")
 
-    def _tell_alarm(self, alarm: Alarm) -> None:
+    def _report_alarm(self, alarm: Alarm) -> None:
         show_alarm(alarm, self._recorder, self._run.progress)
 
     def _end_early(self, grace: float) -> None:

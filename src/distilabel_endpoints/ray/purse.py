@@ -132,8 +132,10 @@ class Purse:
         """The treasury's answer; None if it does not give one now."""
         treasury, name = self._treasury, self._name
         try:
-            asked = treasury.look.remote(name) if ask is None else treasury.grant.remote(name, ask)
-            grant: Grant = self._ray.get(asked, timeout=_PATIENCE)
+            request = (
+                treasury.look.remote(name) if ask is None else treasury.grant.remote(name, ask)
+            )
+            grant: Grant = self._ray.get(request, timeout=_PATIENCE)
         except self._ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)
             if not isinstance(cause, DistilabelError):

@@ -228,8 +228,8 @@ def told_problem(text: str, ordinal: int, content_hash: bytes) -> BadRow:
 
 def ordinal_of(identity: Any, content_hash: bytes) -> int:
     """The number that seeds count from: a row's ordinal, else one drawn from its id or content."""
-    if isinstance(identity, str) and (found := _FORM.fullmatch(identity)):
-        return int(found[1])
+    if isinstance(identity, str) and (match := _FORM.fullmatch(identity)):
+        return int(match[1])
     if isinstance(identity, int) and identity >= 0:
         return identity
     if identity is not None:

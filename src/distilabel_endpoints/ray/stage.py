@@ -194,13 +194,13 @@ def _check_columns(ds: Any, llm: InferenceEndpointsLLM, options: RunOptions) -> 
     if schema is None:
         return
     names = [name for name in schema.names if name not in (ROW_ID, PROBLEM)]
-    asked = {**llm.generation_kwargs, **options.parameters}
+    parameters = {**llm.generation_kwargs, **options.parameters}
     OutputColumns(
         "",
         options.num_generations,
         prefix=options.column_prefix,
-        tool_calls=bool(asked.get("tools")),
-        logprobs=bool(asked.get("logprobs")),
+        tool_calls=bool(parameters.get("tools")),
+        logprobs=bool(parameters.get("logprobs")),
         reasoning_tokens=llm.reasoning is not None,
         labels=bool(llm.labels),
         provider=bool(llm.provider_pool),

@@ -125,8 +125,8 @@ class GenerateRows:
                 reporter = Reporter(
                     self._coordinator, self._name, lease, shares=shares, drain=self._end
                 )
-                given = [name for name in names if name not in (ROW_ID, PROBLEM, FAILURE)]
-                planner = RowPlanner(llm, given, spec.options)
+                own_names = [name for name in names if name not in (ROW_ID, PROBLEM, FAILURE)]
+                planner = RowPlanner(llm, own_names, spec.options)
                 columns = planner.output_columns()
                 columns.refuse_clash(names)
                 reporter.start()
@@ -244,11 +244,11 @@ class GenerateRows:
         column = self._spec.id_column or (ROW_ID if ROW_ID in names else None)
         ids = block[column].to_pylist() if column is not None else repeat(None)
         problems = block[PROBLEM].to_pylist() if PROBLEM in names else repeat(None)
-        given = block.drop_columns([name for name in (ROW_ID, PROBLEM) if name in names])
+        table = block.drop_columns([name for name in (ROW_ID, PROBLEM) if name in names])
         intake = Intake(ReadOptions(max_row_bytes=self._spec.options.max_row_bytes))
         rows = chain.from_iterable(
             arrow_rows(batch, intake, "the input", 1)
-            for batch in given.combine_chunks().to_batches()
+            for batch in table.combine_chunks().to_batches()
         )
         for row, identity, problem in zip(rows, ids, problems, strict=False):
             ordinal = ordinal_of(identity, row.content_hash)

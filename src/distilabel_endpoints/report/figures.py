@@ -151,12 +151,12 @@ def _add(figures: Figures, row: StoredRow) -> None:
 
 def _add_tokens(figures: Figures, row: StoredRow) -> None:
     usages = row.result.usages
-    given = [usage.input_tokens for usage in usages if usage.input_tokens is not None]
+    counts = [usage.input_tokens for usage in usages if usage.input_tokens is not None]
     made = [usage.output_tokens for usage in usages if usage.output_tokens is not None]
-    figures.input_tokens += sum(given)
+    figures.input_tokens += sum(counts)
     figures.output_tokens += sum(made)
-    if given:
-        figures.prompt_tokens.add(max(given))  # a further request has the same prompt
+    if counts:
+        figures.prompt_tokens.add(max(counts))  # a further request has the same prompt
     if made:
         figures.answer_tokens.add(sum(made))
 

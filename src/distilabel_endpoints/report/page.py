@@ -147,11 +147,11 @@ def _answer_view(answer: Completion | Failure, place: int, whole: int) -> Answer
 
 def _facts(row: StoredRow) -> str:
     result = row.result
-    given = sum(usage.input_tokens or 0 for usage in result.usages)
+    read = sum(usage.input_tokens or 0 for usage in result.usages)
     made = sum(usage.output_tokens or 0 for usage in result.usages)
     facts = []
-    if given or made:
-        facts.append(f"{given:,} tokens in, {made:,} out")
+    if read or made:
+        facts.append(f"{read:,} tokens in, {made:,} out")
     reasons = dict.fromkeys(e.finish_reason for e in answers_of(result) if e.finish_reason)
     if reasons:
         facts.append(f"ended by {shown_line(', '.join(reasons), 60)}")

@@ -230,8 +230,8 @@ class _JournalRows(StoredRows):
         shown: dict[int, Prompt] = {}
         with suppress(DistilabelError):
             source = open_rows(str(self._output), max_row_bytes=self._note["max_row_bytes"])
-            given = [name for name in source.columns if name not in ours]
-            conversations = conversations_of(self.about.spec, given)
+            input_columns = [name for name in source.columns if name not in ours]
+            conversations = conversations_of(self.about.spec, input_columns)
             for item in source.rows(lambda place, _: place not in places):
                 if isinstance(item, Row):
                     kept = {name: v for name, v in item.columns.items() if name not in ours}

@@ -236,9 +236,9 @@ def row_lines(row: StoredRow, prompt: Prompt) -> Iterator[str]:
         yield from _block(f"answer{reason}", answer.text or "(no text)")
     for failure in dict.fromkeys(f.describe() for f in result.failures if f is not None):
         yield from _block("failure", failure)
-    given = sum(usage.input_tokens or 0 for usage in result.usages)
+    read = sum(usage.input_tokens or 0 for usage in result.usages)
     made = sum(usage.output_tokens or 0 for usage in result.usages)
-    yield f"({given:,} tokens in, {made:,} out)"
+    yield f"({read:,} tokens in, {made:,} out)"
 
 
 def _block(label: str, text: str) -> Iterator[str]:

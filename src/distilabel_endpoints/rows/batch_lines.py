@@ -161,12 +161,12 @@ class _Ids:
 
     def repeats(self) -> frozenset[int]:
         """The hashes that came more than once."""
-        found: set[int] = set()
+        repeated: set[int] = set()
         for hashes in self._hashes:
             seen: set[int] = set()
             for number in hashes:
-                (found if number in seen else seen).add(number)
-        return frozenset(found)
+                (repeated if number in seen else seen).add(number)
+        return frozenset(repeated)
 
 
 def _number(custom_id: str) -> int:

@@ -57,10 +57,10 @@ _MOST_HEADS: Final = 16
 class FileSource(RowSource):
     """The rows of files, one file after the other."""
 
-    def __init__(self, name: str, found: FoundFiles, options: ReadOptions) -> None:
+    def __init__(self, name: str, files: FoundFiles, options: ReadOptions) -> None:
         self._name = name
-        self._files = found.files
-        self._found = found
+        self._files = files.files
+        self._found = files
         self._options = options
         self.identity = tuple(_identity(file.path) for file in self._files)
 

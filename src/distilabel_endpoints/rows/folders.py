@@ -175,7 +175,7 @@ def _required(path: Path) -> InputFile:
 
 
 def _in_folder(folder: Path) -> FoundFiles:
-    found: list[tuple[InputFile, Path]] = []
+    files: list[tuple[InputFile, Path]] = []
     ignored: list[str] = []
     for relative, is_file in _walk(folder):
         known = format_of(relative)
@@ -184,34 +184,34 @@ def _in_folder(folder: Path) -> FoundFiles:
         else:
             name = relative.as_posix()
             file = InputFile(folder / relative, name, format=known[0], compression=known[1])
-            found.append((file, relative))
-    found.sort(key=lambda pair: pair[0].name)
+            files.append((file, relative))
+    files.sort(key=lambda pair: pair[0].name)
     for without in (_without_notices, _without_settings):
-        found, dropped = without(found)
+        files, dropped = without(files)
         ignored += dropped
-    if not found:
+    if not files:
         raise ConfigurationError(f"no input files in {folder}: give {READ}")
     notes = [_ignored(folder, sorted(ignored))] if ignored else []
-    splits = sorted({match[1] for file, _ in found for match in _SPLITS.finditer(file.name)})
+    splits = sorted({match[1] for file, _ in files for match in _SPLITS.finditer(file.name)})
     if len(splits) > 1:
         notes.append(
             f"{folder} holds several splits ({', '.join(splits)}), which are read together. "
             f"To read one of them, give a pattern: '{folder}/**/*{splits[0]}*'."
         )
-    return FoundFiles(_partitioned(found), tuple(notes))
+    return FoundFiles(_partitioned(files), tuple(notes))
 
 
 def _without_notices(
-    found: list[tuple[InputFile, Path]],
+    files: list[tuple[InputFile, Path]],
 ) -> tuple[list[tuple[InputFile, Path]], list[str]]:
     """Text files are rows only if they are all there is, and no licence."""
-    tables = any(file.format != ".txt" for file, _ in found)
+    tables = any(file.format != ".txt" for file, _ in files)
     dropped = {
         file.name
-        for file, relative in found
+        for file, relative in files
         if file.format == ".txt" and (tables or _NOT_PROMPTS.match(relative.name))
     }
-    return [pair for pair in found if pair[0].name not in dropped], sorted(dropped)
+    return [pair for pair in files if pair[0].name not in dropped], sorted(dropped)
 
 
 def _without_settings(
@@ -259,15 +259,15 @@ def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
             yield here / name, is_file and name[0] not in "._"
 
 
-def _partitioned(found: Iterable[tuple[InputFile, Path]]) -> tuple[InputFile, ...]:
+def _partitioned(listed: Iterable[tuple[InputFile, Path]]) -> tuple[InputFile, ...]:
     """The files with the columns that `key=value` folders give."""
-    values = [_partition(relative) for _, relative in found]
+    values = [_partition(relative) for _, relative in listed]
     keys = list(dict.fromkeys(key for partition in values for key in partition))
     whole = {
         key for key in keys if all(_WHOLE.fullmatch(p[key] or "0") for p in values if key in p)
     }
     files = []
-    for (file, _), partition in zip(found, values, strict=True):
+    for (file, _), partition in zip(listed, values, strict=True):
         columns: dict[str, str | int | None] = {}
         for key in keys:
             value = partition.get(key)

@@ -71,28 +71,28 @@ def choose_reading(form: Format, column: str | None, names: Sequence[str]) -> Re
     if form == "openai-batch" or (column is None and form == "auto"):
         _refuse_batch(form, names)
     wanted = _COLUMNS[form] if column is None else (column,)
-    found = next((name for name in wanted if name in names), None if names else wanted[0])
-    if found is None:
+    column_name = next((name for name in wanted if name in names), None if names else wanted[0])
+    if column_name is None:
         raise _nothing(form, column, wanted, names)
-    as_list = found in _LISTS or form in {"messages", "sharegpt"}
+    as_list = column_name in _LISTS or form in {"messages", "sharegpt"}
     beside = _ASIDE if as_list else _BESIDE_TEXT
-    unsent = tuple(name for name in beside if name in names and name != found)
-    if column is None and found == "instruction" and form in {"auto", "alpaca"}:
+    unsent = tuple(name for name in beside if name in names and name != column_name)
+    if column is None and column_name == "instruction" and form in {"auto", "alpaca"}:
         alpaca = _Alpaca(names)
         unsent = tuple(name for name in unsent if name not in _PARTS)
         return Reading(alpaca.content, alpaca.describe, unsent)
     if form == "prompt":
-        return Reading(lambda columns: _text(columns, found), unsent=unsent)
+        return Reading(lambda columns: _text(columns, column_name), unsent=unsent)
     description = None
-    if found in _LISTS[1:] or form == "sharegpt":
-        description = f"read as ShareGPT: {found}"
-    elif found == "prompt" and "completion" in names:
+    if column_name in _LISTS[1:] or form == "sharegpt":
+        description = f"read as ShareGPT: {column_name}"
+    elif column_name == "prompt" and "completion" in names:
         description = "read as prompt/completion: prompt (completion is not sent)"
-    elif found == "messages" and "tools" in names:
+    elif column_name == "messages" and "tools" in names:
         description = "read as messages (the column tools is not sent: use --param tools=...)"
         unsent = tuple(name for name in unsent if name != "tools")
     return Reading(
-        lambda columns: _conversation(columns, found, as_list), lambda: description, unsent
+        lambda columns: _conversation(columns, column_name, as_list), lambda: description, unsent
     )
 
 

@@ -123,13 +123,13 @@ class FileIdentity:
     @classmethod
     def of(cls, path: Path) -> FileIdentity:
         """As the file is now. Raises `OSError`."""
-        found = path.stat()
+        status = path.stat()
         return cls(
             str(path),
-            found.st_size,
-            modified_ns=found.st_mtime_ns,
-            changed_ns=found.st_ctime_ns,
-            inode=found.st_ino,
+            status.st_size,
+            modified_ns=status.st_mtime_ns,
+            changed_ns=status.st_ctime_ns,
+            inode=status.st_ino,
         )
 
 

@@ -195,11 +195,11 @@ class Shape:
             case "json":
                 return json.dumps(value, ensure_ascii=False, default=json_value)
             case "struct":
-                given = value if isinstance(value, Mapping) else json_value(value)
-                return {name: self._fields[name].encode(inner) for name, inner in given.items()}
+                parts = value if isinstance(value, Mapping) else json_value(value)
+                return {name: self._fields[name].encode(inner) for name, inner in parts.items()}
             case "list":
-                given = value if isinstance(value, list | tuple) else json_value(value)
-                return [self._item.encode(inner) for inner in given] if self._item else []
+                parts = value if isinstance(value, list | tuple) else json_value(value)
+                return [self._item.encode(inner) for inner in parts] if self._item else []
             case _:
                 return value if not self._foreign or _kind(value) else json_value(value)
 
@@ -222,10 +222,10 @@ class Shape:
         """One sentence for each place that is written as JSON text."""
         if self.kind == "json":
             return [f"column {place!a} holds values that no one type fits; written as JSON text"]
-        found = [] if self._item is None else self._item.notes(f"{place}[]")
+        noted = [] if self._item is None else self._item.notes(f"{place}[]")
         for name, shape in self._fields.items():
-            found += shape.notes(f"{place}.{name}")
-        return found
+            noted += shape.notes(f"{place}.{name}")
+        return noted
 
 
 def _scalar_types(pa: Any) -> Mapping[str, Any]:

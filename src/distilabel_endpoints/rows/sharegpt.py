@@ -96,8 +96,8 @@ def _calls(text: str, index: int) -> list[dict[str, Any]]:
             raise ConversationError(
                 f"conversations[{index}].value must be the JSON of a call, with name and arguments"
             )
-        given = call.get("arguments", {})
-        arguments = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+        stated = call.get("arguments", {})
+        arguments = stated if isinstance(stated, str) else json.dumps(stated, ensure_ascii=False)
         function = {"name": call["name"], "arguments": arguments}
         calls.append({"id": f"call_{index}_{n}", "type": "function", "function": function})
     return calls

@@ -111,10 +111,10 @@ def _batches(layout: TableLayout, rows: Sequence[Row | BadRow]) -> Iterator[Any]
 
 def _from_python(layout: TableLayout, rows: Sequence[Row | BadRow]) -> Any:
     pa = pyarrow("Parquet output")
-    given = [row.columns if isinstance(row, Row) else _fitting(layout, row) for row in rows]
+    records = [row.columns if isinstance(row, Row) else _fitting(layout, row) for row in rows]
     arrays = []
     for field in layout.schema:
-        values = [columns.get(field.name) for columns in given]
+        values = [columns.get(field.name) for columns in records]
         try:
             if layout.shapes is not None:
                 values = layout.shapes[field.name].encode_all(values)
@@ -214,8 +214,8 @@ class TableWriter(ResultWriter):
         pa = self._pa
         rows, ours = self._rows, self._ours
         self._rows, self._ours, self._bytes = [], [], 0
-        given = given_table(self._layout, rows)
-        arrays = [*given.combine_chunks().columns, *added_values(self._columns, ours)]
+        table = given_table(self._layout, rows)
+        arrays = [*table.combine_chunks().columns, *added_values(self._columns, ours)]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
 
 

@@ -224,14 +224,14 @@ class PromptTemplate:
 
     def _optional(self) -> set[str]:
         """Names that the template asks about, or has a default for."""
-        asked: set[str] = set()
+        names: set[str] = set()
         for node in self._tree.find_all((nodes.Test, nodes.Filter)):
             about = node.node
             if node.name in {"defined", "undefined", "default", "d"} and isinstance(
                 about, nodes.Name
             ):
-                asked.add(about.name)
-        return asked
+                names.add(about.name)
+        return names
 
     def render(self, columns: Mapping[str, Any]) -> str:
         """The text for one row. `row` is all columns, unless a column has that name.

@@ -99,8 +99,8 @@ class RowPlanner:
         return [] if self._conversations is None else self._conversations.remarks()
 
     def _planner(self, own: Mapping[str, Any]) -> Planner:
-        asked = {**self._options.parameters, **own}
-        checked = own_parameters(type(self._llm), asked)
+        merged = {**self._options.parameters, **own}
+        checked = own_parameters(type(self._llm), merged)
         return planner_of(self._llm, self._options.num_generations, checked)
 
     def plan(self, row: Row) -> RowPlan:
@@ -114,10 +114,10 @@ class RowPlanner:
         planner = self._shared
         if prepared.parameters:
             planner = self._planner_for(prepared.parameters)
-        asked: Any = prepared.messages
+        content: Any = prepared.messages
         if prepared.structured_output is not None:
-            asked = (prepared.messages, prepared.structured_output)
-        return replace(planner(row.ordinal, asked), key=row.content_hash)
+            content = (prepared.messages, prepared.structured_output)
+        return replace(planner(row.ordinal, content), key=row.content_hash)
 
     def _planner_for(self, own: Mapping[str, Any]) -> Planner:
         """Rows whose own parameters are the same share what is made of them."""
@@ -131,15 +131,15 @@ class RowPlanner:
 
     def output_columns(self) -> OutputColumns:
         """The columns that this run adds."""
-        given = self._options.parameters
-        spec = self._llm.fingerprint(given)
-        asked = spec.get("parameters") or given
+        parameters = self._options.parameters
+        spec = self._llm.fingerprint(parameters)
+        effective = spec.get("parameters") or parameters
         return OutputColumns(
             model_name=self._llm.model_name,
             num_generations=self._options.num_generations,
             prefix=self._options.column_prefix,
-            tool_calls=bool(asked.get("tools")),
-            logprobs=bool(asked.get("logprobs")),
+            tool_calls=bool(effective.get("tools")),
+            logprobs=bool(effective.get("logprobs")),
             reasoning_tokens=spec.get("reasoning") is not None,
             labels=bool(spec.get("labels")),
             provider=bool(spec.get("providers")),

@@ -49,14 +49,14 @@ class About:
 
 def about_run(llm: InferenceEndpointsLLM, options: RunOptions, summary: RunSummary) -> About:
     """What the card of this run's output states."""
-    asked = llm.fingerprint(options.parameters)
+    spec = llm.fingerprint(options.parameters)
     named = next((name for name in _TARGETS if getattr(llm, name, None)), "base_url")
     return About(
         model="not named" if _is_named_by_url(llm) else llm.model_name,
         target=_TARGETS[named],
         num_generations=options.num_generations,
-        parameters=asked.get("parameters") or options.parameters,
-        structured_output=bool(asked.get("structured_output")),
+        parameters=spec.get("parameters") or options.parameters,
+        structured_output=bool(spec.get("structured_output")),
         summary=summary,
     )
 
@@ -159,8 +159,8 @@ def _upload(name: str, file: Path, *, path: str, card: str) -> str:
             repo_type="dataset",
         )
     except HfHubHTTPError as error:
-        said = error.server_message or "the Hub refused it"
-        failed = _failed(name, file, said, error.response.status_code)
+        reason = error.server_message or "the Hub refused it"
+        failed = _failed(name, file, reason, error.response.status_code)
     except (httpx2.TransportError, OfflineModeIsEnabled) as error:
         failed = _failed(name, file, type(error).__name__, None)
     else:
@@ -168,12 +168,12 @@ def _upload(name: str, file: Path, *, path: str, card: str) -> str:
     raise failed
 
 
-def _failed(name: str, file: Path, said: str, status: int | None) -> RunError:
+def _failed(name: str, file: Path, reason: str, status: int | None) -> RunError:
     kind = FailureKind.RUN if status else FailureKind.UNAVAILABLE
     return run_error(
         Failure(
             kind=kind,
-            message=f"{file} is written, and was not pushed to {name}: {said}",
+            message=f"{file} is written, and was not pushed to {name}: {reason}",
             status=status,
             hint="The same call or command pushes it again and sends no generation.",
         )

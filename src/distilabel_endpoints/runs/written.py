@@ -165,7 +165,7 @@ def _left(output: Path) -> list[Mark]:
 
 def _mark(path: Path) -> Mark | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return [found.st_size, found.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns]

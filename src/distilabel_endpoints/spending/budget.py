@@ -59,18 +59,18 @@ class Budget:
         return self.tokens is not None or self.picodollars is not None
 
 
-def parse_budget(given: Any) -> Budget:
+def parse_budget(amounts: Any) -> Budget:
     """A budget as users write it: one text, or several for different things.
 
     Args:
-        given: such as `"$20"`, `"3Mtok"`, `"2h"` or `["$20", "90m"]`; None for none.
+        amounts: such as `"$20"`, `"3Mtok"`, `"2h"` or `["$20", "90m"]`; None for none.
 
     Raises:
         ConfigurationError: a text is none of these, or two of them limit the same.
     """
-    if isinstance(given, Budget):
-        return given
-    written = _listed([given] if isinstance(given, str) else given)
+    if isinstance(amounts, Budget):
+        return amounts
+    written = _listed([amounts] if isinstance(amounts, str) else amounts)
     limits: dict[str, Any] = {}
     for text in written:
         name, amount = _parsed(text)

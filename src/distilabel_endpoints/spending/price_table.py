@@ -27,12 +27,12 @@ def table_pricing(url: str, model: str | None) -> Pricing:
     from genai_prices import Usage, calc_price
 
     try:
-        found = calc_price(
+        price = calc_price(
             Usage(input_tokens=_MILLION, output_tokens=_MILLION),
             model_ref=model,
             provider_api_url=url,
         )
     except LookupError:
         return Pricing(reason=f"genai-prices does not list {model} at {url}")
-    source = f"{found.provider.name}, by genai-prices"
-    return Pricing(price=Price.per_million(found.input_price, found.output_price, source))
+    source = f"{price.provider.name}, by genai-prices"
+    return Pricing(price=Price.per_million(price.input_price, price.output_price, source))
