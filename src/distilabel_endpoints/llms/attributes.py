@@ -226,7 +226,7 @@ class Attributes(Serializable):
             ("trusted_hosts", "base_url"),
         ):
             if getattr(self, field) and not getattr(self, needed):
-                raise ConfigurationError(f"{field} is for {needed}, which is not given.")
+                raise ConfigurationError(f"{field} is given without {needed}. Leave {field} out.")
 
     def _settings_of_each(self) -> tuple[TargetSettings, ...]:
         """One for each endpoint."""
