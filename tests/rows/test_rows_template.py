@@ -333,7 +333,7 @@ def test_nulls_that_may_be_left_out() -> None:
 )
 def test_other_templates_are_not_read(tag: str) -> None:
     """A template that needs another one is refused before the first row."""
-    with pytest.raises(ConfigurationError, match="which is not offered"):
+    with pytest.raises(ConfigurationError, match="which is not allowed"):
         PromptTemplate(f"{{% {tag} %}}{{{{ name }}}}")
 
 
