@@ -8,6 +8,7 @@ from collections import UserDict
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -243,3 +244,18 @@ def test_a_short_conversation_is_checked_quickly() -> None:
     """One message costs little: far below what sending it costs."""
     messages = [USER]
     assert min(timeit.repeat(lambda: validate_messages(messages), number=1000, repeat=5)) < 0.02
+
+
+def test_conversations_of_pandas() -> None:
+    """Lists in Parquet come as NumPy arrays: they are the list that they hold."""
+    array = np.empty(1, dtype=object)
+    array[0] = USER
+    assert validate_messages(array) == [USER]
+    with pytest.raises(ConversationError, match="not float"):
+        validate_messages(np.float64(1))
+
+
+def test_one_conversation_where_several_belong() -> None:
+    """The commonest mistake of a first call has its own hint."""
+    with pytest.raises(ConversationError, match=r"not dict; several conversations.*\[messages\]"):
+        validate_messages(USER)

@@ -31,7 +31,11 @@ def validate_messages(messages: Any) -> Conversation:
             Its `reason` is `input_surrogate` for text that UTF-8 cannot encode, else `input`.
     """
     if not isinstance(messages, list):
-        raise ConversationError(f"messages must be a list of messages, not {_name(messages)}")
+        if hasattr(messages, "tolist"):  # a NumPy array, as pandas reads Parquet
+            return validate_messages(messages.tolist())
+        raise ConversationError(
+            f"messages must be a list of messages, not {_name(messages)}{_one_less(messages)}"
+        )
     if not messages:
         raise ConversationError("messages must hold at least one message")
     leading, has_nulls = True, False
@@ -55,6 +59,13 @@ def validate_messages(messages: Any) -> Conversation:
         # What a tool is called with is a value in which null means something.
         messages = [without_nulls(message, whole=_ARGUMENTS) for message in messages]
     return cast("Conversation", messages)
+
+
+def _one_less(value: Any) -> str:
+    """The hint for a list of messages where a list of conversations belongs."""
+    if isinstance(value, Mapping) and "role" in value:
+        return "; several conversations are a list of lists: [messages]"
+    return ""
 
 
 def _role(message: Any, index: int) -> str:
