@@ -40,6 +40,13 @@ def main() -> None:
         ceiling = LimiterSettings(max_concurrency=slots)
         write(f"{f'the same, max_concurrency={slots}':32} {minute(slots, settings=ceiling)}")
     write(f"{'429 beyond 256':32} {minute(256, admit=256)}")
+    write("\ngateways that admit so many a second, one at once: share of that, 10 min, 5 seeds")
+    for rate, seconds in ((5, 1), (20, 1), (20, 5), (50, 1), (200, 1)):
+        shares = [strict(rate, seconds, seed) for seed in range(5)]
+        write(
+            f"{rate:5} a second, latency {seconds} s"
+            f"   mean {statistics.mean(shares):.2f}   worst {min(shares):.2f}"
+        )
     write("\ntime of a small batch over one gather of all of it, idle endpoint, 20 seeds")
     for rows in (64, 256, 1000):
         ratios = [small_batch(rows, seed) for seed in range(20)]
@@ -61,6 +68,13 @@ def minute(slots: int, *, settings: LimiterSettings | None = None, **changes: An
     refused = statistics.mean(run.refused for run in runs)
     text = f"mean {statistics.mean(shares):.3f}   worst {min(shares):.3f}"
     return f"{text}   refused {refused:.2%}" if refused else text
+
+
+def strict(rate: int, seconds: int, seed: int) -> float:
+    """The share of what a gateway allows that admits requests one by one."""
+    server = plateau(1024, seconds, per_minute=60 * rate, burst=1)
+    outcome = simulate(server, limiter, seconds=600, seed=seed)
+    return outcome.delivered() / (100.0 * seconds * rate * 600)
 
 
 def small_batch(rows: int, seed: int) -> float:

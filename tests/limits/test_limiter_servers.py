@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from fluid import Server, plateau, simulate
 from limiter_servers import BEST, GRID, NINE, SECONDS, Efficiency, efficiency, fixed, limiter, score
-from limiter_table import small_batch
+from limiter_table import small_batch, strict
 
 from distilabel_endpoints._limits.limiter import LimiterSettings
 
@@ -170,19 +170,45 @@ def test_time_outs_count_though_a_refusal_came_since() -> None:
     assert outcome.delivered(700) >= 0.8 * 800 * server.speed(7)
 
 
-@pytest.mark.parametrize("sigma", [0.02, 0.8])
-@pytest.mark.parametrize("burst", [1, 2])
-@pytest.mark.parametrize(
-    ("rate", "seconds"), [(2.0, 1.0), (2.0, 5.0), (20.0, 0.3), (20.0, 1.0), (20.0, 5.0)]
-)
+STRICT = [
+    (2.0, 5.0, 1, 0.8), (5.0, 1.0, 1, 0.02), (5.0, 1.0, 1, 0.8), (20.0, 0.3, 2, 0.8),
+    (20.0, 1.0, 1, 0.02), (20.0, 1.0, 1, 0.8), (20.0, 1.0, 10, 0.8), (20.0, 5.0, 1, 0.8),
+    (50.0, 1.0, 2, 0.8), (200.0, 0.3, 1, 0.02),
+]  # fmt: skip
+"""Requests a second, mean latency, how many at once, scatter of latencies."""
+ALL_STRICT = [
+    pytest.param(rate, seconds, burst, sigma, marks=pytest.mark.prove)
+    for rate in (2.0, 5.0, 20.0, 50.0, 200.0)
+    for seconds in (0.3, 1.0, 5.0)
+    for burst in (1, 2, 10)
+    for sigma in (0.02, 0.8)
+    if rate * seconds > 2.0
+]
+
+
+@pytest.mark.parametrize(("rate", "seconds", "burst", "sigma"), [*STRICT, *ALL_STRICT])
 def test_a_rate_that_allows_no_crowd_is_no_wall_at_one(
-    rate: float, seconds: float, burst: float, sigma: float
+    rate: float, seconds: float, burst: int, sigma: float
 ) -> None:
     """Gateways that admit requests one by one refuse all but one of whatever comes at once."""
     server = plateau(1024, seconds, per_minute=60.0 * rate, burst=burst, sigma=sigma)
-    outcome = simulate(server, limiter, seconds=600)
-    assert outcome.delivered(60) >= 0.35 * 100.0 * seconds * rate * 540
-    assert outcome.refused <= 0.06 * outcome.sent
+    outcome = simulate(server, limiter, seconds=300)
+    assert outcome.delivered(60) >= 0.8 * 100.0 * seconds * rate * 240
+    assert outcome.refused <= 0.07 * outcome.sent
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("seed", range(10))
+def test_the_strict_gateway_whatever_the_seed(seed: int) -> None:
+    """Twenty a second, one at once, latencies scattered around a second."""
+    assert strict(20, 1, seed) >= 0.8
+
+
+def test_a_server_with_room_for_one_or_two_a_second_is_filled_by_half() -> None:
+    """One at a time and so many a second look alike where an answer takes as long as their gap."""
+    server = plateau(1024, 1.0, per_minute=120.0, burst=1, sigma=0.02)
+    outcome = simulate(server, limiter, seconds=300)
+    assert outcome.delivered(60) >= 0.45 * 100.0 * 2 * 240
 
 
 def test_a_quota_of_ten_seconds_with_retry_after_is_found() -> None:

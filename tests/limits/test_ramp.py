@@ -75,6 +75,19 @@ def test_a_moment_without_growth_does_not_end_it() -> None:
     assert limit >= 1024
 
 
+def test_answers_to_a_limit_that_is_not_full_count_and_do_not_raise_it() -> None:
+    """A gate holds sends back for a while: that is no server that became slower."""
+    ramp = Ramp(0.0, 32)
+    now, limit = 0.0, 32
+    while limit < 400 and not ramp.over:
+        for full in (False, False, False, True):
+            now += 1.0 / limit
+            before = limit
+            limit = ramp.grow(now, limit, 4096, work=1.0, latency=1.0, full=full)
+            assert full or limit == before
+    assert limit >= 400
+
+
 def test_void_forgets_what_was_seen() -> None:
     """A standstill of an hour is no slower server."""
     ramp = Ramp(0.0, 32)

@@ -98,7 +98,7 @@ def test_a_gate_keeps_a_little_below_the_measured_rate_until_it_has_been_tried()
     assert sends <= SAMPLE
 
 
-def test_a_gate_grows_ever_faster_and_is_dropped_at_fourfold() -> None:
+def test_a_gate_grows_ever_faster_and_is_dropped_after_minutes() -> None:
     """Without refusals it lets more and more through, and in the end everything."""
     gate = RateGate(0.0, 10.0)
     first, wanted = send(gate, 0.0, 60.0)
@@ -108,6 +108,24 @@ def test_a_gate_grows_ever_faster_and_is_dropped_at_fourfold() -> None:
     _, wanted = send(gate, 60.0, 400.0)
     assert not wanted
     assert gate.rate > 38.0
+
+
+def test_a_rate_measured_in_a_crowd_is_tried_at_twice_within_seconds() -> None:
+    """A gateway that admits one by one would take two or three times what came through."""
+    gate = RateGate(0.0, 10.0, doubles_in=10.0)
+    send(gate, 0.0, 12.5)
+    assert 19.0 < gate.rate < 22.0
+
+
+@pytest.mark.parametrize("rate", [2.0, 5.0, 20.0, 200.0])
+def test_what_growth_met_is_known_to_two_sends(rate: float) -> None:
+    """A server that refuses whatever comes sooner than allowed takes the rate that is kept."""
+    gate, now, sends, last = RateGate(0.0, rate / 3.0, doubles_in=10.0), 0.0, 0, -1.0
+    while now - last >= 1.0 / rate - 1e-9:
+        sends, last = sends + 1, now
+        gate.sent(now, sends)
+        now = gate.when(now)
+    assert 0.9 * rate < 0.97 * gate.rate_before(now) < rate
 
 
 @pytest.mark.parametrize(("rate", "at_once"), [(10.0, 1), (100.0, 1), (1000.0, 6)])

@@ -171,7 +171,7 @@ _FLOOR: Final = 4
 _FLOOR_WITH_CEILING: Final = 32
 # share; of the mean distance between sends (latency over limit) that sends keep while refusals
 # are being explained.
-_EVENLY: Final = 0.75
+_EVENLY: Final = 0.9
 
 
 class Limiter:

@@ -3,13 +3,16 @@
 Each explanation is tried in turn, and the next refusals judge it.
 1. Too many at once. Pause until the refusals of this burst are in; what the server then has in
    flight is what it keeps: the wall. The limit goes a little below it. A wall that is refused at
-   another height each time is none; nor is one that is suddenly met at half the height. From here
-   on sends keep a distance, until the wall has been met again at the same height: a server that
-   admits them one by one refuses all but one of a crowd, which would look like a wall at one. Nor
-   is it a wall if one is refused that is alone.
-2. Too many per second. Count what is accepted, and send a little less. That ends refusals which
-   a rate limit causes, and also those of a wall. What was accepted for a while stays accepted: a
-   refusal after the rate has grown says nothing about less.
+   another height each time is none; nor is one that is suddenly met at half the height. A refusal
+   below the wall cuts nothing, and speaks against it. From here on sends keep a distance, until
+   the wall has been met again at the same height: a server that admits them one by one refuses all
+   but one of a crowd, which would look like a wall at one. Nor is it a wall if one is refused that
+   is alone. A wall far below the limit is tried again sooner, for the same reason.
+2. Too many per second. Count what is accepted for a second, and send a little less. That ends
+   refusals which a rate limit causes, and also those of a wall. Of a crowd much less comes through
+   than one by one, so a measured rate grows fast until it is refused. What was accepted just before
+   that is kept: a refusal after the rate has grown says nothing about less. Only if refusals
+   continue was it saved-up credit, and the rate is what was accepted on average.
 3. Neither. As large a share is refused as before, also at a rate that had been accepted: pacing
    does not help, so it goes, and refusals no longer count as long as their share stays.
 A round in which nothing is accepted doubles the pause. Pure: clock readings are arguments.
@@ -47,9 +50,12 @@ _SLOWEST: Final = 0.05
 # seconds; of sends that a late one may catch up; some servers admit no two at once.
 _CATCH_UP: Final = 0.005
 # seconds; without a refusal after which a learned rate has doubled.
-_GROWTH_SECONDS: Final = 150.0
-# ratio; a learned rate that has grown this much limits nothing, and is dropped.
-_MOST_GROWTH: Final = 4.0
+_DOUBLES_IN: Final = 150.0
+# seconds; the same, of a rate that was measured while a crowd was refused: a server that admits
+# one by one would take much more.
+_SOON_DOUBLES_IN: Final = 10.0
+# seconds; without a refusal after which a learned rate limits nothing, and is dropped.
+_QUIET: Final = 260.0
 
 
 class RateBucket:
@@ -94,16 +100,27 @@ class RateGate:
     """Sends per second that the server was seen to accept.
 
     `rate` at first, then, once tried, quadratically more with the time that passes without a
-    refusal. A gate that has grown fourfold limits nothing and is dropped. One goes after the other,
-    as some servers admit no two at once; who comes late catches up by a few milliseconds.
+    refusal. A gate that was not refused for minutes limits nothing, and is dropped. One goes after
+    the other, as some servers admit no two at once; who comes late catches up by a few
+    milliseconds.
+
+    Args:
+        now: a clock reading.
+        rate: to begin with.
+        measured: it is what was accepted on average, not where growth met a refusal.
+        doubles_in: seconds without a refusal after which it has doubled.
     """
 
-    __slots__ = ("_bucket", "_grown_at", "_quiet_since", "base")
+    __slots__ = ("_bucket", "_doubles_in", "_quiet_since", "base", "measured")
 
-    def __init__(self, now: float, rate: float) -> None:
+    def __init__(
+        self, now: float, rate: float, *, measured: bool = False, doubles_in: float = _DOUBLES_IN
+    ) -> None:
         self.base = max(rate, _SLOWEST)
+        self.measured = measured
+        self._doubles_in = doubles_in
         self._bucket = RateBucket(self.base, 1.0 + _CATCH_UP * self.base, now, level=0.0)
-        self._quiet_since = self._grown_at = now
+        self._quiet_since = now
 
     @property
     def rate(self) -> float:
@@ -114,6 +131,14 @@ class RateGate:
     def grown(self) -> bool:
         """The rate is above the one it began with."""
         return self._bucket.rate > 1.02 * self.base
+
+    def rate_before(self, refused_at: float) -> float:
+        """Sends per second two sends before one that was refused: that much was accepted."""
+        return self._rate_at(refused_at - 2.0 / self._bucket.rate)
+
+    def _rate_at(self, now: float) -> float:
+        quiet = max(now - self._quiet_since, 0.0)
+        return self.base * (1.0 + (quiet / self._doubles_in) ** 2)
 
     def ready(self, now: float) -> bool:
         """Whether one may be sent."""
@@ -127,19 +152,17 @@ class RateGate:
         """Count a send, the `sends`-th since the last refusal. False: drop the gate."""
         bucket = self._bucket
         bucket.take(1.0)
-        if now - self._grown_at < 1.0:
-            return True
-        self._grown_at = now
         if sends < SAMPLE:
             self._quiet_since = now
-        growth = 1.0 + ((now - self._quiet_since) / _GROWTH_SECONDS) ** 2
-        bucket.rate = self.base * growth
+        bucket.rate = self._rate_at(now)
         bucket.capacity = 1.0 + _CATCH_UP * bucket.rate
-        return growth <= _MOST_GROWTH
+        return now - self._quiet_since <= _QUIET
 
 
 # seconds; a wall is believed in before a higher one is tried; doubled when it is met again.
 _WAIT: Final = 5.0
+# seconds; the same, of a wall that may be none.
+_SHORT_WAIT: Final = 1.0
 # seconds; the longest such wait.
 _LONGEST_WAIT: Final = 300.0
 # share; by which the first push goes beyond a wall; doubled with each that is not refused.
@@ -148,12 +171,14 @@ _FIRST_STEP: Final = 0.05
 _LARGEST_STEP: Final = 1.0
 # share; by which two walls may differ and are the same.
 _TOLERANCE: Final = 0.1
+# share; of the last wall: one that is met lower is none.
+_FALLEN: Final = 0.5
 
 
 class Wall:
     """The most that may be in flight, as far as is known."""
 
-    __slots__ = ("_step", "_wait", "due", "height", "kept")
+    __slots__ = ("_first_wait", "_step", "_wait", "due", "height", "kept")
 
     def __init__(self) -> None:
         self.height: float | None = None
@@ -162,13 +187,17 @@ class Wall:
         """What the server had in flight when it last refused."""
         self.due = math.inf
         """When to push."""
-        self._wait = _WAIT
+        self._wait = self._first_wait = _WAIT
         self._step = _FIRST_STEP
 
-    def hit(self, now: float, kept: int) -> bool:
-        """Refused, with `kept` in flight. True if that is as high as the last time."""
+    def hit(self, now: float, kept: int, *, before: int = 0) -> bool:
+        """Refused, with `kept` in flight. True if that is as high as the last time.
+
+        A wall far below the limit `before` it may only be how many of a crowd are let in at once.
+        """
         expected = abs(kept - self.kept) <= math.ceil(_TOLERANCE * self.kept - 0.5)
-        self._wait = min(2.0 * self._wait, _LONGEST_WAIT) if expected else _WAIT
+        self._first_wait = _WAIT if kept >= _FALLEN * before else _SHORT_WAIT
+        self._wait = min(2.0 * self._wait, _LONGEST_WAIT) if expected else self._first_wait
         self._step = _FIRST_STEP
         self.kept = max(kept, 1)
         self.height = float(self.kept)
@@ -180,7 +209,7 @@ class Wall:
         height = self.height or 1.0
         self.height = max(height * (1.0 + self._step), height + 1.0)
         self._step = min(2.0 * self._step, _LARGEST_STEP)
-        self.due = now + _WAIT
+        self.due = now + self._first_wait
         if self.height >= most:
             self.fall()
             return most
@@ -201,8 +230,6 @@ _CUT_AGAIN: Final = 0.85
 _STRIKES: Final = 3
 # share; of the wall: a refusal at less in flight was not caused by the number in flight.
 _BELOW: Final = 0.75
-# share; of the last wall: one that is met lower is none.
-_FALLEN: Final = 0.5
 # limits; of requests without a refusal, after which the explanation begins anew.
 _LONG_CLEAN: Final = 10
 # seconds; awaited at least for the other refusals of a burst.
@@ -215,10 +242,15 @@ _LONGEST_PAUSE: Final = 15.0
 _FEW: Final = 0.03
 # ratio; to the share before pacing, from which on pacing does not help.
 _SAME_SHARE: Final = 0.5
+# seconds; over which an accepted rate is measured at least.
+_MEASURED: Final = 1.0
 # share; of refusals that is no accident: something else is wrong.
 _NEARLY_ALL: Final = 0.97
 # share; of the accepted rate that is sent.
 _MARGIN: Final = 0.97
+# share; of a rate: so much less was accepted than is sent, as of a crowd that is admitted one by
+# one.
+_CROWDED: Final = 0.7
 # refusals; that are no single accident.
 _RUNS: Final = 3
 # requests; over which refusals at random are counted again.
@@ -267,9 +299,11 @@ class Refusals:
         self._limit_before = 1
         self._answered = 0
         self._load = self._lowest = self._burst = 0
+        self._sent_at = -math.inf
         self._strikes = 0
         self._met_again = False
         self._share = 0.0
+        self._saves_credit = False
         self._paced_sends = self._paced_refused = self._unprovoked = 0
         self._sends = self._refused = self._accepted = self._sends_at_last = 0
         self._since = -math.inf
@@ -312,7 +346,7 @@ class Refusals:
             return False
         if self.settle_at is not None or not (current and recent):
             return False
-        self._load = load
+        self._load, self._sent_at = load, sent_at
         self._explain(now, limit)
         settle = min(max(1.5 * self.delay, _SETTLE_LEAST), _SETTLE_MOST)
         self.settle_at = now + min(settle * 2.0 ** min(self.fruitless, 20), _LONGEST_PAUSE)
@@ -334,6 +368,7 @@ class Refusals:
             self.stage = Stage.CONCURRENCY
             self._limit_before = limit
             self._strikes = -1
+            self._met_again = False
             self._restart(now)
 
     def settled(self, now: float, in_flight: int) -> Cut | Lift | None:
@@ -346,7 +381,7 @@ class Refusals:
             self.fruitless += 1
         self._accepted = accepted
         if self.stage is Stage.CONCURRENCY:
-            return self._cut(now, in_flight + self._answered)
+            return self._cut(now, max(in_flight + self._answered, self._lowest - 1))
         if self.stage is Stage.RATE:
             return self._measure_rate(now)
         if self.stage is Stage.GATED:
@@ -354,32 +389,40 @@ class Refusals:
         return None
 
     def _cut(self, now: float, kept: int) -> Cut | None:
-        above, fallen = self._load > self.wall.kept, kept < _FALLEN * self.wall.kept
-        as_expected = self.wall.hit(now, kept)
-        self._strikes = 0 if as_expected and above else self._strikes + 1
-        self._met_again = as_expected
+        wall = self.wall
+        above, fallen = self._load > wall.kept, kept < _FALLEN * wall.kept
         pell_mell = fallen or self._lowest < _BELOW * kept
         alone = not kept and not self.fruitless
+        as_expected = above and wall.hit(now, kept, before=self._limit_before)
+        self._strikes = 0 if as_expected else self._strikes + 1
+        self._met_again |= as_expected
         if self._strikes >= _STRIKES or alone or (pell_mell and self._burst >= _RUNS):
             self.stage = Stage.RATE
             self._restart(now)
+            self.settle_at = None if self.fruitless else now + _MEASURED
+            return None
+        if not above:
             return None
         factor = _CUT_FIRST if self._strikes <= 0 else _CUT_AGAIN
         return Cut(max(1, math.ceil(factor * kept)))
 
     def _measure_rate(self, now: float) -> Lift | None:
         elapsed = now - self._since
-        if self._sends < SAMPLE or elapsed < 1.0 or self._accepted < 2:
+        if self._accepted < 2:
+            return None
+        if self._sends < SAMPLE or elapsed < _MEASURED:
+            self.settle_at = now + _MEASURED
             return None
         # A few say little of their share: as low as it may well be.
+        self._saves_credit = False
         self._share = max(self._refused - math.sqrt(self._refused), 0.5) / self._sends
-        self._pace(now, _MARGIN * self._accepted / elapsed)
+        self._pace(now, _MARGIN * self._accepted / elapsed, _SOON_DOUBLES_IN)
         self.wall.fall()
         return Lift(self._limit_before)
 
-    def _pace(self, now: float, rate: float) -> None:
+    def _pace(self, now: float, rate: float, doubles_in: float) -> None:
         self.stage = Stage.GATED
-        self.gate = RateGate(now, rate)
+        self.gate = RateGate(now, rate, measured=True, doubles_in=doubles_in)
         self._paced_sends = self._paced_refused = self._unprovoked = 0
         self._restart(now)
 
@@ -387,7 +430,7 @@ class Refusals:
         gate = self.gate
         if gate is None:
             return None
-        self._unprovoked += not gate.grown and not self.fruitless
+        self._unprovoked += gate.measured and not gate.grown and not self.fruitless
         sends, refused = self._paced_sends + self._sends, self._paced_refused + self._refused
         if sends >= SAMPLE and min(self._unprovoked, refused) >= _RUNS:
             share = refused / sends
@@ -402,12 +445,15 @@ class Refusals:
         few = self._refused <= _FEW * self._sends
         if gate.grown or (few and self._refused >= _RUNS):
             # Known by now: what was accepted before the rate grew, or that it is a little too much.
-            base = max(gate.base, measured) if gate.grown else _MARGIN * gate.base
+            base = _MARGIN * (gate.rate_before(self._sent_at) if gate.grown else gate.base)
+            if gate.grown and self._saves_credit:
+                base = max(gate.base, measured)
             self.gate = RateGate(now, base)
             self._paced_sends, self._paced_refused = sends, refused
             self._restart(now)
         elif self._sends >= SAMPLE and self._refused >= _RUNS and measurable:
-            self._pace(now, measured)
+            self._saves_credit = measured >= _CROWDED * gate.base
+            self._pace(now, measured, _DOUBLES_IN if self._saves_credit else _SOON_DOUBLES_IN)
         return None
 
     def _watch(self, now: float) -> None:

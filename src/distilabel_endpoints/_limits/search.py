@@ -142,8 +142,17 @@ class Ramp:
         self._doubted: _Round | None = None
         self._start_round(now, limit)
 
-    def grow(self, now: float, limit: int, bound: int, *, work: float, latency: float) -> int:
-        """The limit after one more completion at a saturated `limit`."""
+    def grow(
+        self,
+        now: float,
+        limit: int,
+        bound: int,
+        *,
+        work: float,
+        latency: float,
+        full: bool = True,
+    ) -> int:
+        """The limit after one more completion; it grows only where it is `full`."""
         self._n += 1
         self._work += work
         self._fresh += now - latency >= self._since
@@ -151,7 +160,9 @@ class Ramp:
         if n < LEAST:
             self._first = n + 1, sum_latency + latency, sum_work + work
         if self._doubted is not None:
-            return self._look(now, limit, self._doubted)
+            return self._look(now, limit, self._doubted) if full else limit
+        if not full:
+            return limit
         if limit >= bound:
             self.over = True
             return limit
@@ -376,7 +387,7 @@ class Search:
     @property
     def held(self) -> bool:
         """It is the bound that keeps the limit from growing."""
-        return self.phase is Phase.HOLD and self.limit >= 0.9 * self.bound
+        return self.phase is Phase.HOLD and self.limit >= SATURATED * self.bound
 
     def follow(self, bound: int, now: float) -> None:
         """The bound that held us has moved out."""
@@ -419,8 +430,7 @@ class Search:
         elif self.phase is Phase.RAMP:
             if evidence.n > 2 * max(_MUCH, self.limit):
                 evidence.fade()
-            if in_flight >= SATURATED * self.limit:
-                self._climb(now, work, latency)
+            self._climb(now, work, latency, full=in_flight >= SATURATED * self.limit)
         elif evidence.n >= self._next_check:
             self._next_check = evidence.n + max(4, evidence.n >> 3)
             self._check(now)
@@ -431,9 +441,9 @@ class Search:
         if evidence.lost >= _TIMEOUTS and evidence.lost > _TIMEOUT_SHARE * evidence.n:
             self.cut(self.limit // 2, now, "many requests broke off or timed out")
 
-    def _climb(self, now: float, work: float, latency: float) -> None:
+    def _climb(self, now: float, work: float, latency: float, *, full: bool) -> None:
         ramp, before = self._ramp, self.limit
-        self.limit = ramp.grow(now, before, self.bound, work=work, latency=latency)
+        self.limit = ramp.grow(now, before, self.bound, work=work, latency=latency, full=full)
         if not ramp.over:
             return
         at_bound = before >= self.bound
