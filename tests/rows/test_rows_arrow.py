@@ -225,7 +225,7 @@ def test_saved_splits_must_be_chosen(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"all/test, .*all/train"):
         open_rows(tmp_path / "all")
     assert open_rows(tmp_path / "all" / "test").count_hint == 2
-    with pytest.raises(ConfigurationError, match="choose one of test, train"):
+    with pytest.raises(ConfigurationError, match=r"choose one: \['test'\], \['train'\]"):
         open_rows(datasets.DatasetDict(train=dataset(1), test=dataset(2)))
 
 

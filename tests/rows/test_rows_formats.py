@@ -451,3 +451,19 @@ def test_inputs_that_are_no_files(source: str) -> None:
     """An empty variable is not this folder, and an address is no path."""
     with pytest.raises(ConfigurationError, match=r"empty text|download it first"):
         open_rows(source)
+
+
+def test_columns_are_never_added_in_silence(tmp_path: Path) -> None:
+    """Rows that get a column of other files, or of a folder's name, are spoken of; so is CSV."""
+    (tmp_path / "shards").mkdir()
+    for n, name in enumerate("xy"):
+        table = pa.table({"prompt": ["a"], name: [1]})
+        pq.write_table(table, tmp_path / "shards" / f"{n}.parquet")
+    said = "null stands for 'y', 'x' in rows of files that do not have them"
+    assert open_rows(tmp_path / "shards").notes == (said,)
+    (tmp_path / "hive" / "lang=en").mkdir(parents=True)
+    for name in ("lang=en/a.jsonl", "b.jsonl"):
+        jsonl(tmp_path / "hive" / name, [{"prompt": "a"}])
+    assert "null stands for 'lang'" in open_rows(tmp_path / "hive").notes[0]
+    notes = write_all([{"id": 1, "prompt": "a"}, {"prompt": "b"}], tmp_path / "y.csv")
+    assert notes == ("an empty cell stands for 'id' in rows that do not have them",)

@@ -102,7 +102,23 @@ class FileSource(RowSource):
                     notes.append(f"{file.name}: {note}")
         if self._schema is not None:
             notes += _widened(self._schema, self._schemas)
+        notes += self._padded()
         return tuple(notes)
+
+    def _padded(self) -> list[str]:
+        """A sentence if rows get columns that their file, or its folder's name, does not have."""
+        lacking = [name for name, value in self._everywhere() if value is None]
+        for _, schema in self._schemas if self._schema is not None else ():
+            named = self._files[0].partition
+            lacking += [n for n in self._schema.names if n not in schema.names and n not in named]
+        if not lacking:
+            return []
+        names = quoted(dict.fromkeys(lacking))
+        return [f"null stands for {names} in rows of files that do not have them"]
+
+    def _everywhere(self) -> Iterator[tuple[str, Any]]:
+        for file in self._files:
+            yield from file.partition.items()
 
     @property
     def count_hint(self) -> int | None:

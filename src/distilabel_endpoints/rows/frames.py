@@ -88,9 +88,13 @@ def _of_pandas(pa: Any, frame: Any) -> tuple[Any, tuple[str, ...]]:
             "rename them: frame.columns = frame.columns.map(str)"
         )
     try:
-        return pa.Table.from_pandas(frame, preserve_index=False), notes
+        table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
         raise ConfigurationError(
             f"the DataFrame does not fit a table: {str(error).splitlines()[0]}. "
             'Give one type to each column, or its rows: frame.to_dict("records")'
         ) from error
+    nested = [field.name for field in table.schema if "struct<" in str(field.type)]
+    if nested:
+        notes += (f"a key that only some mappings of {quoted(nested)} have is null in others",)
+    return table, notes

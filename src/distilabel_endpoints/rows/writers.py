@@ -21,7 +21,13 @@ from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows.columns import OutputColumn, OutputColumns, cell_text
 from distilabel_endpoints.rows.csv_rows import escape_formula
-from distilabel_endpoints.rows.json_text import json_line, json_text, json_value, valid_text
+from distilabel_endpoints.rows.json_text import (
+    json_line,
+    json_text,
+    json_value,
+    quoted,
+    valid_text,
+)
 from distilabel_endpoints.rows.model import BadRow, Row
 
 __all__ = ["CsvWriter", "JsonArrayWriter", "JsonlWriter", "ResultWriter"]
@@ -127,11 +133,14 @@ class CsvWriter(ResultWriter):
         self._columns = columns
         self._escape = columns.escape_formulas
         self._nul = False
+        self._lacking: dict[str, None] = {}
         self._csv.writerow([self._cell(name) for name in (*names, *columns.names)])
 
     def write(self, row: Row | BadRow, result: Result) -> None:
         if not self._known.issuperset(row.columns):
             raise InputError(f"{row.source}: a column appeared since the input was looked through")
+        if len(row.columns) < len(self._names) and isinstance(row, Row):
+            self._lacking |= dict.fromkeys(name for name in self._names if name not in row.columns)
         values = [row.columns.get(name) for name in self._names]
         values += self._columns.values(result).values()
         self._csv.writerow([self._cell(value) for value in values])
@@ -156,8 +165,13 @@ class CsvWriter(ResultWriter):
 
     def close(self) -> None:
         self._text.detach()
+        notes = []
+        if self._lacking:
+            lacking = quoted(self._lacking)
+            notes.append(f"an empty cell stands for {lacking} in rows that do not have them")
         if self._nul:
-            self.notes = ("some cells hold NUL characters, which many CSV readers do not take",)
+            notes.append("some cells hold NUL characters, which many CSV readers do not take")
+        self.notes = tuple(notes)
 
     def discard(self) -> None:
         with suppress(OSError, ValueError):
