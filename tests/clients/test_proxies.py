@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Thread
 
 import pytest
 
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints._clients.proxies import bypasses_proxy, proxy_for, system_trust
-from distilabel_endpoints.errors import ConfigurationError, UnavailableError
+from distilabel_endpoints.errors import ConfigurationError, RunError, UnavailableError
 from distilabel_endpoints.testing import SimulatedEndpoint
 
 Start = Callable[..., SimulatedEndpoint]
@@ -118,6 +121,47 @@ def test_a_proxy_that_is_not_there(unused_port: int, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{unused_port}")
     with pytest.raises(UnavailableError, match=f"the proxy 127.0.0.1:{unused_port}"):
         InferenceEndpointsLLM(base_url="https://model.invalid").load()
+
+
+@contextmanager
+def refusing_proxy(status: str) -> Iterator[str]:
+    """A proxy that answers every CONNECT with this status."""
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        ("407 Proxy Authentication Required", RunError, "wants a login"),
+        ("403 Forbidden", RunError, "does not let requests through"),
+        ("502 Bad Gateway", UnavailableError, "cannot reach the host"),
+        ("503 Service Unavailable", UnavailableError, "cannot reach the host"),
+    ],
+)
+def test_a_proxy_that_opens_no_way(
+    status: str, error: type[RunError], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`load()` says that it is the proxy, with what it answered and what to look at."""
+    with refusing_proxy(status) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        llm = InferenceEndpointsLLM(base_url="https://model.example", wait_ready=0.1)
+        with pytest.raises(error, match=words) as caught:
+            llm.load()
+    assert type(caught.value) is error
+    assert f"proxy answered {status[:3]}" in str(caught.value)
+    assert "HTTPS_PROXY" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])

@@ -215,6 +215,7 @@ _STREAM: Final = (
     "A gateway stops waiting before the answer is there. Stream the answers (stream=True, "
     "--stream) or raise the gateway's time-out."
 )
+_LOGIN: Final = "The proxy on the way wants a login; see HTTPS_PROXY."
 _SHORTEN: Final = "Shorten the conversation or lower max_new_tokens."
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -323,7 +324,7 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
     ),
     Rule("not_found", RUN, _on(404, 405, 410), hint=_NAME),
-    Rule("proxy_auth", RUN, _on(407), hint="The proxy on the way wants a login; see HTTPS_PROXY."),
+    Rule("proxy_auth", RUN, _on(407), hint=_LOGIN),
     Rule("request_timeout", TRANSIENT, _on(408, 460, 499)),
     Rule("conflict", TRANSIENT, _on(409, 425)),
     Rule("too_large", ROW, _on(413), hint="The request is larger than the server takes."),
@@ -391,6 +392,15 @@ FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
     WireFault.TOO_LARGE: (BAD_RESPONSE, None),
     WireFault.ENCODING: (BAD_RESPONSE, None),
     WireFault.PROTOCOL: (BAD_RESPONSE, None),
+    WireFault.PROXY_AUTH: (RUN, _LOGIN),
+    WireFault.PROXY_DENIED: (
+        RUN,
+        "The proxy does not let requests through to this host; see HTTPS_PROXY and NO_PROXY.",
+    ),
+    WireFault.PROXY_FAILED: (
+        UNAVAILABLE,
+        "The proxy cannot reach the host; see HTTPS_PROXY and NO_PROXY.",
+    ),
     WireFault.ORIGIN: (RUN, "The endpoint sends requests elsewhere; give that URL as base_url."),
 }
 """What went wrong below a complete HTTP response: its class, and how to fix it."""

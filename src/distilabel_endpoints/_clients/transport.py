@@ -33,6 +33,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 import aiohttp
@@ -122,6 +123,9 @@ class WireFault(StrEnum):
     ENCODING = "encoding"
     ORIGIN = "origin"
     PROTOCOL = "protocol"
+    PROXY_AUTH = "proxy_auth"
+    PROXY_DENIED = "proxy_denied"
+    PROXY_FAILED = "proxy_failed"
 
 
 class WireError(httpx2.TransportError):
@@ -456,7 +460,7 @@ def _fault_of(error: BaseException, otherwise: WireFault) -> tuple[WireFault, st
             ):
                 return WireFault.TLS, str(cause)
             case aiohttp.ClientHttpProxyError():
-                return WireFault.PROTOCOL, f"the proxy refused to connect ({cause.status})"
+                return _proxy_fault(cause.status), f"the proxy answered {cause.status} to CONNECT"
             case aiohttp.ClientConnectorDNSError() | socket.gaierror():
                 return WireFault.DNS, _dns_detail(cause)
             case aiohttp.ConnectionTimeoutError():
@@ -473,6 +477,13 @@ def _fault_of(error: BaseException, otherwise: WireFault) -> tuple[WireFault, st
                 return WireFault.PROTOCOL, f"not HTTP: {cause.message}"
         cause = cause.__cause__
     return otherwise, str(error) or type(error).__name__
+
+
+def _proxy_fault(status: int) -> WireFault:
+    """What it means that a proxy does not open the way to a host."""
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return WireFault.PROXY_AUTH
+    return WireFault.PROXY_DENIED if status < 500 else WireFault.PROXY_FAILED
 
 
 def _dns_detail(error: BaseException) -> str:

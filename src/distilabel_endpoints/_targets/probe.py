@@ -37,7 +37,9 @@ _GATEWAY_CODES: Final = frozenset({"bad_gateway", "gateway_timeout"})
 """What a gateway says of a server behind it that does not listen yet."""
 _NO_SUCH_ROUTE: Final = frozenset({404, 405, 410, 501})
 _FATAL_STATUSES: Final = frozenset({401, 402, 403, 407})
-_FATAL_CODES: Final = frozenset({"redirect", "tls", "unauthorized", "web_page"})
+_FATAL_CODES: Final = frozenset(
+    {"proxy_auth", "proxy_denied", "redirect", "tls", "unauthorized", "web_page"}
+)
 
 _OWNERS: Final[Mapping[str, Server]] = {
     "vllm": Server.VLLM,
