@@ -437,12 +437,15 @@ def endpoint(
 @commands.command(cls=_Guarded, short_help="Slow down, speed up, pause or resume a running run.")
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--max-concurrency", type=click.IntRange(1, 1 << 20), help="Requests in flight.")
+@click.option("--budget", multiple=True, help="What the whole run may spend: '$20', 3Mtok, 2h.")
 @click.option("--pause/--resume", "paused", default=None, help="Send nothing for now; send again.")
-def tune(output: Path, max_concurrency: int | None, paused: bool | None) -> int:
-    """Change how many requests the run that is writing OUTPUT sends, until it ends."""
+def tune(
+    output: Path, max_concurrency: int | None, budget: tuple[str, ...], paused: bool | None
+) -> int:
+    """Change what the run that is writing OUTPUT sends and may spend, until it ends."""
     from distilabel_endpoints.runs.steering import tune as request_change
 
-    request_change(output, max_concurrency=max_concurrency, paused=paused)
+    request_change(output, max_concurrency=max_concurrency, paused=paused, budget=budget)
     click.echo("The run applies this within two seconds, or as soon as it sends rows.", err=True)
     return 0
 

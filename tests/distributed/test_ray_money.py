@@ -190,3 +190,44 @@ def test_an_alarm_pauses_a_job_over_ray(
     again = finish(*words, "--alarm", "off", RAY_TMPDIR=short_folder)
     assert again.returncode == 0, again.stderr
     assert len(endpoint.generations) == 1500
+
+
+def test_a_job_over_ray_is_steered_and_reported(
+    simulated_endpoint: Make, tmp_path: Path, short_folder: str
+) -> None:
+    """Paused, resumed with another ceiling and another budget; the report shows what was changed."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.2))
+    rows, out = write_rows(tmp_path / "in.jsonl", 2000), tmp_path / "out"
+    words = ("generate", rows, "-o", out, "--base-url", endpoint.url, "--ray", "--json")
+    limits = ("--budget", "1Mtok", "--max-concurrency", 8)
+    driver = start(*words, *limits, RAY_TMPDIR=short_folder)
+    assert driver.stdout is not None
+
+    def wait_for(is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        for line in driver.stdout or ():
+            event: dict[str, Any] = json.loads(line)
+            if event["event"] == "progress" and is_so(event):
+                return event
+        raise AssertionError(driver.stderr.read() if driver.stderr else "")
+
+    wait_for(lambda event: event["ok"] > 20)
+    assert run("tune", out, "--pause").returncode == 0
+    wait_for(lambda event: bool(event["waiting"]) and event["in_flight"] == 0)
+    sent = len(endpoint.generations)
+    for _ in range(3):
+        wait_for(lambda event: bool(event["waiting"]))
+    assert len(endpoint.generations) == sent < 2000
+    changes = ("--resume", "--max-concurrency", 12, "--budget", "12ktok")
+    assert run("tune", out, *changes).returncode == 0
+    _, shown = driver.communicate(timeout=240)
+    assert driver.returncode == 6, shown
+    assert 11_000 < billed(endpoint) <= 12_000
+    assert 8 < endpoint.peak_in_flight <= 12
+    status = json.loads(run("status", out, "--json").stdout)
+    assert status["spent"]["budget"] == "12ktok"
+    assert status["spent"]["tokens"] >= billed(endpoint)
+    page = tmp_path / "page.html"
+    assert run("report", out, "-o", page).returncode == 0
+    text = page.read_text(encoding="utf-8")
+    assert "the budget is now 12ktok" in text
+    assert "max_concurrency is now 12, resumed" in text

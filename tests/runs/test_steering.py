@@ -103,7 +103,9 @@ def test_a_file_that_is_not_ours_is_told_once(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     applied: list[int] = []
     told: list[str] = []
-    steering = Steering(output, most=8, apply=applied.append, report=told.append)
+    steering = Steering(
+        output, most=8, apply=applied.append, spend=lambda _: None, report=told.append
+    )
     write_control(output, Tuning(paused=True, by="x"))
     control_path(output).chmod(0o666)
     for _ in range(3):
@@ -114,3 +116,24 @@ def test_a_file_that_is_not_ours_is_told_once(tmp_path: Path) -> None:
     steering.look()
     steering.close()
     assert applied == [4, 8]
+
+
+def test_the_budget_of_a_running_run_is_changed(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """A smaller one ends the run with its exit code, and dollars without a price are refused."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.5))
+    rows, output = write_rows(tmp_path / "rows.jsonl", 2000), tmp_path / "out.jsonl"
+    words = ("--base-url", endpoint.url, "--max-concurrency", 4, "--budget", "1Mtok")
+    running = start("generate", rows, "-o", output, *words)
+    endpoint.wait_for(lambda _: len(endpoint.generations) > 3, timeout=60)
+    assert run("tune", output, "--budget", "$5").returncode == 0
+    endpoint.wait_for(lambda _: len(endpoint.generations) > 20, timeout=60)
+    assert run("tune", output, "--budget", "a lot").returncode == 1
+    assert run("tune", output, "--budget", "6ktok").returncode == 0
+    _, shown = running.communicate(timeout=100)
+    assert running.returncode == 6, shown
+    tokens = sum(r.input_tokens + r.output_tokens for r in endpoint.generations)
+    assert 5_000 < tokens <= 6_000
+    with Reader(output) as reader:
+        refused, changed = reader.note("steering")
+    assert "needs a price" in refused
+    assert changed.startswith("the budget is now 6ktok (by ")

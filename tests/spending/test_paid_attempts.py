@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_client import ScriptedClient, run_virtual, scheduler_for
@@ -191,6 +192,43 @@ def test_time_runs_out_like_money() -> None:
         assert 55 < loop.time() <= 60
         assert 100 < len(results) < 1000
         assert account.is_exhausted
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "most", "ends_before"),
+    [
+        ("40ktok", "12ktok", 12_000, 1000),
+        ("4ktok", "12ktok", 12_000, 1000),
+        ("2h", "12ktok", 12_000, 1000),
+        ("12ktok", "1h", 1 << 60, 1000),
+        ("1h", "30s", 1 << 60, 30),
+        ("20s", "40s", 1 << 60, 40),
+    ],
+)
+def test_a_budget_changes_while_it_is_spent(
+    first: str, then: str, most: int, ends_before: float
+) -> None:
+    """The new one holds from then on, smaller or larger, for another thing or for time."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def save(_: Ask) -> None:
+            loop.call_later(0.01, account.saved)
+
+        account = account_of(parse_budget(first), save=save)
+        loop.call_later(3, account.change_budget, parse_budget(then))
+        biller = Biller(budget=most)
+        results = await drive(account, biller, [plan(n) for n in range(400)], slots=8)
+        assert loop.time() <= ends_before
+        if most == 12_000:
+            assert 11_700 < account.ledger.spent.tokens <= 12_000
+        elif ends_before < 100:
+            assert loop.time() > 0.9 * ends_before
+        else:
+            assert len(results) == 400
 
     run_virtual(main)
 

@@ -106,12 +106,23 @@ class InFlight:
             return
         self._pump = pump
         self._account.on_clear(pump)
+        self._account.on_budget.add(self._watch_time)
+        self._watch_time()
+
+    def _watch_time(self) -> None:
+        """Drain when the account's time is nearly over; also after its budget has changed."""
+        assert self._account is not None
+        self._forget_time()
         left = self._account.seconds_left
         if left is not None and left <= 0:
             self._time_is_over(0.0)
         elif left is not None:
             grace = min(_LONGEST_GRACE, left * _GRACE_SHARE)
             self._deadline = self._loop.call_later(left - grace, self._time_is_over, grace)
+
+    def _forget_time(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
 
     def _time_is_over(self, grace: float) -> None:
         assert self._account is not None
@@ -120,8 +131,9 @@ class InFlight:
 
     def close(self) -> None:
         """All rows have left."""
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._forget_time()
+        if self._account is not None:
+            self._account.on_budget.discard(self._watch_time)
 
     def make_room(self) -> None:
         """Look again whether another row may enter."""

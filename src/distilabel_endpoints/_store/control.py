@@ -25,9 +25,10 @@ from distilabel_endpoints.errors import StorageError
 
 __all__ = ["Tuning", "accepting_tuning", "control_path", "read_control", "write_control"]
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _MOST_BYTES: Final = 1 << 16
 _MOST: Final = 1 << 20
+_MOST_LIMITS: Final = 3
 
 
 def control_path(output: Path) -> Path:
@@ -43,6 +44,8 @@ class Tuning:
     """Requests in flight at most; `None`: as at the start of the run."""
     paused: bool = False
     """Whether nothing is to be sent for now."""
+    budget: tuple[str, ...] = ()
+    """What the run may spend, as users write it; empty: as at the start of the run."""
     by: str = ""
     """Who asked: user, host and process."""
     at: str = ""
@@ -56,9 +59,13 @@ class Tuning:
             raise ValueError("of another version")
         if most is not None and (type(most) is not int or not 1 <= most <= _MOST):
             raise ValueError("not a number of requests")
+        budget = document["budget"]
+        if not isinstance(budget, list) or not all(isinstance(text, str) for text in budget):
+            raise ValueError("not a budget")
         return cls(
             max_concurrency=most,
             paused=document["paused"],
+            budget=tuple(budget[:_MOST_LIMITS]),
             by=str(document["by"])[:200],
             at=str(document["at"])[:40],
         )

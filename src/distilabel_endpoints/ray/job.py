@@ -316,7 +316,11 @@ class _RayDriver:
 
             most = run.llm.max_concurrency or DEFAULT_MOST
             tuned = steered(
-                run.output, most=most, apply=coordinator.tune.remote, report=self._report_change
+                run.output,
+                most=most,
+                apply=coordinator.tune.remote,
+                spend=payment.change,
+                report=self._report_change,
             )
             with self._followed(ray, coordinator), tuned as self._steering:
                 if self._pilot is not None:

@@ -25,7 +25,7 @@ from distilabel_endpoints.spending.amounts import Cost, Price
 from distilabel_endpoints.spending.budget import Budget
 from distilabel_endpoints.spending.treasury import most_of
 
-__all__ = ["JobLedger", "begin_ledger", "change_ledger", "halt_path", "read_ledger"]
+__all__ = ["JobLedger", "begin_ledger", "change_ledger", "halt_path", "limit_of", "read_ledger"]
 
 _NAME: Final = "_distilabel_endpoints_spent.json"
 _LOCK: Final = "_distilabel_endpoints_spent.lock"
@@ -124,6 +124,11 @@ def read_ledger(output: Path) -> JobLedger | None:
         ) from None
 
 
+def limit_of(budget: Budget, hourly: int | None) -> Cost:
+    """What attempts may cost: where time is paid for, they cost no dollars besides."""
+    return (replace(budget, picodollars=None) if hourly else budget).cost
+
+
 def begin_ledger(
     output: Path,
     budget: Budget,
@@ -149,8 +154,7 @@ def begin_ledger(
         ledger = JobLedger(
             job=uuid.uuid4().hex,
             began=began,
-            # Where time is paid for, attempts cost nothing besides.
-            limit=(replace(budget, picodollars=None) if hourly else budget).cost,
+            limit=limit_of(budget, hourly),
             budget=budget.text,
             is_priced=price is not None,
             hourly=hourly,

@@ -12,12 +12,14 @@ from distilabel_endpoints.ray.ledger_file import (
     JobLedger,
     begin_ledger,
     change_ledger,
+    limit_of,
     read_ledger,
 )
-from distilabel_endpoints.ray.purse import JobMoney, start_treasury
+from distilabel_endpoints.ray.purse import JobMoney, Terms, start_treasury
 from distilabel_endpoints.run_state import Spent
-from distilabel_endpoints.runs.paying import SpendingOptions
+from distilabel_endpoints.runs.paying import SpendingOptions, refusal_of
 from distilabel_endpoints.spending.account import Account, spent_of
+from distilabel_endpoints.spending.budget import Budget
 from distilabel_endpoints.spending.prices import Pricing
 from distilabel_endpoints.spending.reservation import Bound
 
@@ -49,6 +51,7 @@ class JobPayment:
         self._pricing = pricing
         self._began = began
         self._is_over = False
+        self._treasury: Any = None
         self._spent: Spent | None = None
         self._ledger: JobLedger = begin_ledger(
             output,
@@ -62,21 +65,37 @@ class JobPayment:
     def money(self) -> JobMoney:
         """What workers need to know of it."""
         bound = Bound(self._pricing.price, self._pricing.context)
+        return JobMoney(terms=self._terms(self._budget), bound=bound)
+
+    def start(self) -> Any:
+        """The actor that grants workers what they may spend."""
+        self._treasury = start_treasury(self._output, self._ledger.job, self._terms(self._budget))
+        return self._treasury
+
+    def change(self, budget: Budget) -> str | None:
+        """The job's budget from now on; gives back why it cannot be, if so."""
+        if budget.limits_cost and not self._budget.limits_cost:
+            return (
+                "the budget stays, as this run over Ray began without one for tokens or dollars: "
+                "stop it, and resume with --budget"
+            )
+        refused = refusal_of(budget, self._pricing, unlimited=0)
+        if refused is None:
+            self._treasury.change.remote(self._terms(budget), budget.text)
+        return refused
+
+    def _terms(self, budget: Budget) -> Terms:
         clock = Account(
-            self._budget,
-            bound,
+            budget,
+            Bound(),
             clock=time.monotonic,
             began=self._began,
             hourly=self._pricing.hourly,
             earlier=self._ledger.note(is_over=True),
         )
         left = clock.seconds_left
-        ends_at = None if left is None else time.time() + left
-        return JobMoney(limit=self._ledger.limit, bound=bound, ends_at=ends_at)
-
-    def start(self) -> Any:
-        """The actor that grants workers what they may spend."""
-        return start_treasury(self._output, self._ledger.job)
+        limit = limit_of(budget, self._pricing.hourly)
+        return Terms(limit, None if left is None else time.time() + left)
 
     def close(self) -> None:
         """No worker is left: what is still reserved counts as spent."""

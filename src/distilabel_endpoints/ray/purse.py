@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints.errors import DistilabelError
@@ -32,15 +32,27 @@ _PATIENCE: Final = 5.0
 """Seconds for one answer of the treasury."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobMoney:
-    """What a job may spend, as its workers need to know it. Holds no secret."""
+class Terms(NamedTuple):
+    """What a job may spend. It may change while the job runs."""
 
     limit: Cost
     """The most that all may spend; it begins with what earlier jobs spent."""
-    bound: Bound
     ends_at: float | None
     """When its time is over, by the clock on the wall; None if it is not limited."""
+
+    def budget(self, passed: float) -> Budget:
+        """The same for a worker that has worked for `passed` seconds."""
+        if self.ends_at is None:
+            return Budget.up_to(self.limit, None)
+        return Budget.up_to(self.limit, max(0.0, passed + self.ends_at - time.time()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobMoney:
+    """What a job may spend, and on what. Holds no secret."""
+
+    terms: Terms
+    bound: Bound
 
 
 class TreasuryActor:
@@ -49,10 +61,11 @@ class TreasuryActor:
     Args:
         output: the folder of the run; every node sees it.
         job: whose books these are.
+        terms: what it may spend; once changed, the books have the limit.
     """
 
-    def __init__(self, output: str, job: str) -> None:
-        self._output, self._job = Path(output), job
+    def __init__(self, output: str, job: str, terms: Terms) -> None:
+        self._output, self._job, self._terms = Path(output), job, terms
         ledger = read_ledger(self._output)
         if ledger is None or ledger.job != job:
             limit, earlier, notes = Cost(), Cost(), {}
@@ -62,17 +75,22 @@ class TreasuryActor:
         self._treasury = Treasury(limit, earlier, notes, time.monotonic())
         self._times: dict[int, Span] = {}
 
-    def grant(self, worker: str, ask: Ask) -> Grant:
+    def grant(self, worker: str, ask: Ask) -> tuple[Grant, Terms]:
         """What a worker may spend from now on, after that is on the disk."""
         granted = self._treasury.grant(worker, ask, time.monotonic())
         notes, seconds = self._treasury.notes, time.time() - self._began
         if change_ledger(self._output, self._job, workers=notes, seconds=seconds) is None:
-            return Grant(most=ask.held, limit=Cost())
-        return granted
+            return Grant(most=ask.held, limit=Cost()), self._terms
+        return granted, self._terms
 
-    def look(self, worker: str) -> Grant:
+    def look(self, worker: str) -> tuple[Grant, Terms]:
         """A worker is still there, and wants to know what it may come to."""
-        return self._treasury.look(worker, time.monotonic())
+        return self._treasury.look(worker, time.monotonic()), self._terms
+
+    def change(self, terms: Terms, text: str) -> None:
+        """The job may spend so much from now on, which the user wrote as `text`."""
+        self._terms, self._treasury.limit = terms, terms.limit
+        change_ledger(self._output, self._job, limit=terms.limit, budget=text)
 
     def run_out(self) -> None:
         """A worker left something undone, as there is no money or no time for it."""
@@ -88,11 +106,11 @@ class TreasuryActor:
         return self._times
 
 
-def start_treasury(output: Path, job: str) -> Any:
+def start_treasury(output: Path, job: str, terms: Terms) -> Any:
     """The actor that keeps the books of this job."""
     ray = ray_package("a budget")
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(TreasuryActor)
-    return actor.remote(str(output), job)
+    return actor.remote(str(output), job, terms)
 
 
 class Purse:
@@ -110,8 +128,8 @@ class Purse:
         self._treasury, self._name, self._lease = treasury, name, lease
         self._asks: queue.SimpleQueue[Ask] = queue.SimpleQueue()
         self._error: DistilabelError | None = None
-        left = None if money.ends_at is None else max(0.0, money.ends_at - time.time())
-        budget = Budget.up_to(money.limit, left)
+        self._terms = money.terms
+        budget = money.terms.budget(0.0)
         self.account = Account(budget, money.bound, clock=time.monotonic, save=self._asks.put)
         threading.Thread(target=self._go_on, name="distilabel-endpoints-purse", daemon=True).start()
 
@@ -120,31 +138,36 @@ class Purse:
             ask = None
             with suppress(queue.Empty):
                 ask = self._asks.get(timeout=_PERIOD)
-            while (grant := self._answer(ask)) is None and self._lease.alive:
+            while (answer := self._answer(ask)) is None and self._lease.alive:
                 time.sleep(_PAUSE)
-            if grant is not None:
+            if answer is not None:
+                grant, terms = answer
                 with suppress(RuntimeError):  # the loop has ended meanwhile
-                    self._lease.loop.call_soon_threadsafe(self._take, ask, grant)
+                    self._lease.loop.call_soon_threadsafe(self._take, ask, grant, terms)
                 if ask is not None and not ask.most.within(grant.most):
                     time.sleep(_PAUSE)
 
-    def _answer(self, ask: Ask | None) -> Grant | None:
+    def _answer(self, ask: Ask | None) -> tuple[Grant, Terms] | None:
         """The treasury's answer; None if it does not give one now."""
         treasury, name = self._treasury, self._name
         try:
             request = (
                 treasury.look.remote(name) if ask is None else treasury.grant.remote(name, ask)
             )
-            grant: Grant = self._ray.get(request, timeout=_PATIENCE)
+            answer: tuple[Grant, Terms] = self._ray.get(request, timeout=_PATIENCE)
         except self._ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)
             if not isinstance(cause, DistilabelError):
                 return None
             self._error = cause
-            return Grant(most=Cost() if ask is None else ask.held, limit=Cost())
-        return grant
+            held = Cost() if ask is None else ask.held
+            return Grant(most=held, limit=Cost()), self._terms
+        return answer
 
-    def _take(self, ask: Ask | None, grant: Grant) -> None:
+    def _take(self, ask: Ask | None, grant: Grant, terms: Terms) -> None:
+        if terms != self._terms:
+            self._terms = terms
+            self.account.change_budget(terms.budget(self.account.seconds))
         if ask is None:
             self.account.hear(grant.limit)
         else:

@@ -59,11 +59,13 @@ from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.ordering import arranged
 from distilabel_endpoints.runs.paying import (
     SpendingOptions,
+    change_budget,
     close_account,
     halt_reason,
     no_limit,
     open_account,
     pricing_of,
+    refusal_of,
 )
 from distilabel_endpoints.runs.pilot import Pilot, Span
 from distilabel_endpoints.runs.planning import Planning
@@ -91,6 +93,7 @@ from distilabel_endpoints.runs.written import (
     refuse_foreign_errors,
 )
 from distilabel_endpoints.spending.account import Account
+from distilabel_endpoints.spending.budget import Budget
 from distilabel_endpoints.spending.forecast import Forecast
 from distilabel_endpoints.spending.prices import Pricing
 from distilabel_endpoints.spending.reservation import Bound
@@ -310,7 +313,7 @@ class _LocalDriver:
             output=str(self._run.output),
             answered=before.ok if before else 0,
         )
-        if self._unlimited:
+        if self._unlimited and self._run.spending.budget.limits_cost:
             raise no_limit(self._unlimited)
         tally.total = tally.rows_read = scanned.total
         tally.ok = tally.resumed = scanned.done
@@ -328,8 +331,7 @@ class _LocalDriver:
         """A row is to be sent: what is spent on it can be limited and forecast."""
         if self._pilot is not None:
             self._pilot.weigh(plan)
-        if self._run.spending.budget.limits_cost and not self._bound.holds(plan.request):
-            self._unlimited += 1
+        self._unlimited += not self._bound.holds(plan.request)
 
     def _report_left_out(self, rows: int) -> None:
         if rows:
@@ -370,7 +372,11 @@ class _LocalDriver:
         )
         try:
             with steered_engine(
-                self._run.output, journal, lease, self._report_change
+                self._run.output,
+                journal,
+                lease,
+                spend=self._change_budget,
+                report=self._report_change,
             ) as self._steering:
                 self._send_all(journal, lease, planner, scanned)
         finally:
@@ -474,6 +480,13 @@ class _LocalDriver:
     def _pending(self) -> int:
         tally = self._tally
         return (tally.total or 0) - tally.ok - tally.failed - tally.skipped
+
+    def _change_budget(self, budget: Budget) -> str | None:
+        """The run's budget from now on; gives back why it cannot be, if so."""
+        refused = refusal_of(budget, self._pricing, unlimited=self._unlimited)
+        if refused is None and self._lease is not None and self._account is not None:
+            self._lease.run(change_budget, self._account, budget)
+        return refused
 
     def _report_change(self, text: str) -> None:
         self._recorder.note("tune", text)

@@ -31,11 +31,13 @@ if TYPE_CHECKING:  # `status` reads what was spent, and loads nothing that sends
 
 __all__ = [
     "SpendingOptions",
+    "change_budget",
     "close_account",
     "halt_reason",
     "no_limit",
     "open_account",
     "pricing_of",
+    "refusal_of",
     "spent_in",
 ]
 
@@ -155,6 +157,29 @@ def open_account(
         save=save,
     )
     return account
+
+
+def refusal_of(budget: Budget, pricing: Pricing, *, unlimited: int) -> str | None:
+    """Why this cannot become the budget of a run that is in progress; None if it can.
+
+    Args:
+        budget: that is wanted.
+        pricing: what the run knew of prices when it began.
+        unlimited: rows that set no limit on the length of their answers.
+    """
+    if budget.picodollars is not None and not pricing.is_known:
+        return (
+            f"the budget stays, as {budget.text} needs a price and the run began without one: "
+            "stop it, and resume with --price-in and --price-out"
+        )
+    if budget.limits_cost and unlimited:
+        return f"the budget stays: {no_limit(unlimited)}"
+    return None
+
+
+async def change_budget(account: Account, budget: Budget) -> None:
+    """On the engine's own loop."""
+    account.change_budget(budget)
 
 
 def close_account(account: Account, journal: Journal) -> None:

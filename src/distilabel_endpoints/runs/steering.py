@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import ConfigurationError, StorageError
 from distilabel_endpoints.run_state import RunPhase, RunSnapshot, Waiting
 from distilabel_endpoints.runs.session import repeating
+from distilabel_endpoints.spending.budget import Budget, parse_budget
 
 __all__ = ["Steering", "steered", "steered_engine", "tune"]
 
@@ -29,15 +30,25 @@ _MOST_KEPT: Final = 200
 """Changes that the journal keeps."""
 
 
-def tune(output: Path, *, max_concurrency: int | None = None, paused: bool | None = None) -> Tuning:
-    """Request a change of the run that writes `output`; what is `None` stays as it is.
+def tune(
+    output: Path,
+    *,
+    max_concurrency: int | None = None,
+    paused: bool | None = None,
+    budget: Sequence[str] = (),
+) -> Tuning:
+    """Request a change of the run that writes `output`; what is not given stays as it is.
 
     Raises:
-        ConfigurationError: no change is given, or no run is in progress.
+        ConfigurationError: no change is given, one is not what it should be, or no run is in
+            progress.
         StorageError: the control file cannot be written.
     """
-    if max_concurrency is None and paused is None:
-        raise ConfigurationError("nothing to change: give --max-concurrency, --pause or --resume")
+    if max_concurrency is None and paused is None and not budget:
+        raise ConfigurationError(
+            "nothing to change: give --max-concurrency, --budget, --pause or --resume"
+        )
+    parse_budget(budget)
     output = output.absolute()
     if holder_of(journal_path(output)) is None:
         raise ConfigurationError(f"no run is writing {output} now, so there is nothing to tune")
@@ -45,6 +56,7 @@ def tune(output: Path, *, max_concurrency: int | None = None, paused: bool | Non
     requested = Tuning(
         max_concurrency=before.max_concurrency if max_concurrency is None else max_concurrency,
         paused=before.paused if paused is None else paused,
+        budget=tuple(budget) or before.budget,
         by=_who(),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -67,6 +79,7 @@ class Steering:
         output: what the run writes; its lock is held.
         most: requests in flight at most, as at the start of the run.
         apply: takes the number of requests that may be in flight from now on; 0 sends nothing.
+        spend: takes what the run may spend from now on; returns why that cannot be, if so.
         report: shows and records a change, or why the file is ignored.
     """
 
@@ -76,11 +89,13 @@ class Steering:
         *,
         most: int,
         apply: Callable[[int], None],
+        spend: Callable[[Budget], str | None],
         report: Callable[[str], None],
     ) -> None:
         self._output = output
         self._most = most
         self._apply = apply
+        self._spend = spend
         self._report = report
         self._applied = Tuning()
         self._refused: str | None = None
@@ -97,12 +112,24 @@ class Steering:
         self._refused = None
         if requested == self._applied:
             return
-        changes = _changes(self._applied, requested)
-        self._applied = requested
+        before, self._applied = self._applied, requested
+        changes = _changes(before, requested)
         if changes:
             most = requested.max_concurrency or self._most
             self._apply(0 if requested.paused else most)
+        if requested.budget != before.budget:
+            changes.append(self._change_budget(requested.budget))
+        if changes:
             self._report(f"{', '.join(changes)} (by {requested.by}, {requested.at})")
+
+    def _change_budget(self, written: Sequence[str]) -> str:
+        """Apply; returns what has changed, or why nothing has."""
+        try:
+            budget = parse_budget(written)
+        except ConfigurationError as error:
+            return f"the budget stays: {error}"
+        refused = self._spend(budget)
+        return f"the budget is now {budget.text}" if refused is None else refused
 
     def shown(self, snapshot: RunSnapshot) -> RunSnapshot:
         """The run as observers see it: paused, if it is."""
@@ -129,10 +156,15 @@ def _changes(before: Tuning, now: Tuning) -> list[str]:
 
 @contextmanager
 def steered(
-    output: Path, *, most: int, apply: Callable[[int], None], report: Callable[[str], None]
+    output: Path,
+    *,
+    most: int,
+    apply: Callable[[int], None],
+    spend: Callable[[Budget], str | None],
+    report: Callable[[str], None],
 ) -> Iterator[Steering]:
     """Apply the control file for the length of the block; see `Steering`."""
-    steering = Steering(output, most=most, apply=apply, report=report)
+    steering = Steering(output, most=most, apply=apply, spend=spend, report=report)
     try:
         steering.look()  # what was requested before anything is sent
         with repeating(steering.look, _EVERY, "distilabel-endpoints-steering"):
@@ -143,7 +175,12 @@ def steered(
 
 @contextmanager
 def steered_engine(
-    output: Path, journal: Journal, lease: Lease, report: Callable[[str], None]
+    output: Path,
+    journal: Journal,
+    lease: Lease,
+    *,
+    spend: Callable[[Budget], str | None],
+    report: Callable[[str], None],
 ) -> Iterator[Steering]:
     """The same for a run of one process; every change is in its journal."""
     changes: list[str] = []
@@ -158,7 +195,8 @@ def steered_engine(
         if lease.alive:
             lease.run(_share, lease, most)
 
-    with steered(output, most=lease.scheduler.most, apply=apply, report=record) as steering:
+    most = lease.scheduler.most
+    with steered(output, most=most, apply=apply, spend=spend, report=record) as steering:
         yield steering
 
 

@@ -165,6 +165,8 @@ class Account:
         self._written_at, self._written_spent = self._began, self.ledger.spent
         self._largest = Cost()
         self._on_clear: Callable[[], None] = _nothing
+        self.on_budget: set[Callable[[], None]] = set()
+        """Called when the budget has changed."""
 
     @property
     def seconds(self) -> float:
@@ -182,6 +184,21 @@ class Account:
     def on_clear(self, call: Callable[[], None]) -> None:
         """Call this when attempts that had to wait may be sent."""
         self._on_clear = call
+
+    def change_budget(self, budget: Budget) -> None:
+        """From now on this is the most, with all that was spent. What is under way finishes."""
+        self.budget = budget
+        was_gated, self._is_gated = self._is_gated, self._save is not None and budget.limits_cost
+        self.ledger.limit = budget.cost
+        if not self._is_gated:
+            self.ledger.cleared = budget.cost
+        elif not was_gated:
+            self.ledger.cleared = self.ledger.exposure
+            self._write()
+        self.ledger.lower(budget.cost)
+        for call in [*self.on_budget]:
+            call()
+        self._on_clear()
 
     def reservation(self, request: Request) -> Reservation:
         """What an attempt of this request reserves."""
