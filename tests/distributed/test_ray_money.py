@@ -195,7 +195,7 @@ def test_an_alarm_pauses_a_job_over_ray(
 def test_a_job_over_ray_is_steered_and_reported(
     simulated_endpoint: Make, tmp_path: Path, short_folder: str
 ) -> None:
-    """Paused, resumed with another ceiling and another budget; the report shows what was changed."""
+    """Paused, resumed with another ceiling and budget; the report shows what was changed."""
     endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.2))
     rows, out = write_rows(tmp_path / "in.jsonl", 2000), tmp_path / "out"
     words = ("generate", rows, "-o", out, "--base-url", endpoint.url, "--ray", "--json")

@@ -264,6 +264,7 @@ def test_figures_add_up(
         ["--ray", "--local"],
         ["--ray", "--push-to-hub", "a/b"],
         ["--ray", "--on-bad-row", "stop"],
+        ["--ray", "--error-file", "errors.jsonl"],
         ["--ray-actors", "3"],
     ],
 )
@@ -290,6 +291,7 @@ def test_standard_input_and_file_names_are_refused(tmp_path: Path) -> None:
         ({"ray_actors": 2}, "needs ray"),
         ({"ray": "local", "push_to_hub": "a/b"}, "hf upload"),
         ({"ray": "local", "on_bad_row": "stop"}, "skip"),
+        ({"ray": "local", "error_file": "errors.jsonl"}, "batch files"),
         ({"ray": "local"}, "a path that workers can read"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
 from distilabel_endpoints.errors import BudgetError, ConfigurationError
+from distilabel_endpoints.progress.report import spent_text
 from distilabel_endpoints.run_state import RunEnding
 from distilabel_endpoints.runs.status import read_status
 from distilabel_endpoints.testing import Fault, Rewrite, SimulatedEndpoint, edits
@@ -153,3 +154,13 @@ def test_dollars_are_what_the_provider_charged(tmp_path: Path) -> None:
         assert spent is not None
         assert spent.dollars == pytest.approx(0.0001 * stopped.value.summary.ok, abs=1e-12)
         assert 0.007 < spent.dollars <= 0.01
+
+
+def test_the_report_has_what_was_spent(endpoint: SimulatedEndpoint, tmp_path: Path) -> None:
+    """In the words of the summary."""
+    llm = InferenceEndpointsLLM(base_url=endpoint.url)
+    out = tmp_path / "out.jsonl"
+    spent = generate_dataset(llm, rows(5), out, price_in=1, price_out=2, report=True).summary.spent
+    assert spent is not None
+    page = (tmp_path / "out.jsonl.report.html").read_text(encoding="utf-8")
+    assert spent_text(spent).partition(",")[0] in page

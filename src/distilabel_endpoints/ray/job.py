@@ -89,6 +89,8 @@ _INSTEAD: Final = {
     "--dry-run": "cannot be used with --ray; leave out --ray to see what would be sent.",
     "--push-to-hub": "cannot be used with --ray; push the finished folder with `hf upload`.",
     "--on-bad-row stop": "cannot be used with --ray; choose fail or skip.",
+    "--error-file": "cannot be used with --ray: OpenAI batch files are for runs of one process.",
+    "error_file": "cannot be used with ray: OpenAI batch files are for runs of one process.",
     "ray_actors": "needs ray.",
     "on_row": "cannot be used with ray: rows finish on the workers. Read the output instead.",
     "push_to_hub": "cannot be used with ray; push the finished folder with `hf upload`.",

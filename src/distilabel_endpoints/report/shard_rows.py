@@ -11,6 +11,7 @@ from typing import Any, Final
 from distilabel_endpoints._store.lock import holder_of
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.ray.folder import Folder
 from distilabel_endpoints.ray.marker import Marker, marker_path
 from distilabel_endpoints.ray.shards import committed_shards, stored_failures
 from distilabel_endpoints.ray.source import FAILURE, ROW_ID, ordinal_of
@@ -25,6 +26,7 @@ from distilabel_endpoints.report.stored import (
 )
 from distilabel_endpoints.rows import OutputColumns, Place, Row
 from distilabel_endpoints.rows.arrow import pyarrow
+from distilabel_endpoints.runs.paying import spent_in
 
 __all__ = ["ShardRows"]
 
@@ -70,6 +72,7 @@ class ShardRows(StoredRows):
             total=marker.rows,
             skipped=marker.run.get("skipped", 0),
             running=None if holder is None else f"process {holder.pid} on {holder.host}",
+            spent=spent_in(Folder(self._output, marker)),
         )
 
     def scan(self) -> Iterator[StoredRow]:

@@ -30,6 +30,8 @@ from distilabel_endpoints.rows import (
     RowSource,
     open_rows,
 )
+from distilabel_endpoints.run_state import Spent
+from distilabel_endpoints.runs.paying import spent_in
 from distilabel_endpoints.runs.status import open_input, open_reader
 
 __all__ = [
@@ -70,6 +72,8 @@ class AboutRun:
     skipped: int
     running: str | None
     """Who is writing it now; `None` if it is not being written."""
+    spent: Spent | None
+    """By all its processes; `None` if it sent nothing."""
 
     @property
     def model(self) -> str:
@@ -178,6 +182,7 @@ class _JournalRows(StoredRows):
             total=note.get("total"),
             skipped=note.get("skipped") or 0,
             running=None if holder is None else f"process {holder.pid} on {holder.host}",
+            spent=spent_in(self._reader),
         )
 
     def scan(self) -> Iterator[StoredRow]:

@@ -14,6 +14,7 @@ from distilabel_endpoints._store.place import beside
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.histogram import Histogram
 from distilabel_endpoints.progress.formatting import count, duration, rate, share, short_count
+from distilabel_endpoints.progress.report import spent_text
 from distilabel_endpoints.quality.flaws import Flaw
 from distilabel_endpoints.report.charts import histogram_chart, timeline
 from distilabel_endpoints.report.figures import EXAMPLES, Figures, gather, sample_key
@@ -184,6 +185,8 @@ def _facts(about: AboutRun, figures: Figures, history: History) -> list[dict[str
         facts.insert(2, _fact("rows left out", count(about.skipped)))
     if figures.attempts:
         facts.append(_fact("requests for them", count(figures.attempts)))
+    if about.spent is not None:
+        facts.append(_fact("spent", spent_text(about.spent)))
     seconds, done, tokens = _worked(history.samples)
     if seconds > 0:
         facts.append(_fact("time of work", duration(seconds)))
