@@ -68,3 +68,37 @@ def test_the_page_has_every_combination() -> None:
     assert {f"{server}-{route}" for server in servers for route in Route} <= {
         row for row, _ in ROWS
     }
+
+
+REAL = {
+    "test_request": "test_answers",
+    "test_choices": "test_several_answers",
+    "test_seeds": "test_seeds",
+    "test_json": "test_json",
+    "test_regex": "test_words",
+    "test_choice": "test_words",
+    "test_stream": "test_streams",
+    "test_logprobs": "test_logprobs",
+    "test_tools": "test_tools",
+}
+"""Tests of the simulated endpoint, and those that make the same calls on real servers."""
+
+
+def test_what_was_seen_on_real_servers_has_a_test_there() -> None:
+    """A cell says so if `make prove` makes its call there, or the real llama.cpp has its test."""
+    source = (ROOT / "tests/real_servers/test_documented_calls.py").read_text()
+    table = (ROOT / "docs/servers.md").read_text().partition("## Seen on real servers")[2]
+    assert all(f"def {name}(" in source for name in REAL.values())
+    seen = {
+        (row, test)
+        for row, cells in ROWS
+        for cell in cells
+        for test in re.findall(r'\[yes, seen\]\(\S+ "(\w+)"\)', cell)
+    }
+    chat = {
+        f"{server}-{client}_chat" for server in ("vllm", "llamacpp") for client in ("hub", "openai")
+    }
+    assert seen >= {(row, test) for row in chat for test in REAL}
+    assert {row for row, _ in seen} == chat | {"llamacpp-openai_text"}
+    assert {test for _, test in seen} == set(REAL)
+    assert all(f"| {name} | " in table for name in ("llama.cpp", "vLLM"))
