@@ -59,6 +59,16 @@ def prepare(columns: dict[str, Any], **spec: Any) -> PreparedRow:
         ({"messages": json.dumps(HI)}, HI, None),
         ({"prompt": json.dumps(HI)}, HI, None),
         ({"prompt": "[{not json"}, [{"role": "user", "content": "[{not json"}], None),
+        (
+            {"prompt": '[{"name": "a", "value": 1}]'},
+            [{"role": "user", "content": '[{"name": "a", "value": 1}]'}],
+            None,
+        ),
+        (
+            {"prompt": '[{"from": "Rome", "to": "Oslo"}]'},
+            [{"role": "user", "content": '[{"from": "Rome", "to": "Oslo"}]'}],
+            None,
+        ),
         ({"prompt": '[{"a": 1}]'}, [{"role": "user", "content": '[{"a": 1}]'}], None),
         ({"instruction": "hi", "output": "x"}, HI, None),
         (
@@ -203,6 +213,16 @@ def test_settings_of_rows_can_be_switched_off() -> None:
     with pytest.raises(ConversationError, match="pass --no-row-settings"):
         prepare({**columns, "system": None})
     assert prepare(columns, row_settings=False) == PreparedRow(HI)
+
+
+def test_messages_in_the_text_of_a_prompt() -> None:
+    """A prompt that is the JSON of messages is sent as these, and that is said."""
+    bound = ConversationSpec().bind(["prompt"])
+    for text in ("hi", json.dumps(HI)):
+        (row,) = open_rows([{"prompt": text}])
+        assert isinstance(row, Row)
+        assert bound.prepare(row).messages == HI
+    assert bound.remarks() == ["text in prompt that is the JSON of messages is sent as these"]
 
 
 def test_tools_in_sharegpt() -> None:

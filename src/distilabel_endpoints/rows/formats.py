@@ -91,9 +91,25 @@ def choose_reading(form: Format, column: str | None, names: Sequence[str]) -> Re
     elif column_name == "messages" and "tools" in names:
         description = "read as messages (the column tools is not sent: use --param tools=...)"
         unsent = tuple(name for name in unsent if name != "tools")
-    return Reading(
-        lambda columns: _conversation(columns, column_name, as_list), lambda: description, unsent
-    )
+    return _reading_of(column_name, description, unsent, as_list=as_list)
+
+
+def _reading_of(
+    name: str, description: str | None, unsent: tuple[str, ...], *, as_list: bool
+) -> Reading:
+    """The reading of one column, which remembers whether text in it was JSON of messages."""
+    parsed: set[str] = set()
+
+    def content(columns: Mapping[str, Any]) -> Any:
+        value = _conversation(columns, name, as_list)
+        if not as_list and isinstance(value, list) and isinstance(columns[name], str):
+            parsed.add(f"text in {name} that is the JSON of messages is sent as these")
+        return value
+
+    def describe() -> str | None:
+        return "; ".join([description, *parsed] if description else parsed) or None
+
+    return Reading(content, describe, unsent)
 
 
 def _refuse_batch(form: Format, names: Sequence[str]) -> None:
@@ -212,9 +228,10 @@ def _looks_listed(text: str) -> bool:
     if not text.lstrip().startswith("[{"):
         return False
     value = json_of(text)
-    return isinstance(value, list) and all(
-        isinstance(message, dict) and ("role" in message or is_turn(message)) for message in value
-    )
+    if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
+        return False
+    speak = all("role" in message or "from" in message for message in value)
+    return speak and any("content" in message or "value" in message for message in value)
 
 
 def listed(text: str, name: str) -> Any:

@@ -144,7 +144,8 @@ class Intake:
     def _too_large(self, size: int) -> BadInputError:
         cap = self.options.max_row_bytes
         return BadInputError(
-            BadReason.TOO_LARGE, f"the row has {size:,} bytes; at most {cap:,} are read"
+            BadReason.TOO_LARGE,
+            f"the row has {size:,} bytes; at most {cap:,} are read (--max-row-mb, max_row_mb)",
         )
 
 
