@@ -77,16 +77,4 @@ class Finished:
 
 def column_note(columns: OutputColumns) -> dict[str, Any]:
     """`columns` as the journal keeps it: what makes them again."""
-    return {
-        "model_name": columns.model_name,
-        "num_generations": columns.num_generations,
-        "prefix": columns.prefix,
-        "tool_calls": columns.tool_calls,
-        "logprobs": columns.logprobs,
-        "reasoning_tokens": columns.reasoning_tokens,
-        "labels": columns.labels,
-        "provider": columns.provider,
-        "escape_formulas": columns.escape_formulas,
-        "layout": columns.layout,
-        "error_file": columns.error_file,
-    }
+    return asdict(columns)

@@ -50,8 +50,7 @@ from distilabel_endpoints.run_state import (
     TokenCount,
 )
 from distilabel_endpoints.runs.batch import planning
-from distilabel_endpoints.runs.export import Exported, export
-from distilabel_endpoints.runs.finished import FinalCounts, Finished, column_note
+from distilabel_endpoints.runs.finished import Finished
 from distilabel_endpoints.runs.first_provider import keep_to_first_provider
 from distilabel_endpoints.runs.heap import Heap
 from distilabel_endpoints.runs.kept_input import OneTimeInput, drop_kept
@@ -71,6 +70,7 @@ from distilabel_endpoints.runs.pilot import Pilot, Span
 from distilabel_endpoints.runs.planning import Planning
 from distilabel_endpoints.runs.recorder import Recorder
 from distilabel_endpoints.runs.row_callback import OnRow, row_callback
+from distilabel_endpoints.runs.run_output import RunOutput
 from distilabel_endpoints.runs.scan import (
     Ids,
     Scan,
@@ -84,14 +84,7 @@ from distilabel_endpoints.runs.status import run_note
 from distilabel_endpoints.runs.steering import Steering, steered_engine
 from distilabel_endpoints.runs.stopping import watch_signals
 from distilabel_endpoints.runs.watching import AnswerWatch, resume_flags, show_alarm
-from distilabel_endpoints.runs.written import (
-    Written,
-    exporting,
-    foreign,
-    is_beginning,
-    refuse_foreign,
-    refuse_foreign_errors,
-)
+from distilabel_endpoints.runs.written import refuse_foreign
 from distilabel_endpoints.spending.account import Account
 from distilabel_endpoints.spending.budget import Budget
 from distilabel_endpoints.spending.forecast import Forecast
@@ -161,7 +154,7 @@ class _LocalDriver:
         self._source: RowSource
         self._lease: Lease | None = None
         self._life = ExitStack()
-        self._exported: Exported | None = None
+        self._output: RunOutput | None = None
         self._repaired = 0
         self._drain = Drain()
         self._recorder = Recorder(run.output)
@@ -200,6 +193,9 @@ class _LocalDriver:
         planner = planning(run.llm, source, run.output, run.options)
         columns = planner.output_columns()
         check_output(run.output, columns, source)
+        output = self._output = RunOutput(
+            run.output, columns, limit=run.options.limit, tally=self._tally
+        )
         check_space(run.output, (source.count_hint or 0) * _BYTES_A_ROW)
         self._pricing = pricing_of(run.llm, run.spending)
         self._bound = Bound(self._pricing.price, self._pricing.context)
@@ -229,7 +225,7 @@ class _LocalDriver:
             self._repaired = journal.repair.damaged
             if scanned is None:
                 with journal.reader() as reader:
-                    self._check_output(journal, reader, columns)
+                    output.check(source, journal, reader)
                     scanned = self._scan(planner, columns, reader)
             empty = [] if scanned.total else [f"{source.describe()} has no rows"]
             for remark in (*planner.remarks(), *empty):
@@ -240,9 +236,9 @@ class _LocalDriver:
             journal.flush()
             self._life.close()  # nothing is sent any more, and an export takes its time
             if not self.session.stopping or not self._pending():
-                self._export(journal, columns)
+                output.write(self._source, journal, run.progress.message)
                 if self.session.halted is None:
-                    self._note_end(journal, finished)
+                    output.note_end(self._source, journal, finished)
 
     def _refuse_to_empty(self) -> None:
         output = self._run.output
@@ -251,34 +247,6 @@ class _LocalDriver:
                 f"{self._source.describe()} has no rows, so starting over would only empty "
                 f"{output}. Check the input, or remove {output} yourself."
             )
-
-    def _check_output(self, journal: Journal, reader: Reader, columns: OutputColumns) -> None:
-        """Refuse a file that is not this run's; write one anew that broke off."""
-        refuse_foreign_errors(columns.error_file, reader.note("run"))
-        written = Written(self._run.output, reader)
-        if written.stands:
-            return
-        about = reader.note("run")
-        if about is None:
-            raise foreign(self._run.output)
-
-        def accept(complete: Path) -> None:
-            if not is_beginning(self._run.output, complete):
-                raise foreign(self._run.output)
-            written.note_in(journal, complete)
-
-        with suppress(InputChangedError), exporting(self._run.output):
-            columns = OutputColumns(**about["columns"])
-            export(
-                self._source,
-                reader,
-                self._run.output,
-                columns,
-                limit=about["limit"],
-                before_rename=accept,
-            )
-            return
-        raise foreign(self._run.output)
 
     def _about(self, columns: OutputColumns) -> dict[str, Any]:
         run, tally = self._run, self._tally
@@ -500,67 +468,6 @@ class _LocalDriver:
         self._tally.drain_until = time.monotonic() + grace
         self._drain.begin(grace)
 
-    def _export(self, journal: Journal, columns: OutputColumns) -> None:
-        run = self._run
-        with journal.reader() as reader, exporting(run.output):
-            if self._is_exported(reader, columns):
-                return
-            self._tally.phase = RunPhase.EXPORTING
-            written = Written(run.output, reader)
-            self._exported = export(
-                self._source,
-                reader,
-                run.output,
-                columns,
-                limit=run.options.limit,
-                before_rename=lambda complete: written.note_in(journal, complete),
-            )
-            written.clear()
-        if self._exported.ok != self._tally.ok:
-            raise StorageError(
-                f"{run.output} holds {self._exported.ok:,} good rows of {self._tally.ok:,}. This "
-                "is a defect of distilabel-endpoints; please report it."
-            )
-        journal.write_note("exported", self._export_mark(columns))
-        journal.flush()
-        for note in self._exported.notes:
-            run.progress.message(note)
-
-    def _note_end(self, journal: Journal, finished: Finished) -> None:
-        tally, exported = self._tally, self._exported
-        if tally.failed or exported is None or not self._source.identity:
-            return
-        tokens = tally.run_tokens
-        counts = FinalCounts(
-            total=tally.total or 0,
-            ok=tally.ok,
-            skipped=tally.skipped,
-            duplicate_ids=tally.duplicate_ids,
-            answers=exported.answers,
-            truncated=exported.truncated,
-            input_tokens=tokens.input_tokens,
-            output_tokens=tokens.output_tokens,
-        )
-        journal.write_note(*finished.note(counts))
-        journal.flush()
-
-    def _is_exported(self, reader: Reader, columns: OutputColumns) -> bool:
-        """Nothing was done since the output was written, and it is still what was written."""
-        if self._tally.output_tokens or self._tally.ok + self._tally.failed > self._tally.resumed:
-            return False
-        exported = reader.note("exported")
-        return self._run.output.exists() and exported == self._export_mark(columns)
-
-    def _export_mark(self, columns: OutputColumns) -> dict[str, Any]:
-        file = self._run.output.stat() if self._run.output.exists() else None
-        return {
-            "rows": self._tally.total,
-            "size": file.st_size if file else None,
-            "modified_ns": file.st_mtime_ns if file else None,
-            "limit": self._run.options.limit,
-            "columns": column_note(columns),
-        }
-
     def snapshot(self) -> RunSnapshot:
         snapshot = self._tally.snapshot(self._engine_now())
         if self._steering is not None:
@@ -579,7 +486,8 @@ class _LocalDriver:
         self._recorder.close(self._tally.snapshot(self._engine_now()))
 
     def outcome(self, ending: RunEnding) -> Outcome:
-        tally, exported, spent = self._tally, self._exported, self._spent()
+        tally, spent = self._tally, self._spent()
+        exported = self._output.exported if self._output else None
         if exported:  # it read every row's answer, those of earlier processes too
             tally.answers, tally.truncated = exported.answers, exported.truncated
         is_written = exported is not None or ending is RunEnding.FINISHED
