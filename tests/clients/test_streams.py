@@ -367,7 +367,16 @@ def test_choices_that_never_end_are_left_out_where_all_is_said() -> None:
     events = [delta(0, content="a"), delta(1, content="b"), delta(0, finish="stop")]
     assert [c.text for c in whole(events).completions] == ["a"]
     assert answer_to("chat", [framed(events)])[0] is None
-    assert answer_to("chat", [framed(events[:2], done=DONE)])[0] is None
+    assert [c.text for c in whole(events[:2]).completions] == ["a", "b"]
+
+
+@pytest.mark.parametrize("reason", [None, "", "null"])
+def test_a_stream_without_a_reason_of_its_end(reason: str | None) -> None:
+    """Its end mark is enough, as a whole answer needs no reason; without it, it is a cut."""
+    events = [delta(content="Hel", finish=reason), delta(content="lo", finish=reason)]
+    assert whole(events).completions == (Completion(text="Hello", finish_reason=None),)
+    assert answer_to("chat", [framed(events, done=b"")])[0] is None
+    assert answer_to("chat", [DONE])[0] is None
 
 
 @pytest.mark.parametrize(("tokens", "text"), [(0, ""), (1, ""), (9, None), (None, None)], ids=str)

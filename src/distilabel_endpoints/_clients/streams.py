@@ -397,12 +397,14 @@ class _Choices:
         """`None` unless every choice came to its end.
 
         If the server says that this is all, those that came to their end are the answer: LiteLLM
-        ends but one of several, and the others are asked for again.
+        ends but one of several, and the others are asked for again. A server that gives no reason
+        for any end has ended them all, as in a whole answer without one.
         """
         every = [self._choices[index] for index in sorted(self._choices)]
         ended = [choice for choice in every if choice.reason is not None]
         if len(ended) < len(every) and not is_done:
             return None
+        ended = ended or every
         usage = self._usage or summed(choice.usage for choice in ended) or Usage()
         completions = (_opened(choice, usage) for choice in ended)
         return answer_of(completions, usage, self._model)
