@@ -32,8 +32,8 @@ __all__ = ["command_lines", "report", "spent_text"]
 
 GROUPS_SHOWN = 6
 _LONGER: Final = (
-    "Raise --max-new-tokens, or add --on-length grow:2x, and start over with --fresh "
-    "(max_new_tokens, on_length and fresh=True in Python)."
+    "Raise --max-new-tokens (max_tokens in the bodies of a batch file), or add --on-length "
+    "grow:2x, and start over with --fresh (max_new_tokens, on_length and fresh=True in Python)."
 )
 _ESCAPES: Final = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t"}
 _INDENT = "  "
