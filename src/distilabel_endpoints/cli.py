@@ -60,6 +60,7 @@ EXIT_USAGE: Final = 1
 EXIT_REMOTE: Final = 3
 EXIT_STORAGE: Final = 4
 EXIT_LOCKED: Final = 5
+# EX_SOFTWARE of sysexits.h.
 EXIT_UNEXPECTED: Final = 70
 EXIT_CODES: Final = MappingProxyType(
     {

@@ -28,6 +28,7 @@ _SUFFIX: Final = ".error.txt"
 _ABOUT_CODE: Final = (AttributeError, ImportError, NameError, NotImplementedError, TypeError)
 """Their messages name code; others may quote what was processed."""
 _PACKAGE: Final = Path(__file__).parent
+# Exceptions can be each other's cause in a circle.
 _DEEPEST: Final = 20
 
 

@@ -85,6 +85,7 @@ time to get a connection in all: the name's resolution is in it."""
 
 _CHUNK_BYTES: Final = 16 * 1024
 
+# aiohttp's default is 8,190 bytes.
 _HEADER_BYTES: Final = 64 * 1024
 _HEADERS: Final = 512
 """The longest header that is taken, and how many: behind several gateways there are more, and
@@ -99,6 +100,7 @@ _OF_TRANSFER: Final = frozenset({b"content-encoding", b"content-length", b"trans
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 """As httpx2 has it."""
 
+# Shorter values are words: hiding them would blank ordinary text in messages.
 _SHORTEST: Final = 8
 _KEY_HEADER: Final = re.compile(r"auth|key|token|cookie", re.IGNORECASE)
 """Names of headers that may hold a key."""

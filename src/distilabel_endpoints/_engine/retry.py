@@ -221,6 +221,7 @@ class _Doubt:
         return self.times >= _PATIENCE and now - self.since >= after
 
 
+# Above the answers that the poison rule counts (50), and bounded however long a run is.
 _REMEMBERED: Final = 256
 # A 504 after this many seconds smells of a gateway's ceiling, which a stream gets around.
 _GATEWAY_AGE: Final = 25.0

@@ -65,11 +65,13 @@ def _renamed(path: Path, folder: int, before_rename: BeforeRename | None) -> Ite
     name, part = path.name, f"{path.name}.part"
     with suppress(FileNotFoundError):
         os.unlink(part, dir_fd=folder)
+    # EXCL and NOFOLLOW: a link that somebody puts at the temporary name is refused, not followed.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
         with os.fdopen(os.open(part, flags, 0o600, dir_fd=folder), "wb", buffering=1 << 20) as file:
             yield file
             file.flush()
+            # Before the rename: else a power cut can leave the final name on an empty file.
             os.fsync(file.fileno())
         if before_rename is not None:
             before_rename(path.with_name(part))
@@ -78,4 +80,5 @@ def _renamed(path: Path, folder: int, before_rename: BeforeRename | None) -> Ite
         with suppress(OSError):
             os.unlink(part, dir_fd=folder)
         raise
+    # The rename itself is durable only when the folder is.
     os.fsync(folder)

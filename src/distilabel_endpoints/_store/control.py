@@ -26,6 +26,7 @@ from distilabel_endpoints.errors import StorageError
 __all__ = ["Tuning", "accepting_tuning", "control_path", "read_control", "write_control"]
 
 _FORMAT: Final = 2
+# What `tune` writes has a few hundred bytes; more is not from it, and is not read to its end.
 _MOST_BYTES: Final = 1 << 16
 _MOST: Final = 1 << 20
 _MOST_LIMITS: Final = 3

@@ -60,6 +60,7 @@ class Holder:
         if self.boot != _boot():
             return True
         try:
+            # Signal 0 sends nothing: it only shows whether the process is there.
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return True
@@ -161,6 +162,7 @@ def _open(path: Path) -> FileIO | None:
 
 def _flock(path: Path, descriptor: int) -> None:
     try:
+        # The kernel frees the lock when its process ends, however it ends: nothing goes stale.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise LockedError(_describe(path, descriptor)) from None

@@ -79,6 +79,7 @@ def create_private(path: Path) -> None:
     """An empty file only its owner may read, from its first byte on. One in its place goes."""
     with storage_errors(path):
         path.unlink(missing_ok=True)
+        # The mode is part of the open: before a later chmod, others could read the file.
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         os.close(descriptor)

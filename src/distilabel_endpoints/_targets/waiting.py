@@ -12,6 +12,7 @@ __all__ = ["ReadyWait"]
 logger = logging.getLogger("distilabel_endpoints")
 
 _FIRST_PAUSE: Final = 0.5
+# A model takes minutes to load: 5 s more are not noticed, and the server is not disturbed.
 _LONGEST_PAUSE: Final = 5.0
 _GROWTH: Final = 1.5
 _SAY_EVERY: Final = 30.0

@@ -45,6 +45,7 @@ FAILURE: Final = "row_failures"
 """The column of a shard that keeps why a row failed, in JSON; null for all others."""
 _FORM: Final = re.compile(r"(\d{12,})-[0-9a-f]{32}")
 _CHUNK: Final = 1024
+# Reading waits for the disk: a whole CPU would keep an actor from starting on a small machine.
 _CPUS: Final = 0.25
 
 

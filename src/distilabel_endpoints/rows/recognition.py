@@ -47,6 +47,7 @@ _PAGE: Final = re.compile(rb"<(!doctype html|html|head)\b", re.IGNORECASE)
 _XML: Final = re.compile(rb"<\?xml\b")
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _NAMES: Final = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
+# Enough to see the delimiter; a whole file would be read twice.
 _RECORDS: Final = 50
 
 

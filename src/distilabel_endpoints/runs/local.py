@@ -93,7 +93,9 @@ from distilabel_endpoints.spending.reservation import Bound
 
 __all__ = ["Run"]
 
+# Beyond it the disk is slower than the endpoint: wait for it, so that memory stays bounded.
 _MOST_BACKLOG: Final = 4096
+# A guess at an answer with its metadata, only to refuse a disk that is surely too small.
 _BYTES_A_ROW: Final = 2048
 
 

@@ -25,6 +25,7 @@ from distilabel_endpoints.runs.written import Written, refuse_foreign
 __all__ = ["preview"]
 
 _SHOWN: Final = 1000
+# The usual rule of thumb for English; other languages need more tokens.
 _CHARACTERS_A_TOKEN: Final = 4.0
 
 

@@ -22,7 +22,9 @@ __all__ = ["Ids", "Pending", "Scan", "bad_result", "changed_meanwhile", "checked
 _SHOWN: Final = 10
 _SHOWN_OF_ALL: Final = 3
 _REPORT_EVERY: Final = 10_000
+# Eight bytes an id: 4 MB at most.
 _MOST_IDS: Final = 1 << 19
+# Compared bucket by bucket, so the set in memory holds a 256th of the ids.
 _BUCKETS: Final = 256
 _ALL_BITS: Final = 2**64 - 1
 

@@ -29,6 +29,7 @@ NoteEnd = Callable[[Exception | None], object]
 class Pace:
     """When a commit starts."""
 
+    # One fsync for all of them: by itself, each record would wait for the disk.
     group: int = 64
     """Records that start a commit."""
     delay: float = 0.05

@@ -42,10 +42,13 @@ __all__ = [
 
 LAST_ORDINAL: Final = 2**63 - 1
 
+# As SQLite's default, and as `pages.py` expects when it reads a damaged file.
 _PAGE_BYTES: Final = 4096
 # Rows are read and written in order: few pages are come back to.
 _SMALL_CACHE: Final = "PRAGMA cache_size = -512"
+# "dlej" in ASCII: `file` and we recognise a journal by it.
 _APPLICATION_ID: Final = 0x646C656A
+# A backup or a virus scanner may hold the file for a while.
 _BUSY_SECONDS: Final = 30.0
 _CHUNK_ENTRIES: Final = 4096
 _CHUNK_RECORDS: Final = 1024
@@ -130,6 +133,8 @@ class Database:
         with _translated(path):
             self._db = _connect(path, "rw" if writable else "ro")
             try:
+                # A foreign or damaged journal: its schema must not call functions, and a bad page
+                # is an error instead of rows that look right.
                 self._db.execute("PRAGMA trusted_schema = OFF")
                 self._db.execute("PRAGMA cell_size_check = ON")
                 if writable:
@@ -141,7 +146,10 @@ class Database:
 
     def _prepare_to_write(self) -> None:
         """The first access that may write: it also undoes what a dead writer left half done."""
+        # Not WAL: it needs shared memory, which network file systems do not have. PERSIST keeps the
+        # rollback journal's file, so that a commit changes no folder.
         self._db.execute("PRAGMA journal_mode = PERSIST").fetchall()
+        # Durable before `on_committed`: NORMAL may lose the last commits in a power cut.
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(_SMALL_CACHE)
 

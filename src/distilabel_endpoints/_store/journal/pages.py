@@ -21,7 +21,9 @@ Cell = tuple[int, tuple[Value, ...]]
 """A row id and its columns; text comes as bytes."""
 
 _PAGE: Final = 4096
+# The type byte of a leaf page of a table; those of indexes and inner pages hold no rows.
 _TABLE_LEAF: Final = 0x0D
+# The widest table has eight: more means that the bytes are not a row.
 _MOST_COLUMNS: Final = 16
 # How much of a row stands in its leaf before the rest goes to overflow pages: section 1.6.
 _MOST_LOCAL, _LEAST_LOCAL = _PAGE - 35, (_PAGE - 12) * 32 // 255 - 23

@@ -121,6 +121,7 @@ Status = Literal["ok", "failed"]
 
 _NUMBERS: Final = struct.Struct("<qBqqq")
 _DIGEST_BYTES: Final = 12
+# Sums over 2**25 rows still fit SQLite's signed 64 bits.
 _MOST_TOKENS: Final = 2**38
 
 
