@@ -154,9 +154,9 @@ class Reporter:
         cohorts = [*self._closed]
         if not cohorts:
             return
-        told = self._coordinator.note_closed.remote(self._name, self._sent_closed, cohorts)
+        answer = self._coordinator.note_closed.remote(self._name, self._sent_closed, cohorts)
         with suppress(self._ray.exceptions.RayError):
-            self._ray.get(told, timeout=SILENCE)
+            self._ray.get(answer, timeout=SILENCE)
             self._sent_closed += len(cohorts)
             for _ in cohorts:
                 self._closed.popleft()

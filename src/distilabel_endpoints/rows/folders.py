@@ -215,17 +215,17 @@ def _without_notices(
 
 
 def _without_settings(
-    found: list[tuple[InputFile, Path]],
+    files: list[tuple[InputFile, Path]],
 ) -> tuple[list[tuple[InputFile, Path]], list[str]]:
     """A `.json` file that is one object without a prompt is no data beside files of rows."""
-    if all(file.format == ".json" for file, _ in found):
-        return found, []
+    if all(file.format == ".json" for file, _ in files):
+        return files, []
     dropped = {
         file.name
-        for file, _ in found
+        for file, _ in files
         if file.format == ".json" and not file.compression and _is_settings(file.path)
     }
-    return [pair for pair in found if pair[0].name not in dropped], sorted(dropped)
+    return [pair for pair in files if pair[0].name not in dropped], sorted(dropped)
 
 
 def _is_settings(path: Path) -> bool:

@@ -161,7 +161,7 @@ class PromptTemplate:
         """Compile `source`.
 
         Raises:
-            ConfigurationError: it is not a template, or has an operator that is not offered.
+            ConfigurationError: it is not a template, or has an operator that is not allowed.
         """
         source = source.removeprefix("\ufeff")  # Windows editors put it before the text
         if len(source) > MAX_SOURCE:
@@ -173,7 +173,7 @@ class PromptTemplate:
             self._tree = self._environment.parse(source)
             if next(self._tree.find_all(_OTHER_FILES), None) is not None:
                 raise ConfigurationError(
-                    "the template includes, imports or extends another one, which is not offered; "
+                    "the template includes, imports or extends another one, which is not allowed; "
                     "put all of it into one"
                 )
             self._template = self._environment.from_string(source)
