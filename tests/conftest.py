@@ -20,6 +20,7 @@ SHARING: Final = {
     "test_ray_stage.py": "ray",
     "test_ray_survival.py": "ray",
     "test_ray_money.py": "ray",
+    "test_ray_life.py": "ray",
     "test_events.py": "events",
     "test_promises.py": "promises",
     "test_reliability_page.py": "promises",
