@@ -17,6 +17,7 @@ NAMES = (
     "clients",
     "generations",
     "cost",
+    "layers",
     "journal_cost",
     "memory",
     "display",
