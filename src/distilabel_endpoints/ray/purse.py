@@ -22,7 +22,7 @@ from distilabel_endpoints.spending.budget import Budget
 from distilabel_endpoints.spending.reservation import Bound
 from distilabel_endpoints.spending.treasury import Treasury
 
-__all__ = ["JobMoney", "Purse", "TreasuryActor", "start_treasury"]
+__all__ = ["JobMoney", "Purse", "Terms", "TreasuryActor", "start_treasury"]
 
 _PERIOD: Final = 0.5
 """Seconds after which a worker looks what has become of the money, if it has nothing to ask."""
