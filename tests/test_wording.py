@@ -12,6 +12,8 @@ READ = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/**/*
 INSTEAD = {
     r"how to mend|mend (it|them|the)\b": "fix",
     r"goes on where (it|an)\b": "resumes where ... stopped",
+    r"gone on with": "resumed",
+    r"\b(is|was) no (name|class|file|number|UTF-8)\b": "is not a ...",
     r"files a row|condemns": "records a row as failed; ends",
 }
 
