@@ -259,7 +259,7 @@ def test_what_condemns_one_endpoint_ends_the_run_with_its_name(
         done: list[Answer | Failure] = []
         with pytest.raises(error, match="http://a: no") as caught:
             await scheduler.drive(requests(5000), scheduler.complete, done.append)
-        assert "left out" in (caught.value.failure.hint or "")
+        assert "Leave this endpoint out" in (caught.value.failure.hint or "")
         assert all(isinstance(outcome, Answer) for outcome in done)
         assert asyncio.get_running_loop().time() < 20
 
