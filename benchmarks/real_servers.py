@@ -210,8 +210,15 @@ def vllm_run_batch(source: Path, output: Path) -> None:
         *("-i", str(source), "-o", str(output), *_VLLM_MODEL),
     ]
     quiet = subprocess.DEVNULL
-    environment = {**os.environ, **_VLLM_SETTINGS}
-    subprocess.run(command, check=True, env=environment, stdin=quiet, stdout=quiet, stderr=quiet)
+    with tempfile.TemporaryDirectory(prefix="server-", ignore_cleanup_errors=True) as folder:
+        subprocess.run(
+            command,
+            check=True,
+            env={**os.environ, **_VLLM_SETTINGS, "TMPDIR": folder},
+            stdin=quiet,
+            stdout=quiet,
+            stderr=quiet,
+        )
 
 
 _VLLM_MODEL: Final = (
@@ -250,8 +257,13 @@ def _running(
     environment: Mapping[str, str] | None = None,
     model: str | None = None,
 ) -> Iterator[RealServer]:
-    with tempfile.NamedTemporaryFile(suffix=".log") as log:
-        server = RealServer(base_url, command, environment or {}, log.file, model)
+    # A server that is killed leaves its sockets; they go with its folder.
+    with (
+        tempfile.TemporaryDirectory(prefix="server-", ignore_cleanup_errors=True) as folder,
+        (Path(folder) / "log").open("w+b") as log,
+    ):
+        settings = {"TMPDIR": folder, **(environment or {})}
+        server = RealServer(base_url, command, settings, log, model)
         try:
             server.start()
             yield server

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
 import socket
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pytest
 
 from distilabel_endpoints.local import LocalEndpoint
@@ -25,8 +29,84 @@ SHARING: Final = {
     "test_promises.py": "promises",
     "test_reliability_page.py": "promises",
     "test_servers_page.py": "servers",
+    "test_grammar_servers.py": "llama",
+    "test_limiter_servers.py": "limiter",
+    "test_local_answers.py": "llama",
+    "test_real_bodies.py": "llama",
+    "test_real_labels.py": "llama",
+    "test_real_llama.py": "llama",
 }
-"""Files whose tests one process runs: they share a Ray, a run, or a reading of all tests."""
+"""Files whose tests one process runs: they share a Ray, a model, a run, a reading of all tests."""
+LONG: Final = (
+    "ray",
+    "llama",
+    "limiter",
+    "test_matrix_endpoint.py",
+    "test_batch_files.py",
+    "test_interruptions.py",
+    "test_life.py",
+    "test_kills.py",
+    "test_wire.py",
+    "test_promises_disk.py",
+    "test_promises_local.py",
+    "test_promises_memory.py",
+    "test_soak.py",
+    "test_local_endpoint.py",
+    "test_local_serving.py",
+    "test_pool_runs.py",
+    "test_pool_sockets.py",
+    "test_interrupts.py",
+    "test_promises_outages.py",
+    "test_engine_invariants.py",
+    "test_limiter_held_out.py",
+    "test_limiter_properties.py",
+    "test_full_queues_words.py",
+    "test_canaries.py",
+    "test_site.py",
+)
+"""What takes longest, first: begun last, it would be waited for with nothing else to do."""
+
+
+MARK: Final = f"TESTS_OF_PROCESS={os.getpid()}"
+os.environ |= dict([MARK.split("=")])
+"""What the tests of this process start has it in its environment."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder for the temporary files of this process and of what it starts."""
+    folder = tmp_path_factory.mktemp("t")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left(temporary_files: Path) -> Iterator[None]:
+    """After a file's tests there are no more temporary files than before, and no process is alive
+    that one of them started and does not wait for."""
+    before = set(temporary_files.iterdir())
+    yield
+    until = time.monotonic() + 30
+    while (alive := _left()) and time.monotonic() < until:
+        psutil.wait_procs(alive, timeout=0.2)
+    assert not alive
+    # multiprocess makes one for each process that uses it, and removes it at that process's end.
+    left = {path for path in temporary_files.iterdir() if not path.name.startswith("pymp-")}
+    assert left <= before
+
+
+def _left() -> dict[psutil.Process, list[str]]:
+    """Processes that we started, but children of others by now: daemons, watchdogs, commands."""
+    left = {}
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError, psutil.NoSuchProcess):
+            if MARK.encode() in path.read_bytes().split(b"\0"):
+                process = psutil.Process(int(path.parent.name))
+                if os.getpid() not in {process.pid, process.ppid()}:
+                    left[process] = process.cmdline()
+    return left
 
 
 @pytest.fixture
@@ -98,16 +178,40 @@ def ray_session() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _group(nodeid: str) -> str:
+    """Whose tests one process runs: a file's, those of files that share, or one test's alone."""
+    path = nodeid.partition("::")[0]
+    file = path.rpartition("/")[2]
+    return SHARING.get(file, nodeid if file in LONG else path)
+
+
+def _rank(nodeid: str) -> int:
+    file = nodeid.partition("::")[0].rpartition("/")[2]
+    name = SHARING.get(file, file)
+    return LONG.index(name) if name in LONG else len(LONG)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first."""
+    items.sort(key=lambda item: _rank(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: no collection of garbage looks at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """As `--dist load`, but tests that share what takes long to make go to one process."""
+    """As `--dist loadfile`, but long files are given out test by test, and some files together."""
     if config.getvalue("dist") != "load":
         return None
     from xdist.scheduler import LoadScopeScheduling
 
     class Sharing(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return SHARING.get(file.rpartition("/")[2], nodeid)
+            return _group(nodeid)
 
+    config.option.loadscopereorder = False
     return Sharing(config, log)

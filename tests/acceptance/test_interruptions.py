@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def kill_until_done(make: Make, folder: Path, kills: int, seed: int) -> int:
     endpoint = make(latency=Latency(0.03, sigma=0.5))
     flags = ["--base-url", endpoint.url, "--max-concurrency", str(CEILING), "--seed", "7"]
     whole = folder / "whole.jsonl"
+    begun = time.monotonic()
     assert run("generate", rows, "-o", whole, *flags).returncode == 0
+    took = time.monotonic() - begun
     hit = round_ = 0
     while hit < kills:
         round_ += 1
@@ -49,7 +52,7 @@ def kill_until_done(make: Make, folder: Path, kills: int, seed: int) -> int:
         while True:
             process = start("generate", rows, "-o", output, *flags)
             try:
-                process.communicate(timeout=rng.uniform(0.1, 1.5))
+                process.communicate(timeout=rng.uniform(0.1, 1.2) * took)
                 assert process.returncode == 0
                 break
             except subprocess.TimeoutExpired:

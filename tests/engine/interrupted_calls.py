@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -141,6 +142,14 @@ def calls(llm: InferenceEndpointsLLM, folder: Path) -> dict[str, Callable[[], ob
     }
 
 
+def threads_more_than(before: int) -> int:
+    """How many more there are, when those that are about to end have ended."""
+    until = time.monotonic() + 20
+    while (more := threading.active_count() - before) > 0 and time.monotonic() < until:
+        time.sleep(0.02)
+    return more
+
+
 def main(action: str, first: int, stride: int, folder: Path, *, waits: bool) -> str:
     """Interrupt `action` at every STRIDE-th moment. What was left once, or nothing."""
     latency = Latency(600.0 if waits else 0.0)
@@ -157,7 +166,7 @@ def main(action: str, first: int, stride: int, folder: Path, *, waits: bool) -> 
                 return f"interrupted at moment {moment}: the next call has no answer"
             if not goes_on:
                 break
-        threads = threading.active_count() - before
+        threads = threads_more_than(before)
         llm.close()
     sys.stdout.write(f"interrupted {(moment - first) // stride} times\n")
     return f"{threads} threads" if threads > 0 else ""

@@ -46,7 +46,7 @@ SAMPLING: dict[str, Any] = {"max_tokens": 100, "temperature": 1.5}
 @pytest.fixture(scope="module")
 def llamacpp() -> Iterator[str]:
     """The address of a llama.cpp server."""
-    with LocalEndpoint(slots=2) as endpoint:
+    with LocalEndpoint(slots=2, threads=1) as endpoint:
         yield endpoint.base_url.removesuffix("/v1")
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.grammar.labels import TOLERANCE, Evidence, LabelSet, steps_of
+from fuzzing import examples
 
 Model = Callable[[str], dict[str, float]]
 """What comes after a text: tokens and their probabilities."""
@@ -192,7 +193,7 @@ def enumerated(labels: LabelSet, model: Model) -> dict[str, float]:
 DISTINCT = LABELS.filter(lambda texts: len({t.casefold() for t in texts if t}) == len(texts))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(25))
 @given(DISTINCT, st.one_of(models(LETTERS), models(TOKENS)))
 def test_shares_are_those_of_full_enumeration(labels: list[str], model: Model) -> None:
     """Whatever the labels and the model: no share is off from what all texts together give by more

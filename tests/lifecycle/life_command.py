@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import psutil
 from command import Started, ended, started
 from lifecycle_samples import KEY
 
@@ -52,6 +53,16 @@ def run(endpoint: SimulatedEndpoint, state: Path, *words: object) -> Any:
     """Run a command to its end; gives back returncode, stdout and stderr."""
     with start(endpoint, state, *words) as process:
         return ended(process)
+
+
+def watchdogs(state: Path) -> list[psutil.Process]:
+    """Those of runs with this folder of state that are alive."""
+    return [
+        one
+        for one in psutil.process_iter(["cmdline", "environ"])
+        if "distilabel_endpoints.lifecycle.watchdog" in (one.info["cmdline"] or [])
+        and (one.info["environ"] or {}).get("XDG_STATE_HOME") == str(state)
+    ]
 
 
 def rows(path: Path, count: int) -> Path:

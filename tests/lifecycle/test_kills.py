@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from life_command import rows, start
+from life_command import rows, start, watchdogs
 from lifecycle_samples import KEY, TOKENS, commands, deployment
 
 from distilabel_endpoints.testing import Latency, SimulatedEndpoint
@@ -48,6 +48,9 @@ def kill_runs(folder: Path, kills: int, seed: int) -> list[float]:
             ).read_text()
             assert set(commands(endpoint)) <= {"resume", "pause"}
             assert commands(endpoint).count("resume") == 1
+            # It looks once more whether the endpoint is paused, and ends.
+            _, alive = psutil.wait_procs(watchdogs(folder / "state"), 60)
+            assert not alive
     return took
 
 
@@ -100,12 +103,7 @@ def test_the_watchdog_is_on_its_own_and_keeps_the_token_to_itself(tmp_path: Path
         words = ["generate", inputs, "-o", output, "--endpoint-name", "mine"]
         process = start(endpoint, tmp_path / "state", *words)
         endpoint.wait_for(lambda e: len(e.generations) > 3, 60)
-        (watchdog,) = [
-            one
-            for one in psutil.process_iter(["cmdline", "environ"])
-            if "distilabel_endpoints.lifecycle.watchdog" in (one.info["cmdline"] or [])
-            and (one.info["environ"] or {}).get("XDG_STATE_HOME") == str(tmp_path / "state")
-        ]
+        (watchdog,) = watchdogs(tmp_path / "state")
         assert KEY not in str(watchdog.info)
         assert watchdog.ppid() != process.pid
         assert os.getsid(watchdog.pid) != os.getsid(process.pid)

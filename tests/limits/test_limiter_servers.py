@@ -20,6 +20,7 @@ from distilabel_endpoints._limits.limiter import LimiterSettings
 
 FIRST = {"A": 0.9, "B": 0.9, "C": 0.85, "D": 0.9, "E": 0.9, "F": 0.85, "G": 0.8, "H": 0.9, "I": 0.7}
 PROVE = [pytest.param(seed, marks=pytest.mark.prove) for seed in range(1, 6)]
+SEEDS = [1, pytest.param(3, marks=pytest.mark.prove)]
 SETTLING = ["B", "C", pytest.param("D", marks=pytest.mark.prove)]
 """`make prove` takes the third as well, which is as long as the other two."""
 
@@ -52,30 +53,33 @@ def test_the_limit_comes_to_rest(name: str) -> None:
     assert min(limits) >= statistics.median(limits) / 3
 
 
-def runs(slots: int, seeds: int = 3, **arguments: Any) -> list[Efficiency]:
+def runs(slots: int, seeds: int, **arguments: Any) -> list[Efficiency]:
     """Runs of about a minute."""
     return [efficiency(slots, rows=60 * slots, seed=seed, **arguments) for seed in range(seeds)]
 
 
 @pytest.mark.parametrize("usage", ["silent", "exact", "unrelated"])
 @pytest.mark.parametrize("slots", [64, 512])
-def test_a_minute_on_a_queueing_endpoint(slots: int, usage: str) -> None:
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_a_minute_on_a_queueing_endpoint(slots: int, usage: str, seeds: int) -> None:
     """At least 0.92 of greedy list scheduling, whatever the server says about tokens."""
-    shares = [run.share for run in runs(slots, usage=usage)]
+    shares = [run.share for run in runs(slots, seeds, usage=usage)]
     assert statistics.mean(shares) >= 0.92
     assert min(shares) >= 0.88
 
 
 @pytest.mark.parametrize("slots", [64, 512])
-def test_a_minute_with_a_ceiling(slots: int) -> None:
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_a_minute_with_a_ceiling(slots: int, seeds: int) -> None:
     """At least 0.97 where the user says how many slots there are."""
     settings = LimiterSettings(max_concurrency=slots)
-    assert min(run.share for run in runs(slots, settings=settings)) >= 0.97
+    assert min(run.share for run in runs(slots, seeds, settings=settings)) >= 0.97
 
 
-def test_a_minute_on_a_refusing_endpoint() -> None:
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_a_minute_on_a_refusing_endpoint(seeds: int) -> None:
     """429 above 256 and no Retry-After: at least 0.88, at most two per cent refused."""
-    got = runs(256, admit=256)
+    got = runs(256, seeds, admit=256)
     assert min(run.share for run in got) >= 0.88
     assert max(run.refused for run in got) <= 0.02
 

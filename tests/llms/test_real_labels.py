@@ -30,7 +30,7 @@ def conversation(question: str, labels: tuple[str, ...]) -> list[dict[str, Any]]
     return [{"role": "user", "content": asked}]
 
 
-def score(endpoint: LocalEndpoint, messages: Any, text: str) -> float:
+def score(client: httpx2.Client, messages: Any, text: str) -> float:
     """The probability that the model writes this text: llama.cpp held to it alone."""
     body = {
         "messages": messages,
@@ -40,8 +40,7 @@ def score(endpoint: LocalEndpoint, messages: Any, text: str) -> float:
         "temperature": 0,
         "max_tokens": 16,
     }
-    url = f"{endpoint.base_url}/v1/chat/completions"
-    choice = httpx2.post(url, json=body, timeout=60).json()["choices"][0]
+    choice = client.post("/v1/chat/completions", json=body).json()["choices"][0]
     assert choice["message"]["content"].strip() == text.strip()
     tokens = [entry for entry in choice["logprobs"]["content"] if entry["token"]]
     written = "".join(entry["token"] for entry in tokens)
@@ -52,10 +51,11 @@ def score(endpoint: LocalEndpoint, messages: Any, text: str) -> float:
 def enumerated(endpoint: LocalEndpoint, messages: Any, labels: tuple[str, ...]) -> dict[str, float]:
     """Every label in every usual spelling, alone."""
     weights = {}
-    for label in labels:
-        spellings = {label, label.capitalize(), label.upper(), label.title()}
-        texts = [before + each for before, each in itertools.product(("", " "), spellings)]
-        weights[label] = sum(score(endpoint, messages, text) for text in texts)
+    with httpx2.Client(base_url=endpoint.base_url, timeout=60) as client:
+        for label in labels:
+            spellings = {label, label.capitalize(), label.upper(), label.title()}
+            texts = [before + each for before, each in itertools.product(("", " "), spellings)]
+            weights[label] = sum(score(client, messages, text) for text in texts)
     total = sum(weights.values())
     return {label: weight / total for label, weight in weights.items()}
 
