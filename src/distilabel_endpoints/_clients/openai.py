@@ -48,8 +48,8 @@ class OpenAIClient:
             base_url=url, api_key=PLACEHOLDER, http_client=session, max_retries=0, timeout=None
         )
         # Whole: the library would join a path to the API's root anew for every request.
-        root = str(self._openai.base_url.copy_with(query=None))
-        self._chat_url, self._text_url = f"{root}chat/completions", f"{root}completions"
+        root = str(self._openai.base_url.copy_with(query=None)).rstrip("/")
+        self._chat_url, self._text_url = f"{root}/chat/completions", f"{root}/completions"
 
     async def complete(self, request: Request) -> Answer | Failure:
         """Send one request once."""
