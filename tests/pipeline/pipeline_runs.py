@@ -9,11 +9,14 @@ from typing import Any
 from distilabel.pipeline import Pipeline
 from distilabel.steps import LoadDataFromDicts
 from distilabel_endpoints.pipeline import InferenceEndpointsLLM
-from distilabel_endpoints.testing import SimulatedEndpoint
+from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 
-__all__ = ["TOKEN", "Log", "instructions", "llm_of", "new", "rows_of", "run", "spoken"]
+__all__ = ["REVOKED", "TOKEN", "Log", "instructions", "llm_of", "new", "rows_of", "run", "spoken"]
 
 TOKEN = "hf_aTokenOfTheTests0123456789abcdef"
+
+REVOKED = tuple(Fault(Respond(401), marker=f"say {number}") for number in range(35, 40))
+"""A key that is refused from some row on: one row alone would fail by itself."""
 
 
 class Log(logging.Handler):

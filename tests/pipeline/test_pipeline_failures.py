@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline_runs import Log, instructions, llm_of, new, run, spoken
+from pipeline_runs import REVOKED, Log, instructions, llm_of, new, run, spoken
 
 from distilabel.pipeline import Pipeline
 from distilabel.steps import LoadDataFromDicts
@@ -100,8 +100,7 @@ def test_an_error_for_all_stops_and_resumes(
 ) -> None:
     """The pipeline raises it instead of filling batches with `None`; run again, it sends what was
     not answered, and that only."""
-    revoked = Fault(Respond(401), marker="say 35")
-    endpoint = simulated_endpoint(flavor="tgi", faults=(revoked,))
+    endpoint = simulated_endpoint(flavor="tgi", faults=REVOKED)
 
     def program() -> Pipeline:
         return generation(tmp_path, llm_of(endpoint), resources={"replicas": replicas})
@@ -126,7 +125,7 @@ def test_an_error_for_all_stops_and_resumes(
 
 def test_a_global_step_stops_and_resumes(simulated_endpoint: Make, tmp_path: Path) -> None:
     """So does a task that gets all rows at once."""
-    endpoint = simulated_endpoint(flavor="tgi", faults=(Fault(Respond(401), marker="say 35"),))
+    endpoint = simulated_endpoint(flavor="tgi", faults=REVOKED)
     with pytest.raises(AuthenticationError):
         run(generation(tmp_path, llm_of(endpoint), GlobalGeneration))
     endpoint.clear_faults()
@@ -182,7 +181,7 @@ def test_settings_that_do_not_fit_the_server(
 def test_prompts_are_not_logged(simulated_endpoint: Make, tmp_path: Path) -> None:
     """Not by a row's failure, and not by the run's."""
     refused = Respond(422, {"error": "no such token", "error_type": "validation"})
-    faults = (Fault(refused, marker="say 17"), Fault(Respond(401), marker="say 35"))
+    faults = (Fault(refused, marker="say 17"), *REVOKED)
     endpoint = simulated_endpoint(flavor="tgi", faults=faults)
     log = Log()
     with pytest.raises(AuthenticationError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline_runs import instructions, llm_of, new, rows_of, run, spoken
+from pipeline_runs import REVOKED, instructions, llm_of, new, rows_of, run, spoken
 
 from distilabel.steps.tasks import TextGeneration
 from distilabel_endpoints.pipeline import InferenceEndpointsLLM
@@ -149,10 +149,9 @@ def test_over_ray(
     """The same pipeline on a Ray of this machine; an error for all stops it there, too."""
     ray = pytest.importorskip("ray")
     from distilabel_endpoints.errors import AuthenticationError
-    from distilabel_endpoints.testing import Fault, Respond
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    endpoint = simulated_endpoint(flavor="tgi", faults=(Fault(Respond(401), marker="say 35"),))
+    endpoint = simulated_endpoint(flavor="tgi", faults=REVOKED)
 
     def program() -> Any:
         with new(tmp_path) as pipeline:
