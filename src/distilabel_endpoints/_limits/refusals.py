@@ -381,7 +381,7 @@ class Refusals:
             self.fruitless += 1
         self._accepted = accepted
         if self.stage is Stage.CONCURRENCY:
-            return self._cut(now, max(in_flight + self._answered, self._lowest - 1))
+            return self._cut(now, in_flight + self._answered)
         if self.stage is Stage.RATE:
             return self._measure_rate(now)
         if self.stage is Stage.GATED:
