@@ -132,8 +132,9 @@ def test_what_stops_a_run_is_said_with_the_way_on(
     simulated_endpoint: Make, rows: Path, tmp_path: Path
 ) -> None:
     """A 402 ends the run with exit 3; nothing is filed as failed, and the rerun finishes."""
-    broke = Fault(Respond(402, {"error": "no credit"}), marker="Question 3")
-    endpoint = simulated_endpoint(faults=(broke,))
+    broke = Respond(402, {"error": "no credit"})
+    from_the_thirtieth = tuple(Fault(broke, nth=number) for number in range(30, 90))
+    endpoint = simulated_endpoint(faults=from_the_thirtieth)
     words = ["generate", rows, "-o", tmp_path / "out.jsonl", "--base-url", endpoint.url]
     stopped = run(*words)
     assert stopped.returncode == 3

@@ -42,7 +42,8 @@ def loud(*words: object) -> tuple[int, str]:
 def test_a_run_leaves_no_canary(simulated_endpoint: Make, tmp_path: Path, client: str) -> None:
     """Messages with all logging on, journal, output, settings, dry run, status."""
     rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(f'{{"prompt": "{name}: {PROMPT}"}}\n' for name in [*MISHAPS, "fine"]))
+    names = [*MISHAPS, "alpha", "delta", "fine"]  # one or two left rows would fail for themselves
+    rows.write_text("".join(f'{{"prompt": "{name}: {PROMPT}"}}\n' for name in names))
     faults = tuple(
         Fault(
             action,
