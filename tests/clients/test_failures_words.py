@@ -293,6 +293,27 @@ def test_a_filtered_prompt_in_every_providers_words(status: int, body: Any) -> N
     assert (failure.kind, failure.code) == (FailureKind.ROW, "content_filter"), failure
 
 
+NOT_FILTERED: dict[str, tuple[int, Any, str]] = {
+    "the filter is down": (503, error("The content filter service is temporarily unavailable."),
+                           "unavailable starting"),
+    "the filter broke": (500, error("Guardrail check timed out."), "transient server_error"),
+    "the filter is busy": (429, error("Too many requests to the safety system, try again in 3s."),
+                           "throttle rate_limited"),
+    "the account": (401, error("Your account was flagged for violating our usage policies."),
+                    "run unauthorized"),
+    "the key": (403, error("This API key was flagged as leaked."), "run forbidden"),
+    "the moderator": (404, error("The model of the safety system was not found."),
+                      "run not_found"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "body", "meaning"), NOT_FILTERED.values(), ids=NOT_FILTERED)
+def test_a_word_of_filters_alone_makes_no_row_fail(status: int, body: Any, meaning: str) -> None:
+    """A filter that is down, or a flagged account, is not about one prompt."""
+    failure = classified(status, body)
+    assert f"{failure.kind} {failure.code}" == meaning
+
+
 OTHERS: dict[str, tuple[int, Any, str]] = {
     "groq's schema": (400, error("Failed to generate JSON. See 'failed_generation'.",
                                  "json_validate_failed", failed_generation="{"),

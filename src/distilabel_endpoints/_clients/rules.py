@@ -141,7 +141,9 @@ _TOO_LONG: Final = (
 _FILTERED: Final = (
     "content filter", "content management policy", "content policy", "ResponsibleAI policy",
     "content exists risk", "data inspection failed", "inappropriate content", "sensitive content",
-    "sensitive information", "new sensitive", "敏感内容", "不安全", "flagged", "needs moderation",
+    "sensitive information", "new sensitive", "敏感内容", "不安全", "input ... flagged",
+    "prompt ... flagged", "content ... flagged", "message ... flagged", "text ... flagged",
+    "conversation ... flagged", "output ... flagged", "needs moderation",
     "requires moderation", "moderation blocked", "blocked by moderation", "considered high risk",
     "usage policy", "usage policies", "usage guidelines", "violates ... policy",
     "violated ... policy", "violate ... policies", "violates ... policies", "violated guardrail",
@@ -235,8 +237,9 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "content_filter",
         ROW,
-        text=_FILTERED,
-        hint="A content filter of the server refuses this conversation.",
+        _on(400, 403, 422, 446, 451),
+        _FILTERED,
+        "A content filter of the server refuses this conversation.",
     ),
     Rule(
         "max_tokens_too_large",
