@@ -344,6 +344,11 @@ OTHERS: dict[str, tuple[int, Any, str]] = {
     "cloudflare's handshake": (525, b"error code: 525", "transient bad_gateway"),
     "ray serve is full": (503, b"Request dropped due to backpressure (num_queued_requests=5)",
                           "throttle overloaded"),
+    "llama.cpp's slots are full together": (
+        500, error("Context size has been exceeded.", 500, kind="server_error"),
+        "throttle overloaded"),
+    "lm studio's context": (400, error("Context size has been exceeded."),
+                            "row context_length_exceeded"),
     "triton is full": (503, {"error": "Exceeds maximum queue size"}, "throttle overloaded"),
     "envoy is full": (503, f"{ENVOY}overflow".encode(), "throttle overloaded"),
     "envoy is alone": (503, f"{ENVOY}connection failure".encode(), "unavailable starting"),

@@ -259,6 +259,9 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule("rate_limited", THROTTLE, _on(429), _A_RATE),
     Rule("no_credit", RUN, _on(400, 401, 402, 403, 412, 429), _NO_CREDIT, _PAY),
+    # What llama.cpp says when its slots, which share one memory, have filled it together; a prompt
+    # that is too long by itself is a 400.
+    Rule("overloaded", THROTTLE, _on(500), ("^context size has been exceeded",)),
     Rule("context_length_exceeded", ROW, _on(400, 413, 422, 500), _TOO_LONG, _SHORTEN),
     Rule(
         "generation_failed",
