@@ -829,6 +829,26 @@ def test_a_row_that_is_refused_as_others_are_waits() -> None:
         assert isinstance(played.fail(THROTTLE, row), Retry)
 
 
+def test_a_row_that_several_endpoints_refuse_as_others_waits() -> None:
+    """Refusals of all endpoints of a pool count, whichever of them has had more before."""
+    history = PoolHistory(50.0)
+    busy, quiet = (RetryPolicy(SETTINGS, rng=random.Random(0), history=history) for _ in range(2))
+    row, others, now = Tries(0), Tries(1), 100.0
+
+    def refuse(policy: RetryPolicy, tries: Tries) -> None:
+        assert isinstance(policy.decide(THROTTLE, tries, now=now, elapsed=0.5), Retry)
+
+    for _ in range(100):
+        refuse(busy, others)
+    for _ in range(50):
+        for policy in (busy, quiet):
+            refuse(policy, row)
+            for other in (busy, quiet):
+                now += 1.0
+                refuse(other, Tries(2))
+                other.succeeded(now, began=now)
+
+
 @pytest.mark.parametrize(("passed", "long"), [(0, 900.0), (3, 10.0)])
 @pytest.mark.parametrize("left", [19, 20, None])
 def test_a_few_rows_that_are_refused_at_the_end_do_not_keep_a_run(

@@ -168,6 +168,8 @@ class PoolHistory:
     """Since when requests were refused for want of capacity, and none was answered."""
     failing_since: float | None = None
     """Since when retries have waited and nothing was answered."""
+    turned_away: int = 0
+    """Attempts of all rows that were refused for want of capacity."""
     successes: int = 0
     begun: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     """When the attempts began that were answered last."""
@@ -282,7 +284,6 @@ class RetryPolicy:
         self._latency = 0.0
         self._rows_own: set[str | None] = set()
         self._left: int | None = None
-        self._turned_away = 0
         self.spares_none = False
         """Whether the rows that are left pay for failures, whatever befalls others."""
 
@@ -457,12 +458,13 @@ class RetryPolicy:
         them refused, so that it is not a matter of luck."""
         if tries.turned_away is None:
             tries.turned_away = now - elapsed
-        self._turned_away += 1
-        others = self._turned_away - tries.turned_away_before - 1
-        answers = self._history.answers_begun_since(tries.turned_away_at)
+        history = self._history
+        history.turned_away += 1
+        others = history.turned_away - tries.turned_away_before - 1
+        answers = history.answers_begun_since(tries.turned_away_at)
         if self._newest > tries.turned_away_at and answers >= _ANSWERS_PER_REFUSAL * others:
             tries.passed_by += _NAMED_WAIT_COUNTS if pause >= _NAMED_WAIT else 1
-        tries.turned_away_at, tries.turned_away_before = now, self._turned_away
+        tries.turned_away_at, tries.turned_away_before = now, history.turned_away
         return tries.passed_by >= self._settings.throttle_stops
 
     def _is_refused_alone(self, tries: Tries, now: float) -> bool:
