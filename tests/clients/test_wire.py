@@ -258,6 +258,21 @@ def test_no_more_of_a_response_is_read_than_the_cap(library: Library, stream: bo
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+def test_what_follows_the_last_event_changes_nothing(library: Library) -> None:
+    """A stream that refused the request is a refusal, however much comes after it."""
+    refusal = b'data: {"error": {"message": "slow down", "code": 429}}\n\n'
+    flood = Respond(200, refusal + b"\n" * (MAX_RESPONSE_BYTES + 1), content_type=EVENTS)
+
+    async def main() -> None:
+        async with connected(library, faults=(Fault(flood),)) as line:
+            outcome = await line.client.complete(hello(stream=True))
+            assert isinstance(outcome, Failure)
+            assert (outcome.status, outcome.code) == (429, "rate_limited")
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_a_host_that_does_not_answer_is_given_up_on(library: Library) -> None:
     """Connecting has a clock of its own, and the request was not sent."""
 

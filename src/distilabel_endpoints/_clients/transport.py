@@ -423,11 +423,14 @@ class _Body:
             raise _failed(self._exchange, WireFault.ENCODING, str(error)) from None
 
     async def _drain(self) -> None:
-        """Read up to the end, which nobody needs, so that the connection can be used again."""
-        with suppress(aiohttp.ClientError, OSError, TimeoutError, WireError):
+        """Read up to the end, which nobody needs, so that the connection can be used again.
+
+        What goes wrong from here on is no fault of the exchange: what it means is known.
+        """
+        with suppress(aiohttp.ClientError, OSError, TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
-                while chunk := await self._content.read(_CHUNK_BYTES):
-                    self._capped(chunk)
+                while self._left >= 0 and (chunk := await self._content.read(_CHUNK_BYTES)):
+                    self._left -= len(chunk)
 
 
 def _hidden(token: bytes, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
