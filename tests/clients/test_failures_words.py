@@ -260,6 +260,23 @@ def test_max_new_tokens_above_what_the_server_allows(status: int, body: Any) -> 
     assert classified(status, body, request=modest).kind is FailureKind.ROW
 
 
+@pytest.mark.parametrize(
+    ("status", "message", "meaning"),
+    [
+        (429, "Tokens per min: Limit: 6,000. Requested: 900.", "throttle rate_limited"),
+        (429, "Tokens per min: Limit: 30,000. Requested: 39,212.", "row too_large"),
+        (400, "max_tokens must be at most 8,192", "row bad_request"),
+        (400, "max_tokens must be at most 512", "run max_tokens_too_large"),
+    ],
+)
+def test_numbers_with_thousands_separators_are_read_whole(
+    status: int, message: str, meaning: str
+) -> None:
+    """A request that fits into a minute waits for the next one."""
+    failure = classified(status, error(message))
+    assert f"{failure.kind} {failure.code}" == meaning
+
+
 FILTERED: dict[str, tuple[int, Any]] = {
     "azure": (400, error("The response was filtered: the prompt triggered the content management "
                          "policy.", "content_filter", status=400,

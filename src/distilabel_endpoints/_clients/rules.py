@@ -97,22 +97,27 @@ def _on(*statuses: int) -> frozenset[int]:
     return frozenset(statuses)
 
 
+_NUMBER: Final = r"(\d{1,3}(?:,\d{3}){1,3}|\d{1,9})\b"
 _MOST_TOKENS: Final = re.compile(
     r"(?:maximum context length (?:is|of)|context (?:length|size|window)(?: is| of)?|must be <="
     r"|less than or equal to|at most|range of max_tokens (?:is|should be) \[\d{1,9},|\blimit:?)"
-    r"[\s`'\"(]{0,4}(\d{1,9})\b|> (\d{1,9}), which is the maximum",
+    rf"[\s`'\"(]{{0,4}}{_NUMBER}|> {_NUMBER}, which is the maximum",
     re.IGNORECASE,
 )
 _LIMIT_AND_REQUESTED: Final = re.compile(
-    r"\blimit:? (\d{1,9})\b.{0,60}\brequested:? (\d{1,9})\b", re.IGNORECASE
+    rf"\blimit:? {_NUMBER}.{{0,60}}\brequested:? {_NUMBER}", re.IGNORECASE
 )
+
+
+def _count(number: str) -> int:
+    return int(number.replace(",", ""))
 
 
 def _asks_for_too_much(text: str, request: Request | None) -> bool:
     """`max_new_tokens` alone is as much as the server allows in all: no prompt is to blame."""
     wanted = request.max_new_tokens if request is not None and not request.grown else None
     most = _MOST_TOKENS.search(text)
-    return wanted is not None and most is not None and wanted >= int(most[1] or most[2])
+    return wanted is not None and most is not None and wanted >= _count(most[1] or most[2])
 
 
 def _never_fits(text: str, _: Request | None) -> bool:
@@ -120,7 +125,7 @@ def _never_fits(text: str, _: Request | None) -> bool:
     numbers = _LIMIT_AND_REQUESTED.search(text)
     if numbers is None:
         return "request too large" in text.lower()
-    return int(numbers[2]) > int(numbers[1])
+    return _count(numbers[2]) > _count(numbers[1])
 
 
 # What servers and gateways say, in their own words; see `docs/failures.md`.
