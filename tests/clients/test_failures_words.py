@@ -366,6 +366,9 @@ OTHERS: dict[str, tuple[int, Any, str]] = {
         "throttle overloaded"),
     "lm studio's context": (400, error("Context size has been exceeded."),
                             "row context_length_exceeded"),
+    "azure api management's quota": (
+        403, {"statusCode": 403, "message": "Out of call volume quota. Quota will be replenished "
+              "in 00:05:00."}, "throttle rate_limited"),
     "triton is full": (503, {"error": "Exceeds maximum queue size"}, "throttle overloaded"),
     "envoy is full": (503, f"{ENVOY}overflow".encode(), "throttle overloaded"),
     "envoy is alone": (503, f"{ENVOY}connection failure".encode(), "unavailable starting"),

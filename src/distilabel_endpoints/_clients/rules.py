@@ -263,6 +263,7 @@ RULES: Final[tuple[Rule, ...]] = (
         when=_never_fits,
     ),
     Rule("rate_limited", THROTTLE, _on(429), _A_RATE),
+    Rule("rate_limited", THROTTLE, _on(403), ("quota will be replenished",)),
     Rule("no_credit", RUN, _on(400, 401, 402, 403, 412, 429), _NO_CREDIT, _PAY),
     # What llama.cpp says when its slots, which share one memory, have filled it together; a prompt
     # that is too long by itself is a 400.
