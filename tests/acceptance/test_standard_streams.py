@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
-from command import ids_of, rows_of, run, run_code, write_rows
+from command import arguments, environment, ids_of, rows_of, run, run_code, write_rows
 
 from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 
@@ -83,3 +84,22 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     path.write_text("x" * 300_000)
     done = run_code(GONE.format(path=str(path)))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_behind_standard_output(tmp_path: Path) -> None:
+    """`-o - > FILE` on a full disk is exit code 4, and the message names the file with the rows."""
+    rows = write_rows(tmp_path / "rows.jsonl", 2)
+    with SimulatedEndpoint() as server, Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            arguments("generate", rows, "-o", "-", "--base-url", server.url),
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=environment(),
+            timeout=120,
+        )
+    assert done.returncode == 4, done.stderr
+    assert "rows.answers.jsonl could not be printed: No space left on device" in done.stderr
+    assert len(rows_of(tmp_path / "rows.answers.jsonl")) == 2

@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from distilabel_endpoints.errors import StorageError
 from distilabel_endpoints.rows import default_output
 
 __all__ = ["copy_out", "place_for", "spooled"]
@@ -42,12 +43,21 @@ def spooled(stream: BinaryIO) -> tuple[Path, BinaryIO]:
 
 
 def copy_out(output: Path) -> None:
-    """Print a finished output. A reader that goes away, as `head` does, is no error."""
+    """Print a finished output. A reader that goes away, as `head` does, is not an error.
+
+    Raises:
+        StorageError: what standard output leads to, such as a file, does not take it.
+    """
     out = sys.stdout.buffer
     try:
         with output.open("rb") as file:
             shutil.copyfileobj(file, out, _CHUNK)
         out.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is still held would be written again at the interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise StorageError(
+                f"{output} could not be printed: {error.strerror}. It is complete: copy it, or run "
+                "the same command again."
+            ) from error
