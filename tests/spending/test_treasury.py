@@ -228,6 +228,23 @@ def test_what_one_gives_back_another_may_spend() -> None:
     assert second.send(600)
 
 
+def test_a_lowered_budget_holds_for_all_workers_together() -> None:
+    """What each was granted ahead ends with the larger budget; what is under way finishes."""
+    job = Job(20_000, 2)
+    for worker in job.workers:
+        worker.send(300)
+        job.answer(worker)
+        assert worker.send(300)
+    lower = Budget(tokens=1000)
+    job.treasury.limit = lower.cost
+    for worker in job.workers:
+        worker.account.change_budget(lower)
+    for worker in job.workers * 4:
+        job.answer(worker)
+        worker.send(300)
+    assert sum(worker.account.ledger.exposure.tokens for worker in job.workers) <= 1000
+
+
 def test_a_worker_that_sent_little_is_counted() -> None:
     """Without a budget nothing waits for a note; one is written all the same when it rests."""
     asks: list[Ask] = []

@@ -188,13 +188,14 @@ class Account:
     def change_budget(self, budget: Budget) -> None:
         """From now on this is the most, with all that was spent. What is under way finishes."""
         self.budget = budget
-        was_gated, self._is_gated = self._is_gated, self._save is not None and budget.limits_cost
+        self._is_gated = self._save is not None and budget.limits_cost
         self.ledger.limit = budget.cost
-        if not self._is_gated:
-            self.ledger.cleared = budget.cost
-        elif not was_gated:
-            self.ledger.cleared = self.ledger.exposure
+        if self._is_gated:
+            # What was granted ahead was a share of the other budget.
+            self.ledger.lower(self.ledger.exposure)
             self._write()
+        else:
+            self.ledger.cleared = budget.cost
         self.ledger.lower(budget.cost)
         for call in [*self.on_budget]:
             call()
