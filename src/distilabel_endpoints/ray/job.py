@@ -22,7 +22,6 @@ from distilabel_endpoints.errors import (
     ConfigurationError,
     DistilabelError,
     InputChangedError,
-    RunError,
     StorageError,
     run_error,
 )
@@ -39,6 +38,7 @@ from distilabel_endpoints.ray.folder import Folder
 from distilabel_endpoints.ray.following import Following
 from distilabel_endpoints.ray.ledger_file import halt_path
 from distilabel_endpoints.ray.marker import Marker, check_folder, marker_path, refuse_lost_rows
+from distilabel_endpoints.ray.package import ray_error
 from distilabel_endpoints.ray.parcel import pack
 from distilabel_endpoints.ray.payment import JobPayment
 from distilabel_endpoints.ray.shards import (
@@ -57,7 +57,6 @@ from distilabel_endpoints.ray.source import (
 )
 from distilabel_endpoints.ray.stage import ACTORS, NUM_CPUS, ROWS_PER_BLOCK, generate_blocks
 from distilabel_endpoints.ray.worker import JobSpec
-from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.rows import Row, open_rows
 from distilabel_endpoints.run_state import RunEnding, RunPhase, RunSnapshot, RunSummary, Spent
 from distilabel_endpoints.runs.options import RunOptions
@@ -393,8 +392,7 @@ class _RayDriver:
             return run_error(stopped)
         if isinstance(error, OSError) and error.errno is not None:
             return StorageError(f"{self._run.output}: {error}")
-        last_line = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        return RunError(Failure(kind=FailureKind.LOCAL, code="ray", message=f"Ray: {last_line}"))
+        return ray_error(error)
 
     def _ask(self, ray: Any, coordinator: Any) -> JobProgress:
         progress: JobProgress = ray.get(coordinator.progress.remote(), timeout=_LAST_WORD)

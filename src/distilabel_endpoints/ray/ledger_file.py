@@ -56,6 +56,8 @@ class JobLedger:
     """What earlier jobs of the run have spent."""
     seconds: float
     """How long jobs have worked on the run."""
+    ends_at: float | None = None
+    """When the job's time is over, by the clock on the wall; None if it is not limited."""
     is_exhausted: bool = False
     """Whether this job left something undone for want of money or time."""
     workers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

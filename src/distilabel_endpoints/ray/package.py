@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from distilabel_endpoints.errors import InstallationError
+from distilabel_endpoints.errors import InstallationError, RunError
+from distilabel_endpoints.records import Failure, FailureKind
 
-__all__ = ["ray_package"]
+__all__ = ["ray_error", "ray_package"]
 
 
 def ray_package(purpose: str) -> Any:
@@ -26,3 +27,9 @@ def ray_package(purpose: str) -> Any:
             f'{purpose} needs ray, which is not installed: pip install "distilabel-endpoints[ray]"'
         ) from None
     return ray
+
+
+def ray_error(error: Exception) -> RunError:
+    """The error that ends a run, of what Ray reports: its last line."""
+    last_line = (str(error).strip() or type(error).__name__).splitlines()[-1]
+    return RunError(Failure(kind=FailureKind.LOCAL, code="ray", message=f"Ray: {last_line}"))

@@ -69,7 +69,9 @@ class JobPayment:
 
     def start(self) -> Any:
         """The actor that grants workers what they may spend."""
-        self._treasury = start_treasury(self._output, self._ledger.job, self._terms(self._budget))
+        terms = self._terms(self._budget)
+        change_ledger(self._output, self._ledger.job, ends_at=terms.ends_at)
+        self._treasury = start_treasury(self._output, self._ledger.job)
         return self._treasury
 
     def change(self, budget: Budget) -> str | None:

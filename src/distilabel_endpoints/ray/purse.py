@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints.errors import DistilabelError
 from distilabel_endpoints.ray.ledger_file import change_ledger, halt_path, read_ledger
-from distilabel_endpoints.ray.package import ray_package
+from distilabel_endpoints.ray.package import ray_error, ray_package
 from distilabel_endpoints.runs.pilot import Span
 from distilabel_endpoints.spending.account import Account, Ask, Grant
 from distilabel_endpoints.spending.amounts import Cost
@@ -60,19 +60,19 @@ class TreasuryActor:
 
     Args:
         output: the folder of the run; every node sees it.
-        job: whose books these are.
-        terms: what it may spend; once changed, the books have the limit.
+        job: whose books these are. They have its terms, also those that were changed meanwhile.
     """
 
-    def __init__(self, output: str, job: str, terms: Terms) -> None:
-        self._output, self._job, self._terms = Path(output), job, terms
+    def __init__(self, output: str, job: str) -> None:
+        self._output, self._job = Path(output), job
         ledger = read_ledger(self._output)
         if ledger is None or ledger.job != job:
-            limit, earlier, notes = Cost(), Cost(), {}
+            self._terms, earlier, notes = Terms(Cost(), None), Cost(), {}
         else:
-            limit, earlier, notes = ledger.limit, ledger.earlier.cost, dict(ledger.workers)
+            self._terms = Terms(ledger.limit, ledger.ends_at)
+            earlier, notes = ledger.earlier.cost, dict(ledger.workers)
         self._began = time.time() if ledger is None else ledger.began - ledger.earlier.seconds
-        self._treasury = Treasury(limit, earlier, notes, time.monotonic())
+        self._treasury = Treasury(self._terms.limit, earlier, notes, time.monotonic())
         self._times: dict[int, Span] = {}
 
     def grant(self, worker: str, ask: Ask) -> tuple[Grant, Terms]:
@@ -90,7 +90,8 @@ class TreasuryActor:
     def change(self, terms: Terms, text: str) -> None:
         """The job may spend so much from now on, which the user wrote as `text`."""
         self._terms, self._treasury.limit = terms, terms.limit
-        change_ledger(self._output, self._job, limit=terms.limit, budget=text)
+        changes = {"limit": terms.limit, "ends_at": terms.ends_at, "budget": text}
+        change_ledger(self._output, self._job, **changes)
 
     def run_out(self) -> None:
         """A worker left something undone, as there is no money or no time for it."""
@@ -106,11 +107,11 @@ class TreasuryActor:
         return self._times
 
 
-def start_treasury(output: Path, job: str, terms: Terms) -> Any:
+def start_treasury(output: Path, job: str) -> Any:
     """The actor that keeps the books of this job."""
     ray = ray_package("a budget")
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(TreasuryActor)
-    return actor.remote(str(output), job, terms)
+    return actor.remote(str(output), job)
 
 
 class Purse:
@@ -148,7 +149,7 @@ class Purse:
                     time.sleep(_PAUSE)
 
     def _answer(self, ask: Ask | None) -> tuple[Grant, Terms] | None:
-        """The treasury's answer; None if it does not give one now."""
+        """The treasury's answer; None if it does not give one now, and may give one later."""
         treasury, name = self._treasury, self._name
         try:
             request = (
@@ -156,22 +157,22 @@ class Purse:
             )
             answer: tuple[Grant, Terms] = self._ray.get(request, timeout=_PATIENCE)
         except self._ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None)
-            if not isinstance(cause, DistilabelError):
+            self._error = _final(error)
+            if self._error is None:
                 return None
-            self._error = cause
             held = Cost() if ask is None else ask.held
             return Grant(most=held, limit=Cost()), self._terms
         return answer
 
     def _take(self, ask: Ask | None, grant: Grant, terms: Terms) -> None:
-        if terms != self._terms:
-            self._terms = terms
-            self.account.change_budget(terms.budget(self.account.seconds))
         if ask is None:
             self.account.hear(grant.limit)
         else:
             self.account.saved(grant)
+        # Afterwards: what was granted ahead was a share of the other budget, too.
+        if terms != self._terms:
+            self._terms = terms
+            self.account.change_budget(terms.budget(self.account.seconds))
 
     def settle(self) -> None:
         """After a block: have noted exactly what was spent, if nothing is under way.
@@ -186,6 +187,16 @@ class Purse:
             raise self._error
         if self.account.is_exhausted:
             self._ray.get(self._treasury.run_out.remote())
+
+
+def _final(error: Exception) -> DistilabelError | None:
+    """The treasury's own error; None if it was not reached and may answer later."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, DistilabelError):
+        return cause
+    # Not even a new one can read its books, or it met a defect: the next answer is the same.
+    is_final = cause is not None or getattr(error, "actor_init_failed", False)
+    return ray_error(error) if is_final else None
 
 
 async def _is_settled(account: Account) -> bool:
