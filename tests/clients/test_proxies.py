@@ -146,6 +146,7 @@ def refusing_proxy(status: str) -> Iterator[str]:
     [
         ("407 Proxy Authentication Required", RunError, "wants a login"),
         ("403 Forbidden", RunError, "does not let requests through"),
+        ("429 Too Many Requests", UnavailableError, "cannot reach the host"),
         ("502 Bad Gateway", UnavailableError, "cannot reach the host"),
         ("503 Service Unavailable", UnavailableError, "cannot reach the host"),
     ],

@@ -97,6 +97,9 @@ _DRAIN_SECONDS: Final = 1.0
 _OF_TRANSFER: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 """Headers of how a body comes, which is undone here. aiohttp has checked its length."""
 
+_BUSY: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+"""What a proxy that has too much to do answers to CONNECT."""
+
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 """As httpx2 has it."""
 
@@ -488,7 +491,8 @@ def _proxy_fault(status: int) -> WireFault:
     """What it means that a proxy does not open the way to a host."""
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return WireFault.PROXY_AUTH
-    return WireFault.PROXY_DENIED if status < 500 else WireFault.PROXY_FAILED
+    is_passing = status >= 500 or status in _BUSY
+    return WireFault.PROXY_FAILED if is_passing else WireFault.PROXY_DENIED
 
 
 def _dns_detail(error: BaseException) -> str:
