@@ -180,16 +180,20 @@ def _variable(ctx: click.Context, flag: click.Parameter) -> str:
     return f"{ctx.auto_envvar_prefix}_{flag.name}".upper()
 
 
-def place_of(ctx: click.Context, name: str) -> str:
-    """Where a setting was given, for a message."""
+def place_of(ctx: click.Context, name: str, entry: str = "") -> str:
+    """Where a setting was given, for a message: `--param seed=...`, `param seed=... in run.toml`.
+
+    `entry` is one of several values of the setting.
+    """
     flag = next(p for p in ctx.command.params if p.name == name)
+    entry = entry and f" {entry}"
     match ctx.get_parameter_source(name):
         case ParameterSource.ENVIRONMENT:
-            return _variable(ctx, flag)
+            return f"{_variable(ctx, flag)}{entry}"
         case ParameterSource.DEFAULT_MAP:
-            return f"{name} in {ctx.meta.get(_FILE_KEY)}"
+            return f"{name}{entry} in {ctx.meta.get(_FILE_KEY)}"
         case _:
-            return max(flag.opts, key=len)
+            return f"{max(flag.opts, key=len)}{entry}"
 
 
 def sorted_values(ctx: click.Context) -> dict[Part, dict[str, Any]]:
@@ -228,8 +232,8 @@ def check_given_once(ctx: click.Context) -> None:
         if not isinstance(flag, Flag) or flag.part is not Part.PARAMETERS:
             continue
         if ctx.params[str(flag.name)] not in (None, ()) and flag.sets in ctx.params["param"]:
-            places = f"{place_of(ctx, str(flag.name))} and {place_of(ctx, 'param')} {flag.sets}=..."
-            raise click.UsageError(f"{flag.sets} is given twice: {places}. Keep one.", ctx)
+            one, other = place_of(ctx, str(flag.name)), place_of(ctx, "param", f"{flag.sets}=...")
+            raise click.UsageError(f"{flag.sets} is given twice: {one} and {other}. Keep one.", ctx)
 
 
 def check_key(ctx: click.Context) -> None:

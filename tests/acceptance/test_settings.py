@@ -66,6 +66,7 @@ def test_a_variable_holds_one_value(simulated_endpoint: Make, words: list[object
         (["--seed", "1", "--seed", "2"], {}, "--seed is given twice"),
         (["-n", "1", "--num-generations", "2"], {}, "--num-generations is given twice"),
         (["--param", "seed=1"], {f"{PREFIX}SEED": "2"}, f"{PREFIX}SEED and --param seed="),
+        (["--seed", "1"], {f"{PREFIX}PARAM": "seed=2"}, f"--seed and {PREFIX}PARAM seed=..."),
         ([], {f"{PREFIX}TEMPERATURE": "hot"}, f"{PREFIX}TEMPERATURE: 'hot'"),
         ([], {f"{PREFIX}TEMPRATURE": "1"}, f"Did you mean {PREFIX}TEMPERATURE?"),
         ([], {"DISTILABEL_GENERATE_SEED": "1"}, f"Did you mean {PREFIX}SEED?"),
@@ -106,7 +107,7 @@ def test_mistakes_are_refused_by_name(
         ("param: [top_k]", "param: 'top_k' is not NAME=JSON"),
         (
             "temperature: 0.7\nparam: {temperature: 0.1}",
-            "temperature in CONFIG and param in CONFIG",
+            "temperature in CONFIG and param temperature=... in CONFIG. Keep one.",
         ),
         ("temperature: 0.7\ntemperature: 0.1", "temperature is given twice"),
         ("max-new-tokens: 5\nmax_new_tokens: 6", "max_new_tokens is given twice"),
