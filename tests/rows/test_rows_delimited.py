@@ -61,6 +61,16 @@ def test_quote_that_never_closes(tmp_path: Path) -> None:
     assert all("not CSV" in row.message for row in bad(rows))
 
 
+def test_quote_that_takes_in_more_than_a_row_may_have(tmp_path: Path) -> None:
+    """The rows behind it are read also if they are together larger than a row may be."""
+    rows = "".join(f"row {n},{n}\n" for n in range(100))
+    path = table(tmp_path / "x.csv", f'a,b\n1,"2\n\n{rows}7,"8"\n')
+    read = list(open_rows(path, max_row_bytes=100))
+    assert [row["b"] for row in good(read)] == [*map(str, range(100)), "8"]
+    assert [row.message for row in bad(read)] == ["not CSV: a quote is not closed"]
+    assert (read[1].place.line, read[1].place.offset) == (4, 10)
+
+
 def test_line_that_names_the_delimiter(tmp_path: Path) -> None:
     """Excel's first line `sep=;` is no header."""
     path = table(tmp_path / "x.csv", "sep=;\r\na;b;c\r\n1,5;2;3\r\n")

@@ -12,7 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.rows.intake import Intake, hashed
@@ -25,6 +25,8 @@ __all__ = ["escape_formula", "read_csv"]
 
 # What a spreadsheet would run, also behind apostrophes: taking one away always undoes escaping.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\0]")
+_PROOF: Final = 20
+"""Lines that are looked at to tell an unclosed quote from a long text."""
 
 
 def escape_formula(text: str) -> str:
@@ -33,7 +35,10 @@ def escape_formula(text: str) -> str:
 
 
 class _OverlongError(Exception):
-    """The record is larger than the cap; `lines.rest` is where it continues."""
+    """The record is larger than the cap; its rest has not been read."""
+
+    def __str__(self) -> str:
+        return "a quote is not closed"
 
 
 class _Lines:
@@ -183,7 +188,8 @@ class _Table:
 
     def _refused(self, error: Exception) -> BadRow | None:
         lines, place = self._lines, self._place()
-        if isinstance(error, csv.Error) and lines.record:
+        is_overlong = isinstance(error, _OverlongError) and not self._holds_rows()
+        if lines.record and not is_overlong:
             # A quote that was never closed costs its line, and not the rows behind it.
             lines.return_all_but_first()
             self._records = self._dialect.reader(lines)
@@ -192,11 +198,20 @@ class _Table:
         with suppress(csv.Error):
             fields = next(self._dialect.reader(io.StringIO(text, newline=""), strict=False), fields)
         columns = self._columns(fields)
-        if isinstance(error, _OverlongError):
+        if is_overlong:
             return self._intake.oversize(lines.skip_record().oversize(), place, columns)
         digest = hashed(b"".join(lines.record).rstrip(b"\r\n"), self._key)
         refusal = BadInputError(BadReason.INPUT, f"not CSV: {error}")
         return self._intake.bad(refusal, digest, place, columns=columns)
+
+    def _holds_rows(self) -> bool:
+        """Whether the lines behind a record's first one are records, which a quote has taken in."""
+        behind = [raw.decode(errors="replace") for raw in self._lines.record[1 : 1 + _PROOF]]
+        try:
+            counts = {len(fields) for fields in self._dialect.reader(behind) if fields}
+        except csv.Error:
+            return False
+        return counts == {len(self._header)} and len(self._header) > 1
 
     def _place(self) -> Place:
         return Place(self._file, self._lines.line, self._lines.offset)
