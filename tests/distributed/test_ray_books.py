@@ -39,6 +39,7 @@ def test_a_treasury_made_anew_keeps_a_changed_budget(tmp_path: Path) -> None:
     assert (grant.limit, terms) == (changed.limit, changed)
 
 
+MONEY = JobMoney(terms=Terms(Cost(5_000, UNLIMITED), None), bound=Bound())
 FAILED: Any = ray.exceptions.RayTaskError
 DIED = ray.exceptions.RayActorError("", "the books cannot be read", actor_init_failed=True)
 
@@ -61,12 +62,31 @@ def test_a_worker_does_not_wait_for_a_treasury_that_cannot_answer(
         raise error
 
     treasury = SimpleNamespace(look=SimpleNamespace(remote=refuse))
-    money = JobMoney(terms=Terms(Cost(5_000, UNLIMITED), None), bound=Bound())
     with InferenceEndpointsLLM(base_url=simulated_endpoint(flavor="vllm").url) as llm:
-        purse = Purse(treasury, "w", engine_of(llm), money)
+        purse = Purse(treasury, "w", engine_of(llm), MONEY)
         for thread in threading.enumerate():
             if thread.name == "distilabel-endpoints-purse":
                 thread.join(timeout=30)
                 assert not thread.is_alive()
         with pytest.raises(kind, match=message):
             purse.settle()
+
+
+def test_the_end_of_the_money_that_cannot_be_noted(simulated_endpoint: Make) -> None:
+    """The error is the disk's, in its own words, without Ray's traceback."""
+
+    def later(*_: Any) -> None:
+        raise ray.exceptions.GetTimeoutError
+
+    def refuse(*_: Any) -> None:
+        raise FAILED("run_out", "Traceback", StorageError("disk full"))
+
+    treasury = SimpleNamespace(
+        look=SimpleNamespace(remote=later), run_out=SimpleNamespace(remote=refuse)
+    )
+    with InferenceEndpointsLLM(base_url=simulated_endpoint(flavor="vllm").url) as llm:
+        purse = Purse(treasury, "w", engine_of(llm), MONEY)
+        purse.account.is_exhausted = True
+        with pytest.raises(StorageError) as caught:
+            purse.settle()
+    assert str(caught.value) == "disk full"

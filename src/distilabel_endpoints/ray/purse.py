@@ -186,7 +186,10 @@ class Purse:
         if self._error is not None:
             raise self._error
         if self.account.is_exhausted:
-            self._ray.get(self._treasury.run_out.remote())
+            try:
+                self._ray.get(self._treasury.run_out.remote())
+            except self._ray.exceptions.RayError as error:
+                raise _final(error) or ray_error(error) from None
 
 
 def _final(error: Exception) -> DistilabelError | None:
