@@ -143,6 +143,14 @@ def local_endpoint() -> Iterator[LocalEndpoint]:
         yield endpoint
 
 
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """For Ray's sockets, whose paths have a limit."""
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="module")
 def ray_session() -> Iterator[Path]:
     """A Ray with two CPUs, a canary in its workers' `WORKER_TOKEN`; gives its folder.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,14 +25,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def short_folder() -> Iterator[str]:
-    """For Ray's sockets, whose paths have a limit."""
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def write_rows(path: Path, count: int) -> Path:
     lines = [json.dumps({"id": n, "prompt": f"Say something about {n}."}) for n in range(count)]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -46,6 +36,11 @@ def finish(*words: object, **more: str) -> Any:
     driver = start(*words, **more)
     out, err = driver.communicate(timeout=240)
     return SimpleNamespace(returncode=driver.returncode, stdout=out, stderr=err)
+
+
+def words_of(rows: Path, out: Path, endpoint: SimulatedEndpoint) -> tuple[object, ...]:
+    """The command that answers the rows over Ray."""
+    return ("generate", rows, "-o", out, "--base-url", endpoint.url, "--ray", "--json")
 
 
 def billed(endpoint: SimulatedEndpoint) -> int:
@@ -64,16 +59,7 @@ def test_a_job_keeps_to_its_budget(
     """It ends with exit code 6 near its budget and not beyond, and a larger one resumes it."""
     endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.02))
     rows, out = write_rows(tmp_path / "in.jsonl", 500), tmp_path / "out"
-    words: tuple[object, ...] = (
-        "generate",
-        rows,
-        "-o",
-        out,
-        "--base-url",
-        endpoint.url,
-        "--ray",
-        "--json",
-    )
+    words = words_of(rows, out, endpoint)
     done = finish(*words, "--budget", "6ktok", RAY_TMPDIR=short_folder)
     assert done.returncode == 6, done.stderr
     last = last_event(done)
@@ -103,17 +89,7 @@ def test_killed_workers_and_drivers_are_paid_for(
     """What was in flight when a worker or the driver was killed counts as spent, in one budget."""
     endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.3))
     rows, out = write_rows(tmp_path / "in.jsonl", 2000), tmp_path / "out"
-    words: tuple[object, ...] = (
-        "generate",
-        rows,
-        "-o",
-        out,
-        "--base-url",
-        endpoint.url,
-        "--ray",
-        "--json",
-    )
-    words = (*words, "--budget", "30ktok", "--max-concurrency", 16)
+    words = (*words_of(rows, out, endpoint), "--budget", "30ktok", "--max-concurrency", 16)
     driver = start(*words, RAY_TMPDIR=short_folder)
     endpoint.wait_for(lambda _: len(endpoint.generations) > 200, timeout=120)
     workers_of(driver)[0].kill()
@@ -138,17 +114,8 @@ def test_a_pilot_over_ray_is_the_runs_own(
     """Random rows first, a forecast, exit code 8; with a yes the others, and no row twice."""
     endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.02))
     rows, out = write_rows(tmp_path / "in.jsonl", 400), tmp_path / "out"
-    words: tuple[object, ...] = (
-        "generate",
-        rows,
-        "-o",
-        out,
-        "--base-url",
-        endpoint.url,
-        "--ray",
-        "--json",
-    )
-    words = (*words, "--pilot", 60, "--price-in", 1, "--price-out", 2, "--max-concurrency", 8)
+    limits = ("--pilot", 60, "--price-in", 1, "--price-out", 2, "--max-concurrency", 8)
+    words = (*words_of(rows, out, endpoint), *limits)
     done = finish(*words, RAY_TMPDIR=short_folder)
     assert done.returncode == 8, done.stderr
     last = last_event(done)
@@ -174,8 +141,7 @@ def test_an_alarm_pauses_a_job_over_ray(
         flavor="vllm", latency=Latency(0.1), faults=(Fault(Rewrite(edits.finished("length"))),)
     )
     rows, out = write_rows(tmp_path / "in.jsonl", 1500), tmp_path / "out"
-    words: tuple[object, ...] = ("generate", rows, "-o", out, "--base-url", endpoint.url)
-    words = (*words, "--ray", "--json", "--max-concurrency", 16)
+    words = (*words_of(rows, out, endpoint), "--max-concurrency", 16)
     done = finish(
         *words, "--alarm", "truncated=20%", "--on-alarm", "pause", RAY_TMPDIR=short_folder
     )
@@ -198,7 +164,7 @@ def test_a_job_over_ray_is_steered_and_reported(
     """Paused, resumed with another ceiling and budget; the report shows what was changed."""
     endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.2))
     rows, out = write_rows(tmp_path / "in.jsonl", 2000), tmp_path / "out"
-    words = ("generate", rows, "-o", out, "--base-url", endpoint.url, "--ray", "--json")
+    words = words_of(rows, out, endpoint)
     limits = ("--budget", "1Mtok", "--max-concurrency", 8)
     driver = start(*words, *limits, RAY_TMPDIR=short_folder)
     assert driver.stdout is not None

@@ -7,10 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +64,6 @@ def asked(endpoint: SimulatedEndpoint) -> Counter[str]:
 def wait_for(endpoint: SimulatedEndpoint, ready: Callable[[], bool]) -> None:
     """Until `ready`, looked at whenever the endpoint has something new."""
     endpoint.wait_for(lambda _: ready(), timeout=120)
-
-
-@pytest.fixture
-def short_folder() -> Iterator[str]:
-    """For Ray's sockets, whose paths have a limit."""
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_killed_actor_costs_no_row(

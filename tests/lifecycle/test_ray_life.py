@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,14 +36,6 @@ for name, address in json.loads(os.environ["SIMULATED_ADDRESSES"]).items():
         holder = getattr(importlib.import_module(module), inner)
     setattr(holder, attribute, address)
 """
-
-
-@pytest.fixture
-def short_folder() -> Iterator[str]:
-    """For Ray's sockets, whose paths have a limit."""
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def start(endpoint: SimulatedEndpoint, tmp_path: Path, short_folder: str, count: int) -> Started:
