@@ -226,3 +226,19 @@ def test_two_budgets_for_one_thing_are_refused() -> None:
     """Which of them holds is not guessed."""
     with pytest.raises(ConfigurationError, match="limit the same"):
         parse_budget(["$20", "$30"])
+
+
+def test_dollars_stay_counted_over_a_session_without_a_price() -> None:
+    """A resume without a price, and one with a lower price, do not make spent dollars less."""
+    note: Mapping[str, Any] | None = None
+    spent = []
+    for price in (Price.per_million(10, 20), None, Price.per_million(1, 2)):
+        account = Account(Budget(), Bound(price), clock=lambda: 0.0, earlier=note)
+        wanted = account.reservation(Request(ordinal=0, prompt="x", max_new_tokens=100))
+        account.reserve(wanted)
+        account.settle(wanted, Answer(completions=(), usage=Usage(10, 20)))
+        note = account.note()
+        spent.append(note["picodollars"])
+    first, _, last = spent
+    dearest_of_second = 30 * 2_000_000
+    assert last >= first + dearest_of_second

@@ -82,7 +82,8 @@ def read_earlier(note: Mapping[str, Any] | None, price: Price | None = None) -> 
 
     Args:
         note: its last one; None if it has none.
-        price: what tokens cost of which the note has no price; each as much as the dearest.
+        price: what tokens cost of which the note has no price; each as much as the dearest, on top
+            of the dollars that sessions with a price have counted.
     """
     if note is None:
         return Earlier()
@@ -91,8 +92,8 @@ def read_earlier(note: Mapping[str, Any] | None, price: Price | None = None) -> 
     unknown = Cost(note["unknown_tokens"], note["unknown_picodollars"]).plus(most.minus(known))
     if price is not None and not note["is_priced"]:
         dearest = max(price.input, price.output)
-        most = Cost(most.tokens, most.tokens * dearest)
-        unknown = Cost(unknown.tokens, unknown.tokens * dearest)
+        most = most.plus(Cost(0, most.tokens * dearest))
+        unknown = unknown.plus(Cost(0, unknown.tokens * dearest))
     return Earlier(most, unknown, note["seconds"])
 
 
