@@ -277,6 +277,23 @@ def test_a_resumed_run_does_not_stop_at_the_same_row_for_ever() -> None:
     assert isinstance(verdict, GiveUp)
 
 
+@pytest.mark.parametrize(("answers", "hint"), [(0, "Give another key."), (1, None)])
+def test_the_last_rows_of_a_resumed_run_keep_the_hint(answers: int, hint: str | None) -> None:
+    """Unless this process was answered, too: a key may have expired before the resume."""
+    played = Played()
+    played.policy.note_answered(8)
+    played.succeed(answers)
+    refused = replace(DENIED, hint="Give another key.")
+    decision: Decision = Retry(0.0)
+    while isinstance(decision, Retry):
+        played.now += 2.0
+        decision = played.fail(refused)
+        if isinstance(decision, Hold):
+            decision = played.settle(decision, answered=False)
+    assert isinstance(decision, GiveUp)
+    assert decision.failure.hint == hint
+
+
 @pytest.mark.parametrize("code", ["no_credit", "proxy_auth"])
 def test_what_is_about_the_account_stops_sooner(code: str) -> None:
     """Three rows in a row, or one with no answer before it since nothing was under way."""

@@ -572,7 +572,9 @@ class RetryPolicy:
         """What looked like everybody's failure, and is this row's alone."""
         self._rows_own.add(failure.code)
         message = f"{failure.message} (other rows were answered)"
-        return GiveUp(replace(failure, kind=FailureKind.ROW, message=message, hint=None))
+        # What answered them in an earlier process may have changed since: a key that expired.
+        hint = None if self.successes else failure.hint
+        return GiveUp(replace(failure, kind=FailureKind.ROW, message=message, hint=hint))
 
     def _refused(self, failure: Failure, tries: Tries, now: float) -> Decision:
         if failure.kind is FailureKind.CONTENT or failure.code in SURELY_THE_ROWS:
