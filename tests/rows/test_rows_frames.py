@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from row_samples import bad, good, jsonl, write_all
 
 from distilabel_endpoints.errors import ConfigurationError, InputError
 from distilabel_endpoints.rows import ConversationSpec, Row, open_rows
+from distilabel_endpoints.rows.json_text import json_line
 
 ROWS = [{"id": 1, "prompt": "a"}, {"id": 2, "prompt": None}, {"id": 3, "prompt": "c"}]
 
@@ -132,6 +134,20 @@ def test_splits_are_chosen_by_the_user() -> None:
     splits = datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)})
     with pytest.raises(ConfigurationError, match=r"choose one: \['train'\]"):
         open_rows(splits)
+
+
+def test_times_of_pandas_in_one_cell() -> None:
+    """A column or index of times as one value is a list of them, null for none."""
+    times = pd.to_datetime(["2020-01-01", None])
+    waits = pd.Series([pd.Timedelta(minutes=5)])
+    (row,) = open_rows([{"prompt": "a", "at": pd.Series(times), "index": times, "wait": waits}])
+    assert isinstance(row, Row)
+    assert json.loads(json_line(row.columns)) == {
+        "prompt": "a",
+        "at": ["2020-01-01T00:00:00", None],
+        "index": ["2020-01-01T00:00:00", None],
+        "wait": [300.0],
+    }
 
 
 def test_values_of_pandas_and_numpy_in_rows(tmp_path: Path) -> None:

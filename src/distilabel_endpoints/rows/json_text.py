@@ -245,9 +245,9 @@ def json_value(value: Any) -> Any:
 
 
 def _of_times(value: Any) -> Any:
-    """NumPy's times: ISO 8601, to the nanosecond; seconds for durations; null for NaT."""
+    """Times of NumPy, or columns of pandas: ISO 8601; seconds for durations; null for NaT."""
     if value.shape:
-        return [_of_times(inner) for inner in value]
+        return [json_value(inner) for inner in value]  # of pandas these are its own times
     if str(value) == "NaT":
         return None
     return str(value) if value.dtype.kind == "M" else value / type(value)(1, "s")
