@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from math import exp, log
 from random import Random
 from statistics import NormalDist
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.testing.asked import Asked
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 FlavorName = Literal["tgi", "vllm", "sglang", "llamacpp", "openai"]
-FLAVORS: tuple[FlavorName, ...] = ("tgi", "vllm", "sglang", "llamacpp", "openai")
+FLAVORS: tuple[FlavorName, ...] = get_args(FlavorName)
 
 StateName = Literal[
     "pending",
@@ -47,16 +47,7 @@ StateName = Literal[
     "failed",
     "scaledToZero",
 ]
-STATES: tuple[StateName, ...] = (
-    "pending",
-    "initializing",
-    "updating",
-    "updateFailed",
-    "running",
-    "paused",
-    "failed",
-    "scaledToZero",
-)
+STATES: tuple[StateName, ...] = get_args(StateName)
 
 _SIGMA = 0.7
 """The spread of lognormal lengths."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from distilabel_endpoints.testing.texts.replies import Text
@@ -14,34 +14,29 @@ def chat_events(
     payload: Mapping[str, Any], texts: Sequence[Text], body: Mapping[str, Any]
 ) -> tuple[Any, ...]:
     """Chunks of a chat answer; choices one after the other."""
-    chunks = [
-        chunk
-        for choice, text in zip(payload["choices"], texts, strict=True)
-        for chunk in _chat_chunks(choice, text)
-    ]
-    return tuple(_framed(payload, "chat.completion.chunk", chunks, body))
+    return tuple(_framed("chat.completion.chunk", _chat_chunks, payload, texts, body))
 
 
 def completion_events(
     payload: Mapping[str, Any], texts: Sequence[Text], body: Mapping[str, Any]
 ) -> tuple[Any, ...]:
     """Chunks of a text completion."""
-    chunks = [
-        chunk
-        for choice, text in zip(payload["choices"], texts, strict=True)
-        for chunk in _text_chunks(choice, text)
-    ]
-    return tuple(_framed(payload, "text_completion", chunks, body))
+    return tuple(_framed("text_completion", _text_chunks, payload, texts, body))
 
 
 def _framed(
-    payload: Mapping[str, Any], kind: str, chunks: list[Any], body: Mapping[str, Any]
+    kind: str,
+    cut: Callable[[Mapping[str, Any], Text], Iterator[Any]],
+    payload: Mapping[str, Any],
+    texts: Sequence[Text],
+    body: Mapping[str, Any],
 ) -> Iterator[Any]:
     head = {name: payload[name] for name in ("id", "created", "model", "system_fingerprint")}
     usage = bool((body.get("stream_options") or {}).get("include_usage"))
-    for chunk in chunks:
-        event = {**head, "object": kind, "choices": [chunk]}
-        yield {**event, "usage": None} if usage else event
+    for choice, text in zip(payload["choices"], texts, strict=True):
+        for chunk in cut(choice, text):
+            event = {**head, "object": kind, "choices": [chunk]}
+            yield {**event, "usage": None} if usage else event
     if usage:
         yield {**head, "object": kind, "choices": [], "usage": payload["usage"]}
 
