@@ -21,6 +21,17 @@ os.dup2(writer, 1)
 copy_out(Path({path!r}))
 """
 
+NO_ROOM = """
+import io, resource
+from distilabel_endpoints.errors import StorageError
+from distilabel_endpoints.runs.standard_output import spooled
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    spooled(io.BytesIO(bytes(3_000_000)))
+except StorageError as error:
+    print(error)
+"""
+
 
 def printed(text: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
@@ -103,3 +114,11 @@ def test_a_full_disk_behind_standard_output(tmp_path: Path) -> None:
     assert done.returncode == 4, done.stderr
     assert "rows.answers.jsonl could not be printed: No space left on device" in done.stderr
     assert len(rows_of(tmp_path / "rows.answers.jsonl")) == 2
+
+
+def test_no_room_for_the_rows_of_a_pipe() -> None:
+    """The error says which folder is full, and how to choose another."""
+    done = run_code(NO_ROOM)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cannot be kept in" in done.stdout
+    assert "TMPDIR" in done.stdout

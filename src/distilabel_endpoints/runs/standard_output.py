@@ -14,8 +14,9 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, BinaryIO, Final
 
 from distilabel_endpoints.errors import StorageError
 from distilabel_endpoints.rows import default_output
@@ -32,14 +33,32 @@ def place_for(source: str) -> Path:
 
 
 def spooled(stream: BinaryIO) -> tuple[Path, BinaryIO]:
-    """The file for the answers to rows of a stream, and these rows, from a file without a name."""
+    """The file for the answers to rows of a stream, and these rows, from a file without a name.
+
+    Raises:
+        StorageError: there is no room for the rows, or they cannot be read.
+    """
     digest = hashlib.blake2b(digest_size=6)
-    rows = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the command
-    while piece := stream.read(_CHUNK):
-        digest.update(piece)
-        rows.write(piece)
-    rows.seek(0)
+    with ExitStack() as undo:
+        try:
+            rows = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the command
+            undo.callback(_close, rows)
+            while piece := stream.read(_CHUNK):
+                digest.update(piece)
+                rows.write(piece)
+            rows.seek(0)
+        except OSError as error:
+            raise StorageError(
+                f"The rows of standard input cannot be kept in {tempfile.gettempdir()}: "
+                f"{error.strerror}. Set TMPDIR to a folder with more room, or save them as a file."
+            ) from error
+        undo.pop_all()
     return Path(f"stdin-{digest.hexdigest()}.answers.jsonl"), rows
+
+
+def _close(file: IO[bytes]) -> None:
+    with suppress(OSError):  # what is still held does not fit either
+        file.close()
 
 
 def copy_out(output: Path) -> None:
