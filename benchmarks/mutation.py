@@ -47,7 +47,7 @@ class Subject:
 
 MODULES: Final[dict[str, Subject]] = {
     "retry": Subject(
-        ("_engine/retry.py",),
+        ("_engine/retry.py", "_engine/evidence.py"),
         (
             "tests/engine/test_retry.py",
             "tests/engine/test_retry_edges.py",

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from distilabel_endpoints._clients.rules import FAULTS, OTHER_RULES, RULES, Rule
-from distilabel_endpoints._engine.retry import SURELY_THE_ROWS, RetrySettings
+from distilabel_endpoints._engine.retry import SURELY_THE_ROWS
+from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints.errors import run_error
 from distilabel_endpoints.records import Failure, FailureKind
 

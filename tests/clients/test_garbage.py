@@ -15,8 +15,8 @@ import pytest
 
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints._clients.transport import Exchange
+from distilabel_endpoints._engine.evidence import Tries
 from distilabel_endpoints._engine.in_flight import Seat
-from distilabel_endpoints._engine.retry import Tries
 from distilabel_endpoints.records import Request
 from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
 

@@ -10,8 +10,10 @@ from contextlib import AsyncExitStack
 import pytest
 
 from distilabel_endpoints._clients.transport import open_session
+from distilabel_endpoints._engine.evidence import PoolHistory
 from distilabel_endpoints._engine.pool import Member, Pool
-from distilabel_endpoints._engine.retry import PoolHistory, RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.retry import RetryPolicy
+from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.records import Answer, Client, Failure, Request

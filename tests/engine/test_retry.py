@@ -8,18 +8,17 @@ from typing import Any
 
 import pytest
 
+from distilabel_endpoints._engine.evidence import PoolHistory, Tries
 from distilabel_endpoints._engine.retry import (
     Decision,
     Defer,
     GiveUp,
     Hold,
-    PoolHistory,
     Retry,
     RetryPolicy,
-    RetrySettings,
     Stop,
-    Tries,
 )
+from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints.errors import run_error
 from distilabel_endpoints.records import Failure, FailureKind
 
@@ -55,7 +54,7 @@ class Played:
         self.rows: dict[int, Tries] = {}
 
     def seen(self, failure: Failure, elapsed: float = 1.0) -> Failure:
-        return self.policy.in_context(failure, now=self.now, elapsed=elapsed)
+        return self.policy.evidence.in_context(failure, now=self.now, elapsed=elapsed)
 
     def fail(self, failure: Failure, row: int = 0, elapsed: float = 1.0) -> Decision:
         self.now += MOMENT
@@ -281,7 +280,7 @@ def test_a_resumed_run_does_not_stop_at_the_same_row_for_ever() -> None:
 def test_the_last_rows_of_a_resumed_run_keep_the_hint(answers: int, hint: str | None) -> None:
     """Unless this process was answered, too: a key may have expired before the resume."""
     played = Played()
-    played.policy.note_answered(8)
+    played.policy.history.note_answered(8)
     played.succeed(answers)
     refused = replace(DENIED, hint="Give another key.")
     decision: Decision = Retry(0.0)
@@ -303,7 +302,7 @@ def test_what_is_about_the_account_stops_sooner(code: str) -> None:
     assert [type(decision) for decision in decisions] == [Hold, Hold, Stop]
     late = Played()
     late.succeed()
-    late.policy.rested()
+    late.policy.history.rested()
     assert isinstance(late.settle(late.fail(refused), answered=False), Stop)
 
 
@@ -546,7 +545,7 @@ def test_an_outage_is_not_amplified() -> None:
     decisions = [played.fail(TRANSIENT, row) for row in range(500)]
     assert all(isinstance(decision, Retry) for decision in decisions[:50])
     assert decisions[50:] == [Defer()] * 450
-    assert played.policy.retries == {FailureKind.TRANSIENT: 500}
+    assert played.policy.history.retries == {FailureKind.TRANSIENT: 500}
     played.succeed(11)
     after = [played.fail(TRANSIENT, 1000 + row) for row in range(10)]
     assert sum(isinstance(decision, Retry) for decision in after) == 2
@@ -621,7 +620,7 @@ def test_an_outage_is_known_as_one() -> None:
     seen = []
     for step in (lambda: played.fail(TRANSIENT), lambda: played.fail(TRANSIENT), played.succeed):
         step()
-        seen.append(played.policy.is_failing)
+        seen.append(played.policy.history.is_failing)
     assert seen == [False, True, False]
 
 
@@ -635,7 +634,7 @@ def test_an_outage_is_measured_anew(failure: Failure, sign: str) -> None:
     if sign == "an answer":
         played.succeed()
     else:
-        played.policy.rested()
+        played.policy.history.rested()
     assert isinstance(played.fail(failure), Retry | Defer)
     played.now += SETTINGS.wait_ready
     assert isinstance(played.fail(failure), Stop)
@@ -739,8 +738,8 @@ def test_retries_are_counted_by_kind() -> None:
     played.fail(THROTTLE)
     played.fail(THROTTLE)
     played.fail(ROW)
-    assert played.policy.retries == {FailureKind.TRANSIENT: 1, FailureKind.THROTTLE: 2}
-    assert played.policy.successes == 0
+    assert played.policy.history.retries == {FailureKind.TRANSIENT: 1, FailureKind.THROTTLE: 2}
+    assert played.policy.history.successes == 0
 
 
 def test_equal_histories_have_equal_verdicts() -> None:
@@ -802,8 +801,8 @@ def test_how_recent_an_answer_counts(latency: float, longest: float) -> None:
     played = Played()
     played.policy.succeeded(played.now, began=played.now - latency)
     since = played.now
-    assert played.policy.is_answering(since + longest)
-    assert not played.policy.is_answering(since + longest + 0.1)
+    assert played.policy.evidence.is_answering(since + longest)
+    assert not played.policy.evidence.is_answering(since + longest + 0.1)
 
 
 def test_a_row_that_is_turned_away_for_ever_while_others_are_answered_has_failed() -> None:
@@ -994,7 +993,7 @@ def test_a_row_that_fails_before_the_first_answer_is_suspected() -> None:
 def test_the_few_rows_of_a_resumed_run_do_not_stop_it_for_ever(left: int, ends: type) -> None:
     """Nothing is answered to them for as long as is waited: they fail, and can be asked again."""
     policy = RetryPolicy(SETTINGS, rng=random.Random(0))
-    policy.note_answered(100)
+    policy.history.note_answered(100)
     tries = Tries(0)
     policy.decide(AWAY, tries, now=0.0, elapsed=0.1, left=left)
     verdict = policy.decide(AWAY, tries, now=SETTINGS.wait_ready, elapsed=0.1, left=left)
@@ -1004,7 +1003,7 @@ def test_the_few_rows_of_a_resumed_run_do_not_stop_it_for_ever(left: int, ends: 
 def test_what_does_not_answer_at_all_is_no_row_s() -> None:
     """A connection that is refused says nothing about a row, in a resumed run neither."""
     policy = RetryPolicy(SETTINGS, rng=random.Random(0))
-    policy.note_answered(100)
+    policy.history.note_answered(100)
     tries, refused = Tries(0), fail(FailureKind.UNAVAILABLE, code="refused")
     policy.decide(refused, tries, now=0.0, elapsed=0.1, left=1)
     verdict = policy.decide(refused, tries, now=SETTINGS.wait_ready, elapsed=0.1, left=1)

@@ -7,18 +7,17 @@ from typing import Any
 
 import pytest
 
+from distilabel_endpoints._engine.evidence import PoolHistory, Tries
 from distilabel_endpoints._engine.retry import (
     Decision,
     Defer,
     GiveUp,
     Hold,
-    PoolHistory,
     Retry,
     RetryPolicy,
-    RetrySettings,
     Stop,
-    Tries,
 )
+from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints.records import Failure, FailureKind
 
 NOT_AGAIN = Failure(
@@ -79,9 +78,9 @@ def test_every_gateway_status_means_away_while_nothing_is_answered(status: int) 
     """A gateway that fails at once, with no success before, has nothing behind it."""
     policy = RetryPolicy(RetrySettings(), rng=random.Random(0))
     failure = Failure(kind=FailureKind.TRANSIENT, status=status, message="m")
-    assert policy.in_context(failure, now=0.0, elapsed=1.0).kind is FailureKind.UNAVAILABLE
+    assert policy.evidence.in_context(failure, now=0.0, elapsed=1.0).kind is FailureKind.UNAVAILABLE
     policy.succeeded(0.0, began=0.0)
-    assert policy.in_context(failure, now=1.0, elapsed=1.0).kind is FailureKind.TRANSIENT
+    assert policy.evidence.in_context(failure, now=1.0, elapsed=1.0).kind is FailureKind.TRANSIENT
 
 
 def test_alone_told_off_for_good_stops_with_that_failure() -> None:

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from distilabel_endpoints._engine.pool import Pool
-from distilabel_endpoints._engine.retry import RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.retry import RetryPolicy
+from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.errors import RunError

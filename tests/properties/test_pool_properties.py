@@ -8,8 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distilabel_endpoints._engine.evidence import PoolHistory
 from distilabel_endpoints._engine.pool import Grant, Member, Pool
-from distilabel_endpoints._engine.retry import PoolHistory, RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.retry import RetryPolicy
+from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.records import Answer, Completion, Failure, FailureKind, Request, Usage
 

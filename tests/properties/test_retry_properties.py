@@ -11,16 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from distilabel_endpoints._engine.retry import (
-    Defer,
-    GiveUp,
-    Hold,
-    Retry,
-    RetryPolicy,
-    RetrySettings,
-    Stop,
-    Tries,
-)
+from distilabel_endpoints._engine.evidence import Tries
+from distilabel_endpoints._engine.retry import Defer, GiveUp, Hold, Retry, RetryPolicy, Stop
+from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints.records import Failure, FailureKind
 
 FREE = {FailureKind.THROTTLE, FailureKind.UNAVAILABLE, FailureKind.RUN, FailureKind.ROW}
@@ -79,7 +72,7 @@ class PolicyMachine(RuleBasedStateMachine):
         if row is None or row.done:
             row = self.rows[number] = Row(Tries(number))
         before, sent = row.tries.charged, row.tries.sent
-        seen = self.policy.in_context(failure, now=self.now, elapsed=elapsed)
+        seen = self.policy.evidence.in_context(failure, now=self.now, elapsed=elapsed)
         decision = self.policy.decide(seen, row.tries, now=self.now, elapsed=elapsed)
         assert row.tries.sent == sent + 1
         charged = row.tries.charged - before
@@ -120,7 +113,7 @@ class PolicyMachine(RuleBasedStateMachine):
 
     @invariant()
     def retries_that_come_soon_are_bought(self) -> None:
-        bought = self.settings.retry_share * self.policy.successes
+        bought = self.settings.retry_share * self.policy.history.successes
         assert self.soon <= self.settings.retry_burst + bought + 1e-6
 
 
@@ -136,7 +129,7 @@ def test_every_failure_that_repeats_comes_to_an_end(
     """One failure, again and again, ends the row or the run; only a plain 429 may go on."""
     policy, tries, now = RetryPolicy(RetrySettings(), rng=random.Random(seed)), Tries(0), 0.0
     for _ in range(1100):
-        seen = policy.in_context(failure, now=now, elapsed=elapsed)
+        seen = policy.evidence.in_context(failure, now=now, elapsed=elapsed)
         decision = policy.decide(seen, tries, now=now, elapsed=elapsed)
         if isinstance(decision, Hold):
             decision = policy.settled(decision.failure, tries, answered=False)

@@ -14,7 +14,8 @@ import pytest
 from scripted_client import ScriptedClient, answer, failure, run_virtual, scheduler_for
 
 from distilabel_endpoints._engine.pool import Pool
-from distilabel_endpoints._engine.retry import RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.retry import RetryPolicy
+from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.errors import RunError

@@ -18,7 +18,8 @@ from canaries import CUT, ECHO, PROMPT, TOKEN, everything_of
 
 from distilabel_endpoints._clients.transport import open_session
 from distilabel_endpoints._engine.pool import Pool
-from distilabel_endpoints._engine.retry import RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.retry import RetryPolicy
+from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints.errors import GenerationError, RunError

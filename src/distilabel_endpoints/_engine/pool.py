@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Self
 
+from distilabel_endpoints._engine.evidence import PoolHistory
 from distilabel_endpoints._engine.retry import RetryPolicy
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings, Permit
 from distilabel_endpoints._limits.quotas import Quotas
@@ -219,9 +220,9 @@ class Pool:
         return min(sum(member.limiter.window for member in self.members), _WIDEST)
 
     @property
-    def policy(self) -> RetryPolicy:
-        """Any member's, for what they share."""
-        return self.members[0].policy
+    def history(self) -> PoolHistory:
+        """What the members' policies have in common; any of them has it."""
+        return self.members[0].policy.history
 
     def acquire(self, now: float, tokens: int, shunned: Member | None = None) -> Grant | None:
         """A permit of the endpoint with most room, if an attempt may be sent right now.
@@ -306,7 +307,7 @@ class Pool:
             member.answered(elapsed)
             return outcome
         self._settle(permit, 0)
-        failure = member.policy.in_context(outcome, now=now, elapsed=elapsed)
+        failure = member.policy.evidence.in_context(outcome, now=now, elapsed=elapsed)
         failure = self._in_company(member, failure)
         limiter = member.limiter
         if failure.kind is FailureKind.THROTTLE:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from textwrap import shorten
 from typing import Any, TypeVar
 
+from distilabel_endpoints._engine.evidence import Tries, is_telling
 from distilabel_endpoints._engine.in_flight import (
     Drain,
     InFlight,
@@ -32,15 +33,7 @@ from distilabel_endpoints._engine.in_flight import (
 )
 from distilabel_endpoints._engine.pool import Grant, Member, Pool
 from distilabel_endpoints._engine.queue import TICK, RequestQueue
-from distilabel_endpoints._engine.retry import (
-    Defer,
-    GiveUp,
-    Hold,
-    Retry,
-    Stop,
-    Tries,
-    is_telling,
-)
+from distilabel_endpoints._engine.retry import Defer, GiveUp, Hold, Retry, Stop
 from distilabel_endpoints._engine.retry_budget import RetryBudget
 from distilabel_endpoints.engine_state import EngineStatistics, LimiterStatistics
 from distilabel_endpoints.errors import RunError, UserCodeError, run_error
@@ -176,8 +169,7 @@ class Scheduler:
     def note_answered(self, rows: int) -> None:
         """Earlier processes had answers to N rows of the same work. If the few that are left
         are refused, it is about them, and no resumed run is to stop at the same row for ever."""
-        for member in self._pool.members:
-            member.policy.note_answered(rows)
+        self._pool.history.note_answered(rows)
 
     async def complete(self, request: Request) -> Answer | Failure:
         """Send `request` until it is answered or has failed for good.
@@ -195,7 +187,7 @@ class Scheduler:
             self._settle_suspects()
             if not self._active:
                 self._stopped = None
-                self._pool.policy.rested()
+                self._pool.history.rested()
 
     async def _complete(self, request: Request, tries: Tries) -> Answer | Failure:
         shunned: Member | None = None
@@ -424,11 +416,11 @@ class Scheduler:
             endpoints=endpoints if len(endpoints) > 1 else {},
             waiting=len(self._queue),
             delayed=len(self._delayed) + len(self._retry_budget),
-            succeeded=self._pool.policy.successes,
-            retries=dict(self._pool.policy.retries),
+            succeeded=self._pool.history.successes,
+            retries=dict(self._pool.history.retries),
             last_failure=self._last_failure,
             waiting_for=_waiting_for(
-                limiter, self._last_failure, pause, failing=self._pool.policy.is_failing
+                limiter, self._last_failure, pause, failing=self._pool.history.is_failing
             ),
             pause_left=pause if pause > _NOTICED else None,
             served={key: served.copy() for key, served in self._served.items()},

@@ -13,9 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from distilabel_endpoints._engine.evidence import PoolHistory
 from distilabel_endpoints._engine.loop import Lease, Task
 from distilabel_endpoints._engine.pool import Member, Pool
-from distilabel_endpoints._engine.retry import PoolHistory, RetryPolicy, RetrySettings
+from distilabel_endpoints._engine.retry import RetryPolicy
+from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
 from distilabel_endpoints._targets.settings import TargetSettings

@@ -22,7 +22,7 @@ from distilabel_endpoints._clients.parameters import check_parameters
 from distilabel_endpoints._engine.bridge import aiter_results, iter_results
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
 from distilabel_endpoints._engine.loop import Lease
-from distilabel_endpoints._engine.retry import RetrySettings
+from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints._engine.scheduler import Scheduler, each
 from distilabel_endpoints._limits.limiter import LimiterSettings
 from distilabel_endpoints._targets.description import describe_endpoints
