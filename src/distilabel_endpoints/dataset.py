@@ -18,7 +18,7 @@ from distilabel_endpoints.llms.inputs import GenerationParameters
 from distilabel_endpoints.progress import Progress, open_progress
 from distilabel_endpoints.progress.metrics import MeteredProgress
 from distilabel_endpoints.progress.notebook import report_html
-from distilabel_endpoints.quality.alarms import OnAlarm, parse_alarms
+from distilabel_endpoints.quality.alarms import Alarms, OnAlarm, parse_alarms
 from distilabel_endpoints.rows import RowSource, open_rows, to_dataset, to_pandas
 from distilabel_endpoints.rows.formats import Format
 from distilabel_endpoints.rows.sources import refuse_other_objects
@@ -161,7 +161,6 @@ def generate_dataset(
             the exception's `summary` says how the run stands, and the same call resumes it.
         SystemExit: the same, after SIGTERM or SIGHUP.
     """
-    path = Path(output)
     options = RunOptions(
         num_generations=num_generations,
         parameters={name: v for name, v in parameters.items() if v is not None},
@@ -178,50 +177,103 @@ def generate_dataset(
         max_row_mb=max_row_mb,
         error_file=None if error_file is None else os.fspath(error_file),
     )
-    spending = SpendingOptions.of(
-        budget=budget, price_in=price_in, price_out=price_out, pilot=pilot, yes=yes
+    wanted = _Wanted(
+        llm=llm,
+        input=input,
+        output=Path(output),
+        options=options,
+        spending=SpendingOptions.of(
+            budget=budget, price_in=price_in, price_out=price_out, pilot=pilot, yes=yes
+        ),
+        alarms=parse_alarms(alarms, on_alarm),
+        progress=_shown(progress, metrics_port),
+        fresh=fresh,
+        then=then,
+        on_row=on_row,
+        push_to_hub=push_to_hub,
     )
-    watched = parse_alarms(alarms, on_alarm)
+    is_here = ray is None and ray_actors is None
+    run = wanted.run_here() if is_here else wanted.run_over_ray(ray, ray_actors)
+    summary = _finished(*run.execute(), wanted.output, report=report)
+    return FinishedRun(summary, wanted.output, wanted.pushed(summary), options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What `generate_dataset` was asked for, checked, and the run that does it."""
+
+    llm: InferenceEndpointsLLM
+    input: Any
+    output: Path
+    options: RunOptions
+    spending: SpendingOptions
+    alarms: Alarms
+    progress: Progress
+    fresh: bool
+    then: Then | None
+    on_row: OnRow | None
+    push_to_hub: str | None
+
+    def run_here(self) -> Run:
+        """The run that sends from this process."""
+        if self.push_to_hub is not None:
+            check_repository(self.push_to_hub)
+        return Run(
+            llm=self.llm,
+            source=_source(self.input, self.options),
+            output=self.output,
+            options=self.options,
+            alarms=self.alarms,
+            progress=self.progress,
+            fresh=self.fresh,
+            describe=str(self.input) if isinstance(self.input, str | os.PathLike) else "",
+            spending=self.spending,
+            then=self.then,
+            on_row=self.on_row,
+        )
+
+    def run_over_ray(self, address: str | None, actors: int | None) -> RayRun:
+        """The run over Ray, if nothing is asked for that needs a run of one process."""
+        from distilabel_endpoints.ray.job import RayRun, refuse_unusable
+        from distilabel_endpoints.ray.stage import ACTORS
+
+        refuse_unusable(
+            {
+                "ray_actors": address is None,
+                "push_to_hub": self.push_to_hub is not None,
+                "on_row": self.on_row is not None,
+                "error_file": self.options.error_file is not None,
+                "on_bad_row='stop'": self.options.on_bad_row == "stop",
+            }
+        )
+        if not isinstance(self.input, str | os.PathLike):
+            raise ConfigurationError("with ray, input must be a path that workers can read.")
+        return RayRun(
+            llm=self.llm,
+            input=os.fspath(self.input),
+            output=self.output,
+            options=self.options,
+            alarms=self.alarms,
+            progress=self.progress,
+            fresh=self.fresh,
+            spending=self.spending,
+            then=self.then,
+            address=None if address == "local" else address,
+            actors=actors or ACTORS,
+        )
+
+    def pushed(self, summary: RunSummary) -> str | None:
+        """Where the output is on the Hub, if it was to be pushed and is whole."""
+        if self.push_to_hub is None or summary.ending is not RunEnding.FINISHED:
+            return None
+        about = about_run(self.llm, self.options, summary)
+        return push_output(self.push_to_hub, self.output, about)
+
+
+def _shown(progress: Progress | None, metrics_port: int | None) -> Progress:
+    """Where progress is shown: as the user says, else as it suits; with metrics beside it."""
     shown = progress or open_progress("auto")
-    if metrics_port is not None:
-        shown = MeteredProgress(shown, metrics_port)
-    run: Run | RayRun
-    if ray is None and ray_actors is None:
-        if push_to_hub is not None:
-            check_repository(push_to_hub)
-        run = Run(
-            llm=llm,
-            source=_source(input, options),
-            output=path,
-            options=options,
-            alarms=watched,
-            progress=shown,
-            fresh=fresh,
-            describe=str(input) if isinstance(input, str | os.PathLike) else "",
-            spending=spending,
-            then=then,
-            on_row=on_row,
-        )
-    else:
-        local_only = {
-            "ray_actors": ray is None,
-            "push_to_hub": push_to_hub is not None,
-            "on_row": on_row is not None,
-        }
-        run = _ray_run(
-            *(llm, input, path, options),
-            spending=spending,
-            progress=shown,
-            address=ray,
-            local_only=local_only,
-        )
-        run.actors = ray_actors or run.actors
-        run.fresh, run.then, run.alarms = fresh, then, watched
-    summary = _finished(*run.execute(), path, report=report)
-    url = None
-    if push_to_hub is not None and summary.ending is RunEnding.FINISHED:
-        url = push_output(push_to_hub, path, about_run(llm, options, summary))
-    return FinishedRun(summary, path, url, options)
+    return shown if metrics_port is None else MeteredProgress(shown, metrics_port)
 
 
 def _finished(
@@ -241,40 +293,6 @@ def _finished(
     if summary.ending is RunEnding.BUDGET:
         raise BudgetError(summary.reason or "", summary)
     return summary
-
-
-def _ray_run(
-    llm: InferenceEndpointsLLM,
-    input_: Any,
-    output: Path,
-    options: RunOptions,
-    *,
-    spending: SpendingOptions,
-    progress: Progress,
-    address: str | None,
-    local_only: Mapping[str, bool],
-) -> RayRun:
-    """The run over Ray, if nothing is asked for that needs a run of one process."""
-    from distilabel_endpoints.ray.job import RayRun, refuse_unusable
-
-    refuse_unusable(
-        {
-            **local_only,
-            "error_file": options.error_file is not None,
-            "on_bad_row='stop'": options.on_bad_row == "stop",
-        }
-    )
-    if not isinstance(input_, str | os.PathLike):
-        raise ConfigurationError("with ray, input must be a path that workers can read.")
-    return RayRun(
-        llm=llm,
-        input=os.fspath(input_),
-        output=output,
-        options=options,
-        progress=progress,
-        spending=spending,
-        address=None if address == "local" else address,
-    )
 
 
 def _source(input_: Any, options: RunOptions) -> RowSource | OneTimeInput:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from distilabel_endpoints.errors import ConfigurationError, RunError, run_error
 from distilabel_endpoints.records import Client, Failure, Route, Server
 
 __all__ = [
+    "check_abilities",
     "check_distinct",
     "dialects",
     "find_endpoints",
@@ -134,6 +135,26 @@ def _check_one_model(endpoints: Sequence[Target]) -> None:
         raise ConfigurationError(
             f"The endpoints of base_url do not serve one model: {shown}. Give those that do, or "
             "let the servers call it by one name (vLLM: --served-model-name)."
+        )
+
+
+def check_abilities(endpoints: Sequence[Target], parameters: Mapping[str, Any]) -> None:
+    """Every provider of a pool can do what a call asks for.
+
+    Raises:
+        ConfigurationError: one cannot; the message names it.
+    """
+    longest = parameters.get("max_new_tokens") or 0
+    for endpoint in endpoints:
+        if parameters.get("tools") and "tools" in endpoint.lacks:
+            problem = "does not take tools"
+        elif endpoint.context is not None and endpoint.context <= longest:
+            problem = f"has a context of {endpoint.context:,} tokens"
+        else:
+            continue
+        raise ConfigurationError(
+            f"{endpoint.provider} {problem}. Name the other providers, or put it into "
+            "generation_kwargs, which leaves that one out of provider='all'."
         )
 
 

@@ -1,4 +1,4 @@
-"""Request bodies that are sent as they are: what an OpenAI batch file holds.
+"""Request bodies that are sent as they are: what an OpenAI batch file holds, and who may send them.
 
 Nothing is renamed, added or left out but what says how an answer is read: `model` is the target's,
 and `n`, `seed` and the stream belong to the engine, which fetches generations one by one if a
@@ -7,20 +7,33 @@ server gives only one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from distilabel_endpoints._engine.generations import RowPlan
+from distilabel_endpoints._targets.endpoints import dialects
+from distilabel_endpoints._targets.urls import Target
+from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.grammar.as_written import as_written
-from distilabel_endpoints.llms.calls import LONG_ANSWER
+from distilabel_endpoints.llms.attributes import Attributes
+from distilabel_endpoints.llms.calls import LONG_ANSWER, growth
+from distilabel_endpoints.llms.overrides import overridden
 from distilabel_endpoints.records import Request
 
-__all__ = ["BodyPlanner"]
+__all__ = ["BodyPlanner", "plan_bodies"]
 
 _READ: Final = frozenset(
     {"model", "messages", "prompt", "n", "seed", "stream", "stream_options", "max_tokens"}
 )
+_WOULD_CHANGE: Final = (
+    "tokenizer_id",
+    "structured_output",
+    "generation_kwargs",
+    "reasoning",
+    "labels",
+)
+"""Attributes that have no meaning for a body that is sent as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +81,51 @@ class BodyPlanner:
         if self.stream == "auto":
             return type(longest) is not int or longest > LONG_ANSWER
         return self.stream
+
+
+def plan_bodies(llm: Attributes, endpoints: Sequence[Target], *, completes: bool) -> BodyPlanner:
+    """What plans the bodies that an LLM sends.
+
+    Args:
+        llm: whose attributes say how.
+        endpoints: where they go.
+        completes: whether they are for the completions API.
+
+    Raises:
+        ConfigurationError: an attribute or a subclass would change them, or the client has no
+            such API.
+    """
+    _check_unchanged(llm)
+    if completes and not llm.use_openai_client:
+        raise ConfigurationError(
+            "/v1/completions is the OpenAI client's: set use_openai_client=True (--client openai)."
+        )
+    return BodyPlanner(
+        model=endpoints[0].model,
+        is_chosen=bool(llm.model_id or llm.endpoint_name or llm.served_model),
+        stream=llm.stream,
+        takes_cut_off=llm.on_length != "fail",
+        dialects=len(dialects(endpoints)),
+    )
+
+
+def _check_unchanged(llm: Attributes) -> None:
+    """Nothing that the LLM is told would change a body."""
+    if method := overridden(type(llm)):
+        raise ConfigurationError(
+            f"bodies are sent as they are, so {type(llm).__name__}.{method} cannot answer them. "
+            "Use InferenceEndpointsLLM itself, or another format of input."
+        )
+    for field in _WOULD_CHANGE:
+        if getattr(llm, field):
+            raise ConfigurationError(
+                f"bodies are sent as they are, so {field} cannot be used with them. Leave it out, "
+                "or put it into the bodies."
+            )
+    if growth(llm.on_length):
+        raise ConfigurationError(
+            "bodies are sent as they are, so on_length is 'keep' or 'fail'. Leave it out."
+        )
 
 
 def _wants_logprobs(value: Any) -> bool:

@@ -27,6 +27,7 @@ from distilabel_endpoints._engine.scheduler import Scheduler, each
 from distilabel_endpoints._limits.limiter import LimiterSettings
 from distilabel_endpoints._targets.description import describe_endpoints
 from distilabel_endpoints._targets.endpoints import (
+    check_abilities,
     dialects,
     find_endpoints,
     identity_of,
@@ -46,7 +47,6 @@ from distilabel_endpoints.grammar import parse_grammar
 from distilabel_endpoints.grammar.labels import LabelSet
 from distilabel_endpoints.html_text import figures
 from distilabel_endpoints.llms.attributes import Attributes, listed
-from distilabel_endpoints.llms.bodies import BodyPlanner
 from distilabel_endpoints.llms.calls import Call, Planner, growth, plan_in_dialects
 from distilabel_endpoints.llms.classification import (
     check_labelling,
@@ -498,7 +498,7 @@ class InferenceEndpointsLLM(Attributes):
     def _plan_requests(self, num_generations: int, parameters: Mapping[str, Any]) -> Planner:
         self._engine()
         merged = {**self.generation_kwargs, **check_parameters(parameters)}
-        self._check_providers(merged)
+        check_abilities(self._endpoints, merged)
         labels = LabelSet(tuple(self.labels)) if self.labels else None
         for route, server in dialects(self._endpoints) if labels else ():
             check_labelling(self.structured_output, server, route, num_generations, merged)
@@ -520,65 +520,6 @@ class InferenceEndpointsLLM(Attributes):
             ]
         )
         return label_planner(planner, labels) if labels else planner
-
-    def _check_providers(self, parameters: Mapping[str, Any]) -> None:
-        """What is asked for in a call can be done by every provider of the pool."""
-        longest = parameters.get("max_new_tokens") or 0
-        for endpoint in self._endpoints:
-            if parameters.get("tools") and "tools" in endpoint.lacks:
-                problem = "does not take tools"
-            elif endpoint.context is not None and endpoint.context <= longest:
-                problem = f"has a context of {endpoint.context:,} tokens"
-            else:
-                continue
-            raise ConfigurationError(
-                f"{endpoint.provider} {problem}. Name the other providers, or put it into "
-                "generation_kwargs, which leaves that one out of provider='all'."
-            )
-
-    def _body_planner(self, *, completes: bool) -> BodyPlanner:
-        """What plans requests whose bodies are sent as they are.
-
-        Args:
-            completes: whether they are for the completions API.
-
-        Raises:
-            ConfigurationError: an attribute would change them, or the client has no such API.
-        """
-        self._engine()
-        if method := overridden(type(self)):
-            raise ConfigurationError(
-                f"bodies are sent as they are, so {type(self).__name__}.{method} cannot answer "
-                "them. Use InferenceEndpointsLLM itself, or another format of input."
-            )
-        for field in (
-            "tokenizer_id",
-            "structured_output",
-            "generation_kwargs",
-            "reasoning",
-            "labels",
-        ):
-            if getattr(self, field):
-                raise ConfigurationError(
-                    f"bodies are sent as they are, so {field} cannot be used with them. Leave it "
-                    "out, or put it into the bodies."
-                )
-        if growth(self.on_length):
-            raise ConfigurationError(
-                "bodies are sent as they are, so on_length is 'keep' or 'fail'. Leave it out."
-            )
-        if completes and not self.use_openai_client:
-            raise ConfigurationError(
-                "/v1/completions is the OpenAI client's: set use_openai_client=True "
-                "(--client openai)."
-            )
-        return BodyPlanner(
-            model=self._endpoints[0].model,
-            is_chosen=bool(self.model_id or self.endpoint_name or self.served_model),
-            stream=self.stream,
-            takes_cut_off=self.on_length != "fail",
-            dialects=len(dialects(self._endpoints)),
-        )
 
     def pricing(self) -> Pricing:
         """What the target costs: by the router's list, or by a table of well-known hosts."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints._engine.loop import Lease
-from distilabel_endpoints.llms.bodies import BodyPlanner
+from distilabel_endpoints.llms.bodies import BodyPlanner, plan_bodies
 from distilabel_endpoints.llms.calls import Planner
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.records import Result
@@ -57,7 +57,8 @@ def body_planner_of(llm: InferenceEndpointsLLM, *, completes: bool) -> BodyPlann
         ConfigurationError: an attribute or a subclass would change them, or the client has no
             such API.
     """
-    return llm._body_planner(completes=completes)
+    llm._engine()
+    return plan_bodies(llm, llm._endpoints, completes=completes)
 
 
 def answer_plans(

@@ -115,12 +115,10 @@ def generate_ray(
     actors = min(actors, llm.max_concurrency or actors)
     parcel = pack(llm, workers=actors, api_key_env=api_key_env, headers_env=headers_env)
     _check_columns(ds, llm, options)
-    spec = JobSpec(parcel=parcel, options=options, id_column=id_column)
-    coordinator = start_coordinator(parcel.identity(), llm.max_concurrency)
     return generate_blocks(
         ds,
-        spec,
-        coordinator,
+        JobSpec(parcel=parcel, options=options, id_column=id_column),
+        start_coordinator(parcel.identity(), llm.max_concurrency),
         actors=actors,
         num_cpus=num_cpus,
         rows_per_block=rows_per_block,

@@ -11,15 +11,13 @@ Rules
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from distilabel_endpoints._engine.bridge import iter_results
-from distilabel_endpoints._engine.generations import RowPlan, answer_row
-from distilabel_endpoints._engine.in_flight import Drain, current_seat
+from distilabel_endpoints._engine.generations import RowPlan
+from distilabel_endpoints._engine.in_flight import Drain
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._store.journal import NOTHING_STORED, Journal, Reader
 from distilabel_endpoints._store.lock import Lock
@@ -35,10 +33,8 @@ from distilabel_endpoints.lifecycle.for_runs import life_of_run
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.progress import Progress
-from distilabel_endpoints.progress.forecast_text import forecast_text
 from distilabel_endpoints.quality.alarms import Alarm, Alarms
-from distilabel_endpoints.records import Result
-from distilabel_endpoints.rows import OutputColumns, Row, RowSource, check_output
+from distilabel_endpoints.rows import OutputColumns, RowSource, check_output
 from distilabel_endpoints.rows.output import check_place
 from distilabel_endpoints.run_state import (
     FailureGroup,
@@ -52,10 +48,8 @@ from distilabel_endpoints.run_state import (
 from distilabel_endpoints.runs.batch import planning
 from distilabel_endpoints.runs.finished import Finished
 from distilabel_endpoints.runs.first_provider import keep_to_first_provider
-from distilabel_endpoints.runs.heap import Heap
 from distilabel_endpoints.runs.kept_input import OneTimeInput, drop_kept
 from distilabel_endpoints.runs.options import RunOptions
-from distilabel_endpoints.runs.ordering import arranged
 from distilabel_endpoints.runs.paying import (
     SpendingOptions,
     change_budget,
@@ -66,7 +60,7 @@ from distilabel_endpoints.runs.paying import (
     pricing_of,
     refusal_of,
 )
-from distilabel_endpoints.runs.pilot import Pilot, Span
+from distilabel_endpoints.runs.pilot import Pilot
 from distilabel_endpoints.runs.planning import Planning
 from distilabel_endpoints.runs.recorder import Recorder
 from distilabel_endpoints.runs.row_callback import OnRow, row_callback
@@ -76,9 +70,9 @@ from distilabel_endpoints.runs.scan import (
     Scan,
     bad_result,
     changed_meanwhile,
-    checked,
     scan,
 )
+from distilabel_endpoints.runs.sending import Sending
 from distilabel_endpoints.runs.session import Outcome, Session
 from distilabel_endpoints.runs.status import run_note
 from distilabel_endpoints.runs.steering import Steering, steered_engine
@@ -87,14 +81,11 @@ from distilabel_endpoints.runs.watching import AnswerWatch, resume_flags, show_a
 from distilabel_endpoints.runs.written import refuse_foreign
 from distilabel_endpoints.spending.account import Account
 from distilabel_endpoints.spending.budget import Budget
-from distilabel_endpoints.spending.forecast import Forecast
 from distilabel_endpoints.spending.prices import Pricing
 from distilabel_endpoints.spending.reservation import Bound
 
 __all__ = ["Run"]
 
-# Beyond it the disk is slower than the endpoint: wait for it, so that memory stays bounded.
-_MOST_BACKLOG: Final = 4096
 # A guess at an answer with its metadata, only to refuse a disk that is surely too small.
 _BYTES_A_ROW: Final = 2048
 
@@ -168,7 +159,7 @@ class _LocalDriver:
         self._account: Account | None = None
         wanted = run.spending.pilot
         self._pilot = None if wanted is None else Pilot(wanted)
-        self._forecast: Forecast | None = None
+        self._sending: Sending | None = None
         self.session = Session(run.output, run.progress, self, run.resume_command)
         self._tally = self.session.tally
         self._tally.on_result = row_callback(run.on_row, self.session, self._drain)
@@ -237,7 +228,7 @@ class _LocalDriver:
                 self._generate(journal, lease, planner, scanned)
             journal.flush()
             self._life.close()  # nothing is sent any more, and an export takes its time
-            if not self.session.stopping or not self._pending():
+            if not self.session.stopping or not self._tally.pending:
                 output.write(self._source, journal, run.progress.message)
                 if self.session.halted is None:
                     output.note_end(self._source, journal, finished)
@@ -348,108 +339,37 @@ class _LocalDriver:
                 spend=self._change_budget,
                 report=self._report_change,
             ) as self._steering:
-                self._send_all(journal, lease, planner, scanned)
+                self._sending = sending = Sending(
+                    source=self._source,
+                    planner=planner,
+                    scanned=scanned,
+                    journal=journal,
+                    lease=lease,
+                    account=account,
+                    session=self.session,
+                    watch=self._watch,
+                    drain=self._drain,
+                    pilot=self._pilot,
+                    pricing=self._pricing,
+                    yes=self._run.spending.yes,
+                    message=self._run.progress.message,
+                )
+                sending.send_all()
         finally:
             with suppress(StorageError):  # raised by the next flush
                 close_account(account, journal)
         journal.flush()
-        session = self.session
-        if self._watch.error is not None and session.error is None and self._pending():
+        self._raise_what_ended_it()
+
+    def _raise_what_ended_it(self) -> None:
+        """Rows may be left for a stop or a budget; if not for these, an error says why."""
+        session, pending = self.session, self._tally.pending
+        if pending and session.error is None:
             session.error = self._watch.error
-        if session.error is None and self._pending() and not (session.stopping or session.halted):
+        if pending and session.error is None and not (session.stopping or session.halted):
             session.error = changed_meanwhile(self._source)
         if session.error is not None:
             raise session.error
-
-    def _send_all(self, journal: Journal, lease: Lease, planner: Planning, scanned: Scan) -> None:
-        """The pilot's rows first, and what is reported of the others; then these."""
-        cohort: Container[int] = ()
-        if self._pilot is not None:
-            cohort = self._pilot.draw(scanned.total)
-            self._send(journal, lease, self._pilot_plans(self._pilot, planner, scanned))
-            if not self._may_go_on(self._pilot, journal, scanned):
-                return
-        plans = self._plans(planner, scanned, lambda ordinal: ordinal not in cohort)
-        self._send(journal, lease, arranged(plans))
-        self._is_paid()
-
-    def _is_paid(self) -> bool:
-        """Whether the budget was enough for what was to be sent."""
-        assert self._account is not None
-        if self._account.is_exhausted and self._pending() and self.session.error is None:
-            self.session.halted = RunEnding.BUDGET
-        return self.session.halted is None
-
-    def _plans(
-        self, planner: Planning, scanned: Scan, is_wanted: Callable[[int], bool]
-    ) -> Iterator[RowPlan]:
-        """Of the rows that are pending, until one is not what it was at the first look."""
-        for item in self._source.rows(lambda n, _: n not in scanned.pending or not is_wanted(n)):
-            if not isinstance(item, Row) or not scanned.pending.matches(
-                item.ordinal, item.content_hash
-            ):
-                self.session.error = changed_meanwhile(self._source)
-                return
-            yield planner.plan(item)
-
-    def _pilot_plans(self, pilot: Pilot, planner: Planning, scanned: Scan) -> Iterator[RowPlan]:
-        """Of the pilot's rows that are pending; it keeps those that have answers already, too."""
-        for plan in self._plans(planner, scanned, lambda ordinal: ordinal in pilot.cohort):
-            pilot.plans[plan.request.ordinal] = plan
-            yield plan
-        done = self._source.rows(lambda n, _: n not in pilot.cohort or n in scanned.pending)
-        for row in done:
-            if isinstance(row, Row) and checked(row, planner.plan) is None:
-                pilot.plans[row.ordinal] = planner.plan(row)
-
-    def _send(self, journal: Journal, lease: Lease, plans: Iterator[RowPlan]) -> None:
-        scheduler, pilot = lease.scheduler, self._pilot
-
-        async def work(plan: RowPlan) -> Result:
-            result = await answer_row(scheduler, plan)
-            began = current_seat().began
-            if pilot is not None and began is not None and result.ordinal in pilot.cohort:
-                pilot.spans[result.ordinal] = Span(began, scheduler.loop.time())
-            return result
-
-        heap = Heap()
-        heap.give_back()  # what the first look took, the ids above all
-        for result in iter_results(lease, self._sent(plans), work, self._drain, self._account):
-            self._tally.appended(result)
-            journal.append(result, result.key)
-            self._watch.ended(result)
-            heap.row()
-            if journal.backlog > _MOST_BACKLOG:
-                journal.flush()
-        journal.flush()
-
-    def _sent(self, plans: Iterator[RowPlan]) -> Iterator[RowPlan]:
-        """These plans, until something ends the sending."""
-        for plan in plans:
-            if self.session.stopping or self._watch.error is not None:
-                return
-            self._watch.sent(plan)
-            yield plan
-
-    def _may_go_on(self, pilot: Pilot, journal: Journal, scanned: Scan) -> bool:
-        """Whether the others are to be sent, now that the pilot's rows have ended."""
-        stopped = self.session.stopping or self.session.error or self._watch.error
-        if stopped or not self._is_paid():
-            return False
-        rows = scanned.total - scanned.skipped - len(scanned.bad)
-        pending = {ordinal for ordinal in pilot.plans if ordinal in scanned.pending}
-        with journal.reader() as reader:
-            self._forecast = pilot.forecast(
-                reader.result, rows=rows, pending=pending, pricing=self._pricing
-            )
-        self._run.progress.message(forecast_text(self._forecast, no_price=self._pricing.reason))
-        if self._pending() and not self._run.spending.yes:
-            self.session.halted = RunEnding.PILOT
-        return self.session.halted is None
-
-    def _pending(self) -> int:
-        tally = self._tally
-        return (tally.total or 0) - tally.ok - tally.failed - tally.skipped
 
     def _change_budget(self, budget: Budget) -> str | None:
         """The run's budget from now on; gives back why it cannot be, if so."""
@@ -489,18 +409,19 @@ class _LocalDriver:
 
     def outcome(self, ending: RunEnding) -> Outcome:
         tally, spent = self._tally, self._spent()
+        forecast = self._sending and self._sending.forecast
         exported = self._output.exported if self._output else None
         if exported:  # it read every row's answer, those of earlier processes too
             tally.answers, tally.truncated = exported.answers, exported.truncated
         is_written = exported is not None or ending is RunEnding.FINISHED
         return Outcome(
-            pending=None if tally.total is None else self._pending(),
+            pending=None if tally.total is None else tally.pending,
             failures=self._failures(),
             output=self._run.output if is_written else None,
             journal=journal_path(self._run.output),
             damaged_records=self._repaired,
             spent=spent,
-            forecast=None if self._forecast is None else asdict(self._forecast),
+            forecast=None if forecast is None else asdict(forecast),
             reason=halt_reason(self.session.halted, spent),
             alarms=tuple(self._watch.raised),
             resume_flags=resume_flags(self.session.halted, self._watch.error),

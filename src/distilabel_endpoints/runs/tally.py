@@ -52,6 +52,11 @@ class Tally:
     _first_sent: float | None = None
     _waiting_since: tuple[str, float] | None = None
 
+    @property
+    def pending(self) -> int:
+        """Rows without an end, so far."""
+        return (self.total or 0) - self.ok - self.failed - self.skipped
+
     def recall(self, counts: FinalCounts) -> None:
         """The run was over before this process began."""
         self.total = self.rows_read = counts.total
