@@ -10,17 +10,25 @@ servers refuse them. Nothing else is changed, and no message's text enters an er
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from distilabel_endpoints.errors import ConversationError
 from distilabel_endpoints.records import Conversation
 
-__all__ = ["ROLES", "checked_text", "validate_messages", "without_nulls"]
+__all__ = ["ROLES", "Checked", "checked_text", "validate_messages", "without_nulls"]
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 _LEADING: Final = frozenset({"system", "developer"})
 _KNOWN: Final = frozenset(ROLES)
 _LONGEST_PLACE: Final = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A conversation that was validated. Whoever is given one need not do it again."""
+
+    messages: Conversation
 
 
 def validate_messages(messages: Any) -> Conversation:

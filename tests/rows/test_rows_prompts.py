@@ -110,6 +110,12 @@ def test_system_message() -> None:
         assert prepare({"messages": own}, spec).messages is own
 
 
+def test_a_system_message_that_cannot_be_sent() -> None:
+    """One that UTF-8 cannot encode is the row's failure, named before anything is sent."""
+    with pytest.raises(ConversationError, match=r"messages\[0\]\.content holds a lone surrogate"):
+        prepare({"prompt": "hi"}, ConversationSpec(system="be \udc80"))
+
+
 @pytest.mark.parametrize("value", [{"seed": 0}, '{"seed": 0}'])
 @pytest.mark.parametrize("column", ["parameters", "generation_kwargs"])
 def test_own_parameters(column: str, value: Any) -> None:

@@ -344,13 +344,11 @@ def _is_accepted(name: str, route: Route, server: Server) -> bool:
 
 
 def compile_parameters(parameters: Mapping[str, Any], route: Route, server: Server) -> Compiled:
-    """Check parameters and turn them into the keyword arguments of `route`.
+    """Turn parameters that were checked into the keyword arguments of `route`.
 
     Raises:
-        ParameterError: one is wrong, or the route or the server cannot take it; the message then
-            names what can.
+        ParameterError: the route or the server cannot take one; the message names what can.
     """
-    parameters = check_parameters(parameters)
     parameters = {
         name: value for name, value in parameters.items() if value not in _OFF.get(name, ())
     }

@@ -20,7 +20,7 @@ from distilabel_endpoints._clients.parameters import (
 from distilabel_endpoints._clients.reasoning import Reasoning, fields_of, template_variables
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.chat_templates import ChatRenderer
-from distilabel_endpoints.conversations import checked_text, validate_messages
+from distilabel_endpoints.conversations import Checked, checked_text, validate_messages
 from distilabel_endpoints.errors import (
     ConfigurationError,
     ConversationError,
@@ -85,7 +85,9 @@ class Call:
     """As `growth` takes it."""
     reasoning: Reasoning | None = None
     """How much is to be thought."""
-    _longer: Call | None = field(init=False, repr=False, default=None)
+    others: tuple[Call, ...] = field(default=(), repr=False)
+    """The same call in the words of each other server that may get it."""
+    longer: Call | None = field(init=False, repr=False, default=None)
     _compiled: Compiled = field(init=False, repr=False)
     _options: dict[Grammar | None, Mapping[str, Any]] = field(init=False, repr=False)
     _grammar: Grammar | None = field(init=False)
@@ -102,12 +104,13 @@ class Call:
         wanted = self.structured_output
         self._grammar = parse_grammar(wanted) if wanted is not None else None
         if self._grammar is not None:
-            self._options_for(self._grammar)
+            self.options_for(self._grammar)
         factor = growth(self.on_length)
         if factor is not None:
             most = math.ceil(factor * self._compiled.max_new_tokens)
             parameters = {**self.parameters, "max_new_tokens": most}
-            self._longer = replace(self, parameters=parameters, on_length="keep")
+            longer = tuple(call.longer for call in self.others if call.longer)
+            self.longer = replace(self, parameters=parameters, on_length="keep", others=longer)
 
     def _check_reasoning(self, sent: Mapping[str, Any]) -> None:
         """How much the model is to think can be sent, and no parameter sets it too."""
@@ -144,12 +147,13 @@ class Call:
             ordinal=index,
             messages=messages,
             prompt=prompt,
-            options=self._options_for(grammar),
+            options=self.options_for(grammar),
             seed=None if seed is None else seed + index * self.num_generations,
             stream=self._streams(),
             max_new_tokens=self._compiled.max_new_tokens,
             logprobs=bool(self.parameters.get("logprobs")),
             reasoning=self.reasoning,
+            dialects=self._dialects(grammar),
         )
         return RowPlan(
             request=request,
@@ -157,18 +161,22 @@ class Call:
             check=_checker(grammar),
             check_retries=self.structured_output_retries,
             takes_cut_off=self.on_length != "fail",
-            longer=None if self._longer is None else self._longer.lengthened(request, grammar),
+            longer=None if self.longer is None else self.longer.lengthened(request, grammar),
         )
 
     def lengthened(self, request: Request, grammar: Grammar | None) -> Request:
         """A request of another call as this one would have made it."""
         return replace(
             request,
-            options=self._options_for(grammar),
+            options=self.options_for(grammar),
             stream=self._streams(),
             max_new_tokens=self._compiled.max_new_tokens,
             grown=True,
+            dialects=self._dialects(grammar),
         )
+
+    def _dialects(self, grammar: Grammar | None) -> tuple[Mapping[str, Any], ...]:
+        return tuple(call.options_for(grammar) for call in self.others)
 
     def _content(self, content: Any) -> tuple[Conversation | None, str | None]:
         """What the route takes: messages, or the prompt that they or a text make."""
@@ -180,7 +188,8 @@ class Call:
                     "conversations. Make it [{'role': 'user', 'content': text}]."
                 )
             return None, checked_text(content)
-        messages = validate_messages(content)
+        is_checked = isinstance(content, Checked)
+        messages = content.messages if is_checked else validate_messages(content)
         if not sends_prompt:
             return messages, None
         if self.renderer is None:
@@ -202,7 +211,7 @@ class Call:
             return self._compiled.max_new_tokens > LONG_ANSWER
         return self.stream
 
-    def _options_for(self, grammar: Grammar | None) -> Mapping[str, Any]:
+    def options_for(self, grammar: Grammar | None) -> Mapping[str, Any]:
         """The options with what constrains the answer on this server; made once per grammar."""
         if grammar not in self._options:
             assert grammar is not None
@@ -243,17 +252,4 @@ def _merged(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, An
 def plan_in_dialects(calls: Sequence[Call]) -> Planner:
     """One row's plan with the options of every dialect, from one call for each."""
     first, *others = calls
-    if not others:
-        return first.plan
-
-    def plan(index: int, input_: Input) -> RowPlan:
-        made, *same = (call.plan(index, input_) for call in (first, *others))
-        options = tuple(one.request.options for one in same)
-        longer = tuple(one.longer.options for one in same if one.longer)
-        return replace(
-            made,
-            request=replace(made.request, dialects=options),
-            longer=made.longer and replace(made.longer, dialects=longer),
-        )
-
-    return plan
+    return replace(first, others=tuple(others)).plan if others else first.plan

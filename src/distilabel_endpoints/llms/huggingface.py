@@ -315,8 +315,8 @@ class InferenceEndpointsLLM(Attributes):
             InputError: an input is wrong; raised after the outputs of those before it.
             RunError: the run cannot continue.
         """
-        lease = self._engine()
         planner = self._planner(_positive(num_generations), parameters)
+        lease = self._engine()
         plans = (planner(index, input_) for index, input_ in enumerate(inputs))
         for result in iter_results(lease, plans, _work(lease.scheduler)):
             yield _indexed(result)
@@ -491,13 +491,15 @@ class InferenceEndpointsLLM(Attributes):
         method = overridden(type(self))
         if method is None:
             return self._plan_requests(num_generations, parameters)
-        self._engine()
         seed = {**self.generation_kwargs, **parameters}.get("seed")
-        return own_planner(self, method, num_generations, parameters, seed)
+        planner = own_planner(self, method, num_generations, parameters, seed)
+        self._engine()
+        return planner
 
     def _plan_requests(self, num_generations: int, parameters: Mapping[str, Any]) -> Planner:
+        own = {name: value for name, value in parameters.items() if value is not None}
+        merged = check_parameters({**self.generation_kwargs, **own})
         self._engine()
-        merged = {**self.generation_kwargs, **check_parameters(parameters)}
         check_abilities(self._endpoints, merged)
         labels = LabelSet(tuple(self.labels)) if self.labels else None
         for route, server in dialects(self._endpoints) if labels else ():

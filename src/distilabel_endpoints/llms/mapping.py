@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.conversations import without_nulls
 from distilabel_endpoints.errors import ConfigurationError, InputError
+from distilabel_endpoints.llms.columns import columns_of
 from distilabel_endpoints.llms.internals import answer_plans, planner_of
 from distilabel_endpoints.llms.outputs import refused_row
-from distilabel_endpoints.llms.overrides import own_parameters
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import ConversationSpec, OutputColumns, Place, Row
 from distilabel_endpoints.rows.columns import ColumnKind, OutputColumn, cell_text
 from distilabel_endpoints.rows.datasets_rows import datasets_package
-from distilabel_endpoints.rows.prompts import PreparedRow
 
 if TYPE_CHECKING:
     from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
@@ -95,16 +94,11 @@ class MapFunction:
         return datasets.Features({**given, **ours})
 
     def _columns(self) -> OutputColumns:
-        parameters = self.llm.fingerprint(self.parameters).get("parameters") or self.parameters
-        return OutputColumns(
-            model_name=self.llm.model_name,
+        return columns_of(
+            self.llm,
+            self.parameters,
             num_generations=self.num_generations,
             prefix=self.column_prefix,
-            tool_calls=bool(parameters.get("tools")),
-            logprobs=bool(parameters.get("logprobs")),
-            reasoning_tokens=getattr(self.llm, "reasoning", None) is not None,
-            labels=bool(getattr(self.llm, "labels", None)),
-            provider=bool(getattr(self.llm, "provider_pool", ())),
         )
 
     def _results(self, batch: Batch, ordinals: Sequence[int]) -> dict[int, Result]:
@@ -118,7 +112,7 @@ class MapFunction:
                 prepared = bound.prepare(_row(batch, place, ordinal))
                 own = prepared.parameters
                 planner = shared if not own else self._planner(own)
-                plans.append(planner(ordinal, _given(prepared)))
+                plans.append(planner(ordinal, prepared.input))
             except InputError as error:
                 results[ordinal] = refused_row(ordinal, self.num_generations, error)
 
@@ -132,8 +126,7 @@ class MapFunction:
         return results
 
     def _planner(self, own: Mapping[str, Any]) -> Any:
-        checked = own_parameters(type(self.llm), {**self.parameters, **own})
-        return planner_of(self.llm, self.num_generations, checked)
+        return planner_of(self.llm, self.num_generations, {**self.parameters, **own})
 
 
 def _is_batch(batch: Any) -> bool:
@@ -153,12 +146,6 @@ def _row(batch: Batch, place: int, ordinal: int) -> Row:
     # Arrow gives a struct every key that some row's has; those were never this row's own.
     columns = {name: without_nulls(values[place]) for name, values in batch.items()}
     return Row(ordinal, columns, content_hash=b"", place=Place("the batch", place + 1))
-
-
-def _given(prepared: PreparedRow) -> Any:
-    if prepared.structured_output is None:
-        return prepared.messages
-    return prepared.messages, prepared.structured_output
 
 
 def _type(datasets: Any, column: OutputColumn) -> Any:

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 from distilabel_endpoints._clients.parameters import check_parameters
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints._engine.in_flight import LeftError
+from distilabel_endpoints.conversations import Checked
 from distilabel_endpoints.errors import (
     ConfigurationError,
     ConversationError,
@@ -181,7 +182,7 @@ class _OwnCall:
         return RowPlan(
             request=Request(ordinal=index),
             wanted=self.num_generations,
-            answer=partial(self._answer, index, content),
+            answer=partial(self._answer, index, _plain(content)),
         )
 
     async def _answer(self, index: int, content: Input) -> Result:
@@ -204,6 +205,13 @@ class _OwnCall:
             raise UserCodeError(name, index, reason) from error
         finally:
             _remembered.reset(before)
+
+
+def _plain(content: Any) -> Any:
+    """An input as users write it."""
+    if isinstance(content, tuple):
+        return _plain(content[0]), *content[1:]
+    return content.messages if isinstance(content, Checked) else content
 
 
 def _output(returned: Any, wanted: int) -> Mapping[str, Any]:

@@ -207,11 +207,7 @@ class _RayDriver:
         planner = RowPlanner(run.llm, names, run.options, first=file.first)
         columns = planner.output_columns()
         columns.refuse_clash([*names, ROW_ID])
-        spec = {
-            **run.llm.fingerprint(run.options.parameters),
-            **run.options.fingerprint(),
-            "column_prefix": run.options.column_prefix,
-        }
+        spec = {**run.options.fingerprint(run.llm), "column_prefix": run.options.column_prefix}
         self._look_at_rows(file, planner, before)
         about = run_note(run.options, columns, source=run.input, total=file.count)
         marker = self._begin(before, Marker.of(spec, file, about), file)

@@ -8,6 +8,7 @@ from typing import Any, Final, Unpack
 
 from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.llms.columns import columns_of
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.inputs import GenerationParameters
 from distilabel_endpoints.llms.overrides import own_parameters
@@ -16,7 +17,6 @@ from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.ray.parcel import pack
 from distilabel_endpoints.ray.source import PROBLEM, ROW_ID
 from distilabel_endpoints.ray.worker import GenerateRows, JobSpec
-from distilabel_endpoints.rows import OutputColumns
 from distilabel_endpoints.rows.formats import Format
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
 
@@ -192,15 +192,10 @@ def _check_columns(ds: Any, llm: InferenceEndpointsLLM, options: RunOptions) -> 
     if schema is None:
         return
     names = [name for name in schema.names if name not in (ROW_ID, PROBLEM)]
-    parameters = {**llm.generation_kwargs, **options.parameters}
-    OutputColumns(
-        "",
-        options.num_generations,
+    columns_of(
+        llm,
+        options.parameters,
+        num_generations=options.num_generations,
         prefix=options.column_prefix,
-        tool_calls=bool(parameters.get("tools")),
-        logprobs=bool(parameters.get("logprobs")),
-        reasoning_tokens=llm.reasoning is not None,
-        labels=bool(llm.labels),
-        provider=bool(llm.provider_pool),
     ).refuse_clash(schema.names)
     options.conversations.bind(names)

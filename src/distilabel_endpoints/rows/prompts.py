@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
-from distilabel_endpoints.conversations import validate_messages, without_nulls
+from distilabel_endpoints.conversations import Checked, validate_messages, without_nulls
 from distilabel_endpoints.errors import ConfigurationError, ConversationError
 from distilabel_endpoints.records import Conversation
 from distilabel_endpoints.rows.formats import Format, Reading, choose_reading, json_of, plain
@@ -34,6 +34,12 @@ class PreparedRow:
     """The row's own generation parameters, as they stand there."""
     _: KW_ONLY
     structured_output: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def input(self) -> Any:
+        """What a planner takes: the conversation, known to be one, and its own constraint."""
+        checked = Checked(self.messages)
+        return checked if self.structured_output is None else (checked, self.structured_output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +142,7 @@ class Conversations:
         messages = self._cut(validate_messages(value))
         system = self._system_of(row)
         if system is not None and messages[0]["role"] not in {"system", "developer"}:
-            messages = [{"role": "system", "content": system}, *messages]
+            messages = [*validate_messages([{"role": "system", "content": system}]), *messages]
         return PreparedRow(
             messages,
             _first_mapping(row, self._parameters),

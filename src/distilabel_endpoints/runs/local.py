@@ -194,7 +194,7 @@ class _LocalDriver:
         self._bound = Bound(self._pricing.price, self._pricing.context)
         if not run.fresh:
             refuse_foreign(run.output)
-        spec = {**run.llm.fingerprint(run.options.parameters), **run.options.fingerprint()}
+        spec = run.options.fingerprint(run.llm)
         finished = Finished(run.output, source, run.options, columns)
         if not run.fresh and (counts := finished.find(spec)):
             self._tally.recall(counts)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError, ParameterError
 from distilabel_endpoints.rows import ConversationSpec
 from distilabel_endpoints.rows.formats import FORMATS, Format
+
+if TYPE_CHECKING:  # `status` reads options, and loads nothing that sends
+    from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 
 __all__ = ["BadRowPolicy", "RunOptions"]
 
@@ -83,9 +86,13 @@ class RunOptions:
         """The same in bytes."""
         return self.max_row_mb << 20
 
-    def fingerprint(self) -> dict[str, Any]:
-        """What decides the answers, as JSON values. `limit` may grow between sessions."""
+    def fingerprint(self, llm: InferenceEndpointsLLM) -> dict[str, Any]:
+        """What decides a run's answers, as JSON values: of the LLM, and of these options.
+
+        `limit` is not part of it: it may grow between sessions.
+        """
         return {
+            **llm.fingerprint(self.parameters),
             "num_generations": self.num_generations,
             "input_column": self.input_column,
             "system": self.system,

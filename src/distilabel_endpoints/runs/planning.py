@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.errors import ConfigurationError, ConversationError, InputError
 from distilabel_endpoints.llms.calls import Planner
+from distilabel_endpoints.llms.columns import columns_of
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import planner_of
-from distilabel_endpoints.llms.overrides import own_parameters
 from distilabel_endpoints.records import Conversation
 from distilabel_endpoints.rows import Conversations, OutputColumns, Row
 from distilabel_endpoints.rows.prompts import STRUCTURED_OUTPUT
@@ -100,8 +100,7 @@ class RowPlanner:
 
     def _planner(self, own: Mapping[str, Any]) -> Planner:
         merged = {**self._options.parameters, **own}
-        checked = own_parameters(type(self._llm), merged)
-        return planner_of(self._llm, self._options.num_generations, checked)
+        return planner_of(self._llm, self._options.num_generations, merged)
 
     def plan(self, row: Row) -> RowPlan:
         """What `row` asks for; the plan's key is the hash of the row's content.
@@ -114,10 +113,7 @@ class RowPlanner:
         planner = self._shared
         if prepared.parameters:
             planner = self._planner_for(prepared.parameters)
-        content: Any = prepared.messages
-        if prepared.structured_output is not None:
-            content = (prepared.messages, prepared.structured_output)
-        return replace(planner(row.ordinal, content), key=row.content_hash)
+        return replace(planner(row.ordinal, prepared.input), key=row.content_hash)
 
     def _planner_for(self, own: Mapping[str, Any]) -> Planner:
         """Rows whose own parameters are the same share what is made of them."""
@@ -131,17 +127,11 @@ class RowPlanner:
 
     def output_columns(self) -> OutputColumns:
         """The columns that this run adds."""
-        parameters = self._options.parameters
-        spec = self._llm.fingerprint(parameters)
-        effective = spec.get("parameters") or parameters
-        return OutputColumns(
-            model_name=self._llm.model_name,
-            num_generations=self._options.num_generations,
-            prefix=self._options.column_prefix,
-            tool_calls=bool(effective.get("tools")),
-            logprobs=bool(effective.get("logprobs")),
-            reasoning_tokens=spec.get("reasoning") is not None,
-            labels=bool(spec.get("labels")),
-            provider=bool(spec.get("providers")),
-            escape_formulas=self._options.escape_formulas,
+        options = self._options
+        return columns_of(
+            self._llm,
+            options.parameters,
+            num_generations=options.num_generations,
+            prefix=options.column_prefix,
+            escape_formulas=options.escape_formulas,
         )

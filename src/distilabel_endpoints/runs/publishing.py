@@ -20,6 +20,7 @@ import yaml
 
 from distilabel_endpoints._targets.credentials import saved_token
 from distilabel_endpoints.errors import ConfigurationError, RunError, run_error
+from distilabel_endpoints.llms.columns import effective_parameters
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.rows.compression import COMPRESSIONS
@@ -49,14 +50,13 @@ class About:
 
 def about_run(llm: InferenceEndpointsLLM, options: RunOptions, summary: RunSummary) -> About:
     """What the card of this run's output states."""
-    spec = llm.fingerprint(options.parameters)
     named = next((name for name in _TARGETS if getattr(llm, name, None)), "base_url")
     return About(
         model="not named" if _is_named_by_url(llm) else llm.model_name,
         target=_TARGETS[named],
         num_generations=options.num_generations,
-        parameters=spec.get("parameters") or options.parameters,
-        structured_output=bool(spec.get("structured_output")),
+        parameters=effective_parameters(llm, options.parameters),
+        structured_output=bool(llm.structured_output),
         summary=summary,
     )
 
