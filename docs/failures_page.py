@@ -87,8 +87,10 @@ _DEPENDS: Final = """
   s later, and fails if others were answered before: in this process or, in a resumed run, in an
   earlier one. If nothing ever was answered, it ends the run.
 - **The account's failure.** 401, 402 and 407 end the run after {bounds.account_rows} rows alike, or
-  after one if nothing was answered before. A row whose refusal repeats while others are answered (a
-  401 three times), or that is refused twice when nothing else is left, has failed itself.
+  after one if this process was answered nothing: also the last row of a resumed run, as a key may
+  have expired and a credit may be spent since. A row whose refusal repeats while others are
+  answered (a 401 three times), or that is refused twice when nothing else is left, has failed
+  itself.
 - **One row's failure.** A row that fails {bounds.poison_attempts} times while
   {bounds.poison_successes} others are answered is set aside with the code `poison`.
 - **Outages are not amplified.** {bounds.retry_burst:.0f} retries, and as many as {share} of the
@@ -96,7 +98,9 @@ _DEPENDS: Final = """
   a probe, 1 to 15 s apart. Meanwhile no row pays an attempt; after `wait_ready`
   ({bounds.wait_ready:.0f} s) of nothing but failures the run stops with exit code 3. The last rows
   of a run, when no others can show whether it is they who fail, are not spared: up to
-  {bounds.retry_burst:.0f} fail after their attempts, more of them after that time.
+  {bounds.retry_burst:.0f} fail after their attempts, more of them after that time. When the retries
+  are used up, the waits of these rows are 30 to 60 s; a probe that fails meanwhile costs nothing,
+  and one that is answered ends the waits of all.
 - **An error that can never pass.** {bounds.systemic_rows} rows that get a 500 in the same words,
   retries included, for {bounds.hopeless_after:.0f} s before the first answer, end the run. Words
   that say nothing ("Internal Server Error") are an outage, and waited for.
@@ -126,6 +130,7 @@ _DEPENDS: Final = """
   {bounds.throttle_stops} such rows; with anything else it is the last attempt.
 """.lstrip()
 _WHEN: Final = {
+    "content_filter": "it speaks of content, and not only of an organisation's or network's policy",
     "max_tokens_too_large": "`max_new_tokens` alone reaches the limit that the text names",
     "too_large": "it says so, or the number requested is above the limit",
 }

@@ -115,13 +115,38 @@ async def test_answers_are_asked_for_as_streams_where_others_are_refused() -> No
         {"error": {"message": "Only n=1 is supported"}},
         {"detail": [{"loc": ["body", "n"], "msg": "Input should be less than or equal to 1"}]},
         {"error": {"message": "multiple choices are not supported"}},
+        # llama.cpp, Gemini, LiteLLM, DeepSeek, an MLX server, gateways
+        {"error": {"message": "Only one completion choice is allowed"}},
+        {"error": {"message": "Multiple candidates is not enabled for this model"}},
+        {"error": {"message": "UnsupportedParamsError: anthropic does not support parameters: "
+                   "['n'], for model=m"}},
+        {"error": {"message": "Invalid n value (currently only n = 1 is supported)"}},
+        {"detail": "n must equal 1 (multi-choice is not supported)"},
+        {"error": {"message": "n > 1 is not supported"}},
+        {"error": {"message": "n=2 is not supported by this model"}},
+        {"error": {"message": "Unsupported parameter", "param": "n"}},
     ],
-)
+)  # fmt: skip
 def test_a_server_that_gives_one_answer_to_a_request(error: Any) -> None:
     """It is known by its words when several were asked for."""
     body = json.dumps(error).encode()
     assert refused_parameter(body, replace(SENT, n=2)) == "n"
     assert refused_parameter(body, SENT) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "maximum context length is 2048 tokens; you requested 3000 (n = 3)",
+        "matrix of n by n does not fit",
+        "the message ends in 'I don't know' n times",
+        "top_n is not supported",
+    ],
+)
+def test_a_letter_is_not_the_number_of_answers(message: str) -> None:
+    """An n among other words refuses nothing."""
+    body = json.dumps({"error": {"message": message}}).encode()
+    assert refused_parameter(body, replace(SENT, n=2)) is None
 
 
 def test_a_body_that_says_nothing() -> None:

@@ -769,3 +769,54 @@ def test_streamed_completions_are_gathered() -> None:
         model="m",
     )
     assert text_of(events[:1]) is None
+
+
+SEVERAL = [
+    {"choices": [choice(content=text)], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
+    for text in ("one", "two", "three")
+]
+
+
+@pytest.mark.parametrize("joint", [json.dumps, lambda v: "\n".join(map(json.dumps, v))])
+def test_a_list_of_completions_is_an_answer_with_several(joint: Any) -> None:
+    """One body for each choice, each of them the first of its own: none is lost."""
+    answer = parse_chat(joint(SEVERAL).encode())
+    assert answer is not None
+    assert [completion.text for completion in answer.completions] == ["one", "two", "three"]
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (9, 6)
+
+
+def test_a_list_of_pieces_is_not_a_list_of_completions() -> None:
+    """Only the last event of a stream has an end."""
+    pieces = [{"choices": [{"index": 0, "text": t, "finish_reason": end}]}
+              for t, end in (("a", None), ("b", "stop"))]  # fmt: skip
+    assert parse_text(json.dumps(pieces).encode()) is None
+    assert parse_chat(json.dumps([*SEVERAL, {"object": "x"}]).encode()) is None
+    assert parse_chat(b"[]") is None
+
+
+def test_a_list_of_generated_texts_is_an_answer_with_several() -> None:
+    """As a pipeline behind TGI's route gives them."""
+    body = [{"generated_text": t, "details": {"generated_tokens": 2}} for t in ("one", "two")]
+    answer = parse_generated(json.dumps(body).encode(), {})
+    assert answer is not None
+    assert [completion.text for completion in answer.completions] == ["one", "two"]
+    assert answer.usage.output_tokens == 4
+    assert parse_generated(b'[{"generated_text": "one"}, 1]', {}) is None
+    assert parse_generated(b"[]", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"cost": None, "estimated_cost": 0.25}, Usage(dollars=0.25)),
+        ({"cost": 0.0, "estimated_cost": 0.25}, Usage(dollars=0.0)),
+        ({"prompt_tokens": None, "input_tokens": 3, "completion_tokens": None,
+          "output_tokens": 4}, Usage(3, 4)),
+    ],
+)  # fmt: skip
+def test_a_null_does_not_hide_the_other_name(usage: Any, expected: Usage) -> None:
+    """Gateways write every field that they know, and leave those null that they do not count."""
+    answer = parse_chat(chat(choice(content="Hi"), usage=usage))
+    assert answer is not None
+    assert answer.usage == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -300,6 +301,9 @@ FILTERED: dict[str, tuple[int, Any]] = {
     "openai's safety system": (400, error("Your request was rejected as a result of our safety "
                                           "system.")),
     "portkey": (446, error("The guardrail checks defined in the config failed.")),
+    "a gateway's policy": (403, error("Prompt violates the security policy of this gateway.")),
+    "openai, a policy": (400, error("This request has been flagged: violation of our policies.")),
+    "litellm's filter": (403, {"error": "Content blocked: keyword 'x' detected (severity: high)"}),
 }  # fmt: skip
 
 
@@ -319,6 +323,17 @@ NOT_FILTERED: dict[str, tuple[int, Any, str]] = {
     "the account": (401, error("Your account was flagged for violating our usage policies."),
                     "run unauthorized"),
     "the key": (403, error("This API key was flagged as leaked."), "run forbidden"),
+    "the organisation's policy": (403, error("Request is prohibited by organization's policy. "
+                                             "vpcServiceControlsUniqueIdentifier: x",
+                                             403, reason="SECURITY_POLICY_VIOLATED"),
+                                  "run forbidden"),
+    "an organisation's constraint": (403, error("The request violates organization policy "
+                                                "constraints/gcp.restrictServiceUsage", 403),
+                                     "run forbidden"),
+    "the network's policy": (403, error("Access from 10.0.0.1 violates the network policy."),
+                             "run forbidden"),
+    "bedrock cannot check": (403, error("Bedrock guardrail request failed: AccessDenied"),
+                             "run forbidden"),
     "the moderator": (404, error("The model of the safety system was not found."),
                       "run not_found"),
 }  # fmt: skip
@@ -541,3 +556,10 @@ def test_a_500_that_says_nothing_may_want_a_key(body: bytes, told: bool) -> None
     failure = classify(Exchange(status=500, response=response, keyed=False), ASKED)
     assert (failure.code, "No key was sent" in str(failure.hint)) == ("server_error", told)
     assert classify(Exchange(status=500, response=response), ASKED).hint is None
+
+
+def test_a_length_that_counts_answers_refuses_no_parameter() -> None:
+    """The row is too long; to ask for one answer at a time would not make it shorter."""
+    words = "maximum context length is 2048 tokens, 9000 for n = 3; only n = 1 is supported here"
+    failure = classified(400, error(words), request=replace(ASKED, n=3))
+    assert (failure.code, failure.parameter) == ("context_length_exceeded", None)

@@ -157,7 +157,7 @@ FAULTS: dict[str, Row] = {
         "answer",
     ),
     "an encoding not asked for": (
-        Respond(200, b"x", headers=(("Content-Encoding", "br"),)),
+        Respond(200, b"x", headers=(("Content-Encoding", "exi"),)),
         "bad_response encoding",
         "bad_response encoding",
     ),

@@ -124,6 +124,38 @@ def test_few_rows_fail_as_they_always_did() -> None:
     run_virtual(main)
 
 
+@pytest.mark.parametrize("rows", [1, 10, 50])
+def test_a_short_outage_among_the_last_rows_costs_seconds(rows: int) -> None:
+    """The first one that is answered calls back the others, and no row fails for it."""
+
+    async def main() -> None:
+        client = client_of(lambda _, now: 100 <= now < 104)
+        scheduler = scheduler_for(client, max_concurrency=64)
+        await driven(scheduler, 200)
+        await asyncio.sleep(99.5 - asyncio.get_running_loop().time())
+        outcomes = await driven(scheduler, rows)
+        assert all(isinstance(outcome, Answer) for outcome in outcomes.values())
+        assert asyncio.get_running_loop().time() < 112
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("rows", [30, 50])
+def test_probes_among_the_last_rows_cost_them_nothing(rows: int) -> None:
+    """A server that is down for good fails each of them after five attempts that are its own."""
+
+    async def main() -> None:
+        client = client_of(lambda *_: True)
+        outcomes = await driven(scheduler_for(client, max_concurrency=64), rows)
+        attempts = [f.attempts for f in outcomes.values() if isinstance(f, Failure)]
+        assert len(attempts) == rows
+        assert min(attempts) == 5
+        assert asyncio.get_running_loop().time() < 300
+        assert len(client.sent) <= 5 * rows + 40
+
+    run_virtual(main)
+
+
 def test_a_drain_does_not_wait_for_a_sign_of_life() -> None:
     """Rows whose retries wait leave at once, undone."""
 

@@ -282,7 +282,7 @@ def test_the_last_rows_of_a_resumed_run_keep_the_hint(answers: int, hint: str | 
     played = Played()
     played.policy.history.note_answered(8)
     played.succeed(answers)
-    refused = replace(DENIED, hint="Give another key.")
+    refused = fail(FailureKind.RUN, status=403, code="forbidden", hint="Give another key.")
     decision: Decision = Retry(0.0)
     while isinstance(decision, Retry):
         played.now += 2.0
@@ -291,6 +291,23 @@ def test_the_last_rows_of_a_resumed_run_keep_the_hint(answers: int, hint: str | 
             decision = played.settle(decision, answered=False)
     assert isinstance(decision, GiveUp)
     assert decision.failure.hint == hint
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (402, "no_credit"),
+                                               (407, "proxy_auth")])  # fmt: skip
+def test_the_last_rows_of_a_resumed_run_do_not_fail_for_a_key(status: int, code: str) -> None:
+    """Nothing was answered in this process: the key or the credit is gone, and no row is bad."""
+    played = Played()
+    played.policy.history.note_answered(8)
+    refused = fail(FailureKind.RUN, status=status, code=code)
+    decision: Decision = Retry(0.0)
+    while isinstance(decision, Retry):
+        played.now += 2.0
+        decision = played.fail(refused)
+        if isinstance(decision, Hold):
+            decision = played.settle(decision, answered=False)
+    assert isinstance(decision, Stop)
+    assert decision.failure.code == code
 
 
 @pytest.mark.parametrize("code", ["no_credit", "proxy_auth"])
@@ -569,6 +586,25 @@ def test_while_nothing_is_answered_no_row_pays() -> None:
     assert isinstance(played.fail(TRANSIENT), GiveUp)
 
 
+def test_a_probe_before_its_time_costs_the_last_few_nothing() -> None:
+    """Unless others were answered meanwhile: then it is the row that fails."""
+    for others, charged in ((False, 2), (True, 3)):
+        played = Played(RetrySettings(retry_burst=1), left=1)
+        assert isinstance(played.fail(TRANSIENT), Retry)
+        played.now += 1.0
+        waits = played.fail(TRANSIENT, elapsed=0.1)
+        assert isinstance(waits, Retry)
+        assert waits.or_answered
+        played.now += 5.0
+        if others:
+            played.succeed()
+        again = played.fail(TRANSIENT, elapsed=0.1)
+        assert isinstance(again, Retry)
+        assert played.rows[0].charged == charged
+        assert again.or_answered is not others
+        assert others or again.delay == pytest.approx(waits.delay - 5.0, abs=0.01)
+
+
 def test_a_server_that_fails_everything_stops_the_run() -> None:
     """After `wait_ready` seconds in which retries waited and nothing was answered."""
     played = Played(RetrySettings(retry_burst=0))
@@ -588,7 +624,7 @@ def test_the_last_few_are_not_spared() -> None:
     played = Played(RetrySettings(retry_burst=2))
     tries = Tries(0)
     decisions = [
-        played.policy.decide(TRANSIENT, tries, now=0.0, elapsed=1.0, left=2) for _ in range(5)
+        played.policy.decide(TRANSIENT, tries, now=61.0 * n, elapsed=1.0, left=2) for n in range(5)
     ]
     waits = [decision.delay for decision in decisions if isinstance(decision, Retry)]
     assert all(30 <= delay <= 60 for delay in waits[2:])
@@ -880,6 +916,20 @@ def test_a_few_rows_that_are_refused_at_the_end_do_not_keep_a_run(
     played.now += 0.001
     verdict = played.fail(REFUSED_ALONE)
     assert isinstance(verdict, GiveUp if left == 19 else Retry)
+
+
+@pytest.mark.parametrize(("takes", "long"), [(1.0, 10.0), (30.0, 120.0), (3000.0, 900.0)])
+def test_a_slow_full_server_is_given_the_time_of_a_few_answers(takes: float, long: float) -> None:
+    """That nobody is answered for as long as an answer takes does not show that nobody will be."""
+    played = Played(left=2)
+    for _ in range(4):
+        played.now += takes + 0.1
+        played.policy.succeeded(played.now, began=played.now - takes)
+        assert isinstance(played.fail(REFUSED_ALONE), Retry)
+    played.now += long - 0.1
+    assert isinstance(played.fail(REFUSED_ALONE), Retry)
+    played.now += 0.2
+    assert isinstance(played.fail(REFUSED_ALONE), GiveUp)
 
 
 def test_an_endpoint_that_has_only_ever_refused_is_waited_for() -> None:

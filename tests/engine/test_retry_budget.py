@@ -28,8 +28,13 @@ class Waiting:
             self.tasks[number] = self.loop.create_task(self._wait(number))
         await asyncio.sleep(0)
 
-    async def _wait(self, number: int) -> None:
-        await self.deferral.wait(number)
+    async def enter_for(self, seconds: float, *numbers: int) -> None:
+        for number in numbers:
+            self.tasks[number] = self.loop.create_task(self._wait(number, seconds))
+        await asyncio.sleep(0)
+
+    async def _wait(self, number: int, at_most: float | None = None) -> None:
+        await self.deferral.wait(number, at_most)
         self.gone.append((number, self.loop.time()))
 
     @property
@@ -147,5 +152,38 @@ def test_an_answer_that_was_on_its_way_lets_nobody_go() -> None:
             waiting.deferral.answered(began)
             await asyncio.sleep(0)
             assert waiting.numbers == expected
+
+    run_virtual(main)
+
+
+def test_those_that_wait_for_a_time_all_continue_at_an_answer() -> None:
+    """They are few: an outage of seconds is not to cost each of them a minute."""
+
+    async def main() -> None:
+        waiting = Waiting()
+        await waiting.enter(0, 1, 2)
+        await waiting.enter_for(60.0, *range(3, 10))
+        waiting.deferral.answered(waiting.loop.time())
+        await asyncio.sleep(0)
+        assert sorted(waiting.numbers) == [0, 1, *range(3, 10)]
+
+    run_virtual(main)
+
+
+def test_those_that_wait_for_a_time_continue_after_it() -> None:
+    """Whether or not there is an answer; that those who wait for one are let go is not theirs."""
+
+    async def main() -> None:
+        waiting = Waiting()
+        await waiting.enter_for(60.0, 0, 1)
+        await waiting.enter(2)
+        waiting.deferral.let_go()
+        await asyncio.sleep(0)
+        assert waiting.numbers == [2]
+        await asyncio.sleep(50)
+        assert waiting.numbers == [2, 0], "one probe"
+        await asyncio.sleep(20)
+        assert waiting.gone[-1] == (1, 60.0)
+        assert len(waiting.deferral) == 0
 
     run_virtual(main)

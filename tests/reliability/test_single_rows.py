@@ -12,6 +12,7 @@ import pytest
 from virtual_engine import open_stage
 
 import distilabel_endpoints
+from distilabel_endpoints.errors import RunError
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.records import FailureKind
 from distilabel_endpoints.testing import Action, Fault, Latency, Respond, Rewrite, edits
@@ -97,3 +98,26 @@ def test_a_run_goes_on_and_writes_its_output(
         assert 1 <= stage.requests - before <= 60
     written = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert [bool(row["error"]) for row in written] == [n == PLACE for n in range(ROWS)]
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (402, "no_credit")])
+def test_a_resumed_run_stops_if_its_key_or_credit_is_gone(
+    status: int, code: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also if one row is left: it is not recorded as refused, and the next resume answers it."""
+    rows, output = [{"prompt": row[0]["content"]} for row in inputs()], tmp_path / "out.jsonl"
+    faults = (
+        Fault(Respond(500), marker=MARKER, times=5),
+        Fault(Respond(status, {"error": "not with this account"}), marker=MARKER),
+    )
+    with open_stage(monkeypatch, "openai", {}, faults=faults, latency=Latency(0.5)) as stage:
+        quiet = open_progress("quiet")
+        done = distilabel_endpoints.generate_dataset(stage.llm, rows, output, progress=quiet)
+        assert (done.summary.ok, done.summary.failed) == (ROWS - 1, 1)
+        with pytest.raises(RunError) as stopped:
+            distilabel_endpoints.generate_dataset(stage.llm, rows, output, progress=quiet)
+        assert stopped.value.failure.code == code
+        assert stopped.value.failure.hint
+        stage.endpoint.clear_faults()
+        done = distilabel_endpoints.generate_dataset(stage.llm, rows, output, progress=quiet)
+        assert (done.summary.ok, done.summary.failed) == (ROWS, 0)

@@ -39,8 +39,14 @@ _REFUSES: Final = re.compile(
 _NEWER_NAME: Final = re.compile(r"\buse\W{0,3}max_completion_tokens", re.IGNORECASE)
 _WHOLE: Final = "stream=false"
 """Stands for the parameter that is refused by servers that stream only."""
+_N: Final = r"(?<![\w'])n(?![\w'])"
 _ONE_CHOICE: Final = re.compile(
-    r"(?<![\w'])['`]?n['`]?(?![\w'])|best_of|num_return|multiple (choices|completions)",
+    r"(['`\"])n\1"
+    rf"|{_N}\W{{1,3}}(?:must|should|has to|needs|can ?not|may only|is not|(?:in|out)?valid|value"
+    r"|parameter|input should|greater|larger)\b"
+    rf"|{_N} ?(?:>=?|!=) ?\d|{_N} ?==? ?\d{{1,3}}\b.{{0,40}}(?:support|allow|permit|accept|valid)"
+    rf"|(?:only|parameters?|argument|field|value of|support\w{{0,4}}|invalid)\W{{1,3}}{_N}"
+    r"|best_of|num_return|(?:multiple|one|single) (?:completion )?(?:choice|completion|candidate)",
     re.IGNORECASE,
 )
 """How servers say that they give one answer to a request. The scheduler's caller learns it."""
@@ -62,13 +68,14 @@ def refused_parameter(body: bytes, request: Request) -> str | None:
     sent = _names(request)
     if not request.stream and _STREAMS_ONLY.search(words):
         return _WHOLE
-    if request.n > 1 and _ONE_CHOICE.search(words):
+    loaded = load(body)
+    if request.n > 1 and ("n" in _params(loaded) or _ONE_CHOICE.search(words)):
         return "n"
     if "max_tokens" in sent and _NEWER_NAME.search(words):
         return "max_tokens"
     if not _REFUSES.search(words):
         return None
-    named = [*_params(load(body)), *re.findall(r"\w+", words)]
+    named = [*_params(loaded), *re.findall(r"\w+", words)]
     return next((name for name in named if name in sent), None)
 
 

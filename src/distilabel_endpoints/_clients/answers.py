@@ -182,38 +182,69 @@ def parse_text(body: bytes) -> Answer | None:
 
 
 def parse_generated(body: bytes, headers: Mapping[str, str]) -> Answer | None:
-    """TGI's `POST /` and `/generate`, not streamed: one object, or a list of one."""
+    """TGI's `POST /` and `/generate`, not streamed: one object, or a list of them."""
     loaded = _load(body)
-    item = loaded[0] if isinstance(loaded, list) and loaded else loaded
-    if not isinstance(item, dict) or not isinstance(item.get("generated_text"), str):
+    items = loaded if isinstance(loaded, list) else [loaded]
+    if not all(isinstance(i, dict) and isinstance(i.get("generated_text"), str) for i in items):
         return None
+    written = [count(_details_of(item).get("generated_tokens")) for item in items]
+    counted = [number for number in written if number is not None]
+    usage = Usage(
+        _header_count(headers, "x-prompt-tokens"),
+        sum(counted) if counted else _header_count(headers, "x-generated-tokens"),
+    )
+    return answer_of(map(_generated_completion, items), usage)
+
+
+def _details_of(item: Json) -> Json:
     details = item.get("details")
-    details = details if isinstance(details, dict) else {}
-    counted = count(details.get("generated_tokens"))
-    completion = completion_of(
+    return details if isinstance(details, dict) else {}
+
+
+def _generated_completion(item: Json) -> Completion:
+    details = _details_of(item)
+    return completion_of(
         text=item["generated_text"],
         reason=finish_reason(details.get("finish_reason")),
         logprobs=tgi_logprobs(details.get("tokens"), details.get("top_tokens")),
     )
-    usage = Usage(
-        _header_count(headers, "x-prompt-tokens"),
-        counted if counted is not None else _header_count(headers, "x-generated-tokens"),
-    )
-    return answer_of([completion], usage)
 
 
 def _parse_choices(body: bytes, read: Callable[[Json], Completion | None]) -> Answer | None:
-    loaded = _load(body)
-    if isinstance(loaded, list) and len(loaded) == 1:
-        loaded = loaded[0]
-    if not isinstance(loaded, dict):
-        return None
-    choices = sorted(objects(loaded.get("choices")), key=_index_of)
+    bodies = _bodies(body)
     return answer_of(
-        map(read, choices),
-        usage=usage_in(loaded) or summed(map(usage_in, choices)) or Usage(),
-        model=string(loaded.get("model")),
+        (read(choice) for one in bodies for choice in _choices_of(one)),
+        usage=summed(map(_usage_of, bodies)) or Usage(),
+        model=string(bodies[0].get("model")) if bodies else None,
     )
+
+
+def _bodies(body: bytes) -> list[Json]:
+    """The object of a body; or, in a list or line by line, a whole one for each choice.
+
+    Events in these forms are pieces: `streams.py` joins them.
+    """
+    loaded = _load(body)
+    if loaded is None:
+        loaded = [_load(line) for line in body.splitlines() if line.strip()]
+    bodies = objects(loaded if isinstance(loaded, list) else [loaded])
+    is_one = len(bodies) == 1 and (isinstance(loaded, dict) or len(loaded) == 1)
+    is_joint = isinstance(loaded, list) and len(bodies) == len(loaded)
+    return bodies if is_one or (is_joint and all(map(_is_whole, bodies))) else []
+
+
+def _is_whole(body: Json) -> bool:
+    """Whether each of its choices is at its end, and not the last piece of a stream."""
+    choices = objects(body.get("choices"))
+    return bool(choices) and all(c.get("finish_reason") and c.get("delta") is None for c in choices)
+
+
+def _choices_of(body: Json) -> list[Json]:
+    return sorted(objects(body.get("choices")), key=_index_of)
+
+
+def _usage_of(body: Json) -> Usage | None:
+    return usage_in(body) or summed(map(usage_in, objects(body.get("choices"))))
 
 
 def _index_of(value: Json) -> int:
@@ -399,8 +430,8 @@ def usage_in(value: Json) -> Usage | None:
         usage = wrapped.get("usage") if isinstance(wrapped, dict) else None
     if not isinstance(usage, dict):
         return None
-    read = count(usage.get("prompt_tokens", usage.get("input_tokens")))
-    written = count(usage.get("completion_tokens", usage.get("output_tokens")))
+    read = count(_either(usage, "prompt_tokens", "input_tokens"))
+    written = count(_either(usage, "completion_tokens", "output_tokens"))
     return Usage(read, written, _thought_tokens(usage), _dollars(usage))
 
 
@@ -421,12 +452,18 @@ def summed(usages: Iterable[Usage | None]) -> Usage | None:
     )
 
 
+def _either(usage: Json, name: str, other: str) -> Any:
+    """What is under one name, or under the other: gateways fill the first with null."""
+    value = usage.get(name)
+    return usage.get(other) if value is None else value
+
+
 def _dollars(usage: Json) -> float | None:
     """What the provider charged: OpenRouter's `cost`, DeepInfra's `estimated_cost`.
 
     With a user's own key at another provider, OpenRouter's is its fee, and the rest is beside it.
     """
-    charged = _amount(usage.get("cost", usage.get("estimated_cost")))
+    charged = _amount(_either(usage, "cost", "estimated_cost"))
     if charged is None or usage.get("is_byok") is not True:
         return charged
     details = usage.get("cost_details")

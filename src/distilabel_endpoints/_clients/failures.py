@@ -58,6 +58,8 @@ _NO_KEY: Final = (
 )
 _SAYS_NOTHING: Final = re.compile(r"HTTP 500|internal server error\W*", re.IGNORECASE)
 
+_THE_PROMPTS: Final = frozenset({"content_filter", "context_length_exceeded", "too_large"})
+
 UNREADABLE: Final = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 """What the libraries raise on events that are none."""
 
@@ -101,10 +103,17 @@ def classify(
     return replace(
         failure,
         message=hide(failure.message, secrets),
-        parameter=refused_parameter(exchange.body() or b"", request),
+        parameter=_parameter(failure, exchange, request),
         in_answer=exchange.status is not None and 200 <= exchange.status < 300,
         request_id=failure.request_id and _request_id(exchange.headers, request, secrets),
     )
+
+
+def _parameter(failure: Failure, exchange: Exchange, request: Request) -> str | None:
+    """What is wrong with a prompt says nothing of parameters, whichever it counts or names."""
+    if failure.code in _THE_PROMPTS:
+        return None
+    return refused_parameter(exchange.body() or b"", request)
 
 
 def _classify(

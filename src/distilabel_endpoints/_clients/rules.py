@@ -120,6 +120,11 @@ def _asks_for_too_much(text: str, request: Request | None) -> bool:
     return wanted is not None and most is not None and wanted >= _count(most[1] or most[2])
 
 
+def _is_content(text: str, _: Request | None) -> bool:
+    """Policies are also those of an organisation or a network: about who asks, not what."""
+    return _any_of(_OF_CONTENT).search(text) is not None
+
+
 def _never_fits(text: str, _: Request | None) -> bool:
     """This one request is larger than what a whole minute allows."""
     numbers = _LIMIT_AND_REQUESTED.search(text)
@@ -150,10 +155,19 @@ _FILTERED: Final = (
     "prompt ... flagged", "content ... flagged", "message ... flagged", "text ... flagged",
     "conversation ... flagged", "output ... flagged", "needs moderation",
     "requires moderation", "moderation blocked", "blocked by moderation", "considered high risk",
-    "usage policy", "usage policies", "usage guidelines", "violates ... policy",
-    "violated ... policy", "violate ... policies", "violates ... policies", "violated guardrail",
+    "usage policy", "usage policies", "usage guidelines", "violated guardrail",
     "guardrail check", "guardrail intervened", "blocked by guardrail", "blocked by ... guardrail",
-    "prohibited content", "safety system", "prompt injection", "jailbreak",
+    "prohibited content", "safety system", "prompt injection", "jailbreak", "content blocked",
+)  # fmt: skip
+_A_POLICY: Final = (
+    "violates ... policy", "violated ... policy", "violate ... policy", "violation of ... policy",
+    "violates ... policies", "violated ... policies", "violate ... policies",
+    "violation of ... policies",
+)  # fmt: skip
+_OF_CONTENT: Final = (
+    "content", "prompt", "input", "output", "message", "text", "conversation", "response",
+    "guardrail", "safety", "moderat", "acceptable use", "use policy", "use policies", "harmful",
+    "our polic",
 )  # fmt: skip
 _NO_CREDIT: Final = (
     "insufficient quota", "insufficient user quota", "insufficient balance", "insufficient credit",
@@ -218,6 +232,7 @@ _UNFINISHED: Final = (
 
 _PAY: Final = "The account that pays has no credit left, or a budget is spent. Raise it and resume."
 _NAME: Final = "Check the URL's path and the name of the model."
+_FILTER: Final = "A content filter of the server refuses this conversation."
 _STREAM: Final = (
     "A gateway stops waiting before the answer is there. Stream the answers (stream=True, "
     "--stream) or raise the gateway's time-out."
@@ -244,8 +259,9 @@ RULES: Final[tuple[Rule, ...]] = (
         ROW,
         _on(400, 403, 422, 446, 451),
         _FILTERED,
-        "A content filter of the server refuses this conversation.",
+        _FILTER,
     ),
+    Rule("content_filter", ROW, _on(400, 403, 422, 446, 451), _A_POLICY, _FILTER, when=_is_content),
     Rule(
         "max_tokens_too_large",
         RUN,
@@ -384,6 +400,9 @@ OTHER_RULES: Final[tuple[tuple[str, Rule], ...]] = (
 )
 """What is seen if no rule names it, and what it means."""
 
+_COMPRESSED: Final = (
+    "Answers are asked for uncompressed. Turn compression off in the gateway on the way."
+)
 _SLOW: Final = "The server is stuck, or has more requests than it can serve: set max_concurrency."
 
 FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
@@ -402,7 +421,7 @@ FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
     WireFault.RESET: (TRANSIENT, None),
     WireFault.TRUNCATED: (TRANSIENT, None),
     WireFault.TOO_LARGE: (BAD_RESPONSE, None),
-    WireFault.ENCODING: (BAD_RESPONSE, None),
+    WireFault.ENCODING: (BAD_RESPONSE, _COMPRESSED),
     WireFault.PROTOCOL: (BAD_RESPONSE, None),
     WireFault.PROXY_AUTH: (RUN, _LOGIN),
     WireFault.PROXY_DENIED: (

@@ -26,7 +26,6 @@ import os
 import re
 import socket
 import ssl
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar, Token
@@ -41,7 +40,7 @@ import httpx2
 from multidict import CIMultiDict
 from pydantic import SecretStr
 
-from distilabel_endpoints._clients.content_coding import decoder_of
+from distilabel_endpoints._clients.content_coding import CodingError, decoder_of
 from distilabel_endpoints._clients.proxies import named_certificates, proxy_for, system_trust
 from distilabel_endpoints.config import CONNECT_TIMEOUT, KEEPALIVE_SECONDS, MAX_RESPONSE_BYTES
 
@@ -328,7 +327,7 @@ class _OneOriginTransport(httpx2.AsyncBaseTransport):
                 body = await _Body(answer, exchange).read()
             except (aiohttp.ClientError, httpx2.TransportError, OSError, TimeoutError) as error:
                 raise _note(exchange, error, WireFault.TRUNCATED) from None
-            except zlib.error as error:
+            except CodingError as error:
                 raise _failed(exchange, WireFault.ENCODING, str(error)) from None
         exchange.response = httpx2.Response(
             answer.status,
@@ -422,7 +421,7 @@ class _Body:
     def _decoder(self) -> Any:
         try:
             return decoder_of(self._encoding)
-        except ValueError as error:
+        except CodingError as error:
             raise _failed(self._exchange, WireFault.ENCODING, str(error)) from None
 
     async def _drain(self) -> None:

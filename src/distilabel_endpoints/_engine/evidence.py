@@ -35,6 +35,8 @@ _LONGEST_JUST_NOW: Final = 60.0
 _LATENCY_NEWS: Final = 0.1
 # Answers for each refusal of another row, beside which a refusal is this row's own.
 _ANSWERS_PER_REFUSAL: Final = 4
+# Times as long as an answer takes, in which nobody is answered: then nobody else is served.
+_ANSWERS_LONG: Final = 4
 # A refusal after the wait that the server itself has named, of at least these seconds, counts for
 # several: all rows have waited.
 _NAMED_WAIT: Final = 5.0
@@ -81,6 +83,8 @@ class Tries:
     """When it was charged first."""
     failed_at: float | None = None
     """When an attempt that it could be charged for failed last."""
+    waits_until: float = -math.inf
+    """Until then an attempt is a probe: it costs nothing if it fails as all others do."""
 
 
 @dataclass(slots=True)
@@ -264,7 +268,8 @@ class Evidence:
             history.refusing_since = now
         long = self._settings.wait_ready
         if tries.passed_by >= _PATIENCE:
-            long = min(long, self._settings.hopeless_after)
+            # A full server that is slow answers nobody for as long as its answers take.
+            long = min(long, max(self._settings.hopeless_after, _ANSWERS_LONG * self._latency))
         return few_left and self.has_answered and now - history.refusing_since >= long
 
     def is_left_over(self, tries: Tries, *, few_left: bool) -> bool:

@@ -62,6 +62,8 @@ class Retry:
     """For a stream."""
     lenient: bool = False
     """For an answer even if it is not UTF-8."""
+    or_answered: bool = False
+    """Or as soon as something else is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +181,9 @@ class RetryPolicy:
         if answered:
             return Retry(0.0)
         passed = self.evidence.newest > (tries.refused_at or 0.0)
-        history = self.history
-        is_for_others = history.answered_lately or history.answered_before
-        if not passed and not (
-            is_for_others if _is_the_accounts(failure) else self.evidence.has_answered
-        ):
+        # What answered others in an earlier process may have expired since: a key, a credit.
+        lately = self.history.answered_lately
+        if not passed and not (lately if _is_the_accounts(failure) else self.evidence.has_answered):
             return Stop(failure)
         if tries.refused >= self._settings.refusals_alone:
             return self._the_rows(failure)
@@ -301,7 +301,7 @@ class RetryPolicy:
         """What looked like everybody's failure, and is this row's alone."""
         self.evidence.rows_own.add(failure.code)
         message = f"{failure.message} (other rows were answered)"
-        # What answered them in an earlier process may have changed since: a key that expired.
+        # What answered them in an earlier process may have changed since.
         hint = None if self.history.successes else failure.hint
         return GiveUp(replace(failure, kind=FailureKind.ROW, message=message, hint=hint))
 
@@ -332,6 +332,9 @@ class RetryPolicy:
         # What began before an outage may be short of its last attempt: it does not end in one.
         if innocent and (broke or tries.charged >= most - 1):
             return self._defer(failure, now, later)
+        if not others and now < tries.waits_until:
+            wait = tries.waits_until - now
+            return Retry(wait, stream=stream, lenient=lenient, or_answered=True)
         tries.charged += 1
         if tries.charged == 1:
             tries.charged_at = now
@@ -345,13 +348,15 @@ class RetryPolicy:
         if broke and not self.spares_none:
             return self._defer(failure, now, later)
         pause = min(failure.retry_after or 0.0, self._settings.longest_pause)
-        if broke:  # the few that are left wait for long
-            delay = self._settings.longest_delay * self._rng.uniform(0.5, 1.0)
-        else:
-            delay = self._backoff(tries.charged)
+        if not broke:
             self.history.credit -= 1
-        delay = max(pause, delay)
-        return Retry(delay, stream=stream, lenient=lenient)
+            delay = max(pause, self._backoff(tries.charged))
+            return Retry(delay, stream=stream, lenient=lenient)
+        # The few that are left wait for long, or for a sign of life.
+        delay = max(pause, self._settings.longest_delay * self._rng.uniform(0.5, 1.0))
+        is_early = not others and pause == 0.0
+        tries.waits_until = now + delay if is_early else now
+        return Retry(delay, stream=stream, lenient=lenient, or_answered=is_early)
 
     def _defer(self, failure: Failure, now: float, later: Defer) -> Decision:
         history = self.history

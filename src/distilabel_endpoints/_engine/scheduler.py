@@ -215,6 +215,9 @@ class Scheduler:
             if isinstance(decision, Defer):
                 self._refuse(current_seat())
                 await self._retry_budget.wait(tries)
+            elif decision.or_answered:
+                self._refuse(current_seat())
+                await self._retry_budget.wait(tries, decision.delay)
             elif decision.delay > 0:
                 await self._delay(decision.delay)
 
