@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -66,15 +67,37 @@ def test_links_folders_and_pipes_are_refused(output: Path, tmp_path: Path) -> No
         read_control(output)
 
 
+WHOLE: dict[str, object] = {
+    "format": 2, "max_concurrency": 1, "paused": False, "budget": ["$1"], "by": "", "at": "",
+}  # fmt: skip
+CHANGES: list[dict[str, object]] = [
+    {"max_concurrency": 0},
+    {"max_concurrency": True},
+    {"max_concurrency": 9999999},
+    {"format": 1},
+    {"paused": 1},
+    {"budget": "$1"},
+    {"budget": [1]},
+]
+
+
+def test_what_is_refused_differs_in_one_field(output: Path) -> None:
+    """The document that the refused ones are made of is obeyed."""
+    control_path(output).touch(0o600)
+    control_path(output).write_bytes(json.dumps(WHOLE).encode())
+    assert read_control(output) == Tuning(max_concurrency=1, budget=("$1",))
+    for change in CHANGES:
+        control_path(output).write_bytes(json.dumps({**WHOLE, **change}).encode())
+        with pytest.raises(StorageError, match="is not what `tune` writes"):
+            read_control(output)
+
+
 @given(
     st.binary(max_size=200)
     | st.sampled_from(
         [
-            b'{"format": 1, "max_concurrency": 0, "paused": false, "by": "", "at": ""}',
-            b'{"format": 1, "max_concurrency": true, "paused": false, "by": "", "at": ""}',
-            b'{"format": 1, "max_concurrency": 9999999, "paused": false, "by": "", "at": ""}',
-            b'{"format": 2, "max_concurrency": 1, "paused": false, "by": "", "at": ""}',
-            b'{"format": 1, "max_concurrency": 1, "paused": 1, "by": "", "at": ""}',
+            *(json.dumps({**WHOLE, **change}).encode() for change in CHANGES),
+            json.dumps({name: WHOLE[name] for name in WHOLE if name != "budget"}).encode(),
             b"[" * 100_000,
         ]
     )

@@ -389,3 +389,32 @@ def test_space_is_checked(output: Path) -> None:
         check_space(output, 10**18)
     with pytest.raises(StorageError, match="No such file"):
         check_space(output / "none" / "out.jsonl", 1)
+
+
+def test_failed_rows_are_forgotten_from_a_row_on(tmp_path: Path) -> None:
+    """Those before it, and all that were answered, stay."""
+    output = tmp_path / "out.jsonl"
+    write(output, [failed(0), ok(1), failed(2), ok(3), failed(4)])
+    with Journal(output, SPEC) as journal:
+        journal.forget_failed(2)
+    assert [*stored(output)] == [0, 1, 3]
+
+
+def test_one_row_is_read_by_its_place(tmp_path: Path) -> None:
+    """Its result, or nothing if it has none."""
+    output = tmp_path / "out.jsonl"
+    write(output, [ok(1)])
+    with Reader(output) as reader:
+        assert (reader.result(1), reader.result(0)) == (ok(1), None)
+
+
+def test_settings_may_change_while_nothing_was_answered(tmp_path: Path) -> None:
+    """Failures alone bind a run to no settings: they are dropped with the old ones."""
+    output = tmp_path / "out.jsonl"
+    write(output, [failed(0)])
+    changed = {**SPEC, "temperature": 0.7}
+    with Journal(output, changed) as journal:
+        journal.append(ok(0), hash_of(0))
+    assert stored(output) == {0: ok(0)}
+    with pytest.raises(FingerprintError), Journal(output, SPEC):
+        pass

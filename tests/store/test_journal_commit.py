@@ -225,3 +225,18 @@ def test_listener_that_raises() -> None:
         committer.flush()
     with pytest.raises(RuntimeError, match="ended unexpectedly"):
         committer.close()
+
+
+def test_who_wrote_a_note_hears_how_it_ended() -> None:
+    """With nothing when it is durable, with the error when it never will be; once each."""
+    disk = Disk()
+    ends: list[Exception | None] = []
+    with disk.committer() as committer:
+        committer.write_note(("first", b"1"), ends.append)
+        committer.flush()
+        assert ends == [None]
+        disk.error = StorageError("the disk is full")
+        committer.write_note(("second", b"2"), ends.append)
+        with pytest.raises(StorageError, match="the disk is full"):
+            committer.flush()
+    assert ends == [None, disk.error]

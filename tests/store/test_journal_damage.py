@@ -444,3 +444,17 @@ def test_long_hash_is_refused() -> None:
     """A content hash longer than the checksum can bind is refused when it is given."""
     with pytest.raises(ValueError, match="key"):
         seal(ok(1), b"x" * 64)
+
+
+def test_a_rebuild_keeps_what_was_noted(tmp_path: Path) -> None:
+    """What a run has spent is not forgotten with a damaged file's structure."""
+    output = tmp_path / "out.jsonl"
+    with Journal(output, SPEC, pace=BY_HAND) as journal:
+        journal.append(ok(0), hash_of(0))
+        journal.write_note("spent", {"tokens": 8})
+    path = journal_path(output)
+    path.write_bytes(flipped(path.read_bytes(), [(20, 0xFF), (30, 0xFF), (100, 0xFF)]))
+    with Journal(output, SPEC) as journal:
+        assert journal.repair.rebuilt
+        with journal.reader() as reader:
+            assert reader.note("spent") == {"tokens": 8}

@@ -156,3 +156,22 @@ def test_a_lock_that_cannot_be_signed_is_let_go(
     assert str(caught.value) == f"{lock_path(path)}: No space left on device."
     with hold(path):
         pass
+
+
+def test_a_link_that_comes_between_the_look_and_the_open_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is made where it points to."""
+    lstat, link, elsewhere = Path.lstat, lock_path(path), path.with_name("elsewhere")
+
+    def put_a_link(self: Path) -> os.stat_result:
+        try:
+            return lstat(self)
+        except FileNotFoundError:
+            link.symlink_to(elsewhere)
+            raise
+
+    monkeypatch.setattr(Path, "lstat", put_a_link)
+    with pytest.raises(StorageError, match="is a symbolic link"), hold(path):
+        pass
+    assert not elsewhere.exists()

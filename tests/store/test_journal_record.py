@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilabel_endpoints._store.journal.record import decode, encode
+from distilabel_endpoints._store.journal.record import (
+    decode,
+    decode_failures,
+    encode,
+    encode_failures,
+)
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -124,3 +129,17 @@ def test_refuses_what_is_not_json() -> None:
     result = Result(ordinal=0, completions=(Completion(text="", logprobs=object()),), failures=())
     with pytest.raises(TypeError, match="object"):
         encode(result)
+
+
+def test_failures_without_a_record() -> None:
+    """A row's failures come back as they were, but for the answers that were refused."""
+    failure = Failure(kind=FailureKind.CONTENT, code="no_json", message="cut off", text="{")
+    text = encode_failures([failure, None])
+    assert decode_failures(text) == (replace(failure, text=None), None)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "[null]", "1", "no JSON"])
+def test_what_is_not_the_failures_of_a_row(text: str) -> None:
+    """It is refused: a row that failed has at least one."""
+    with pytest.raises(ValueError):  # noqa: PT011 - JSON's own, or ours
+        decode_failures(text)
