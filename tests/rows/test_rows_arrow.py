@@ -16,8 +16,6 @@ from row_samples import bad, good, jsonl
 from distilabel_endpoints.errors import ConfigurationError, InputError, InstallationError
 from distilabel_endpoints.rows import BadReason, open_rows
 from distilabel_endpoints.rows.arrow import rows_per_batch
-from distilabel_endpoints.rows.datasets_rows import HubAddress, hub_address, open_hub
-from distilabel_endpoints.rows.intake import ReadOptions
 
 datasets.disable_progress_bars()
 
@@ -238,71 +236,6 @@ def test_broken_saved_dataset(tmp_path: Path) -> None:
 
 
 TEN = slice(None, 10)
-
-
-@pytest.mark.parametrize(
-    ("address", "parts"),
-    [
-        ("hf://datasets/o/n", HubAddress("o/n")),
-        ("hf://datasets/o/n:test", HubAddress("o/n", split="test")),
-        ("hf://datasets/o/n/c", HubAddress("o/n", "c")),
-        (
-            "hf://datasets/o/n/c:test[:10]",
-            HubAddress("o/n", "c", split="test", rows=TEN),
-        ),
-        ("hf://datasets/o/n:t[5:]", HubAddress("o/n", split="t", rows=slice(5, None))),
-        (
-            "hf://datasets/o/n:t[:10%]",
-            HubAddress("o/n", split="t", rows=TEN, percent=True),
-        ),
-        (
-            "hf://datasets/o/n@v1/d/a.jsonl.gz",
-            HubAddress("o/n", file="d/a.jsonl.gz", revision="v1"),
-        ),
-        ("hf://datasets/o/n/d/*.parquet", HubAddress("o/n", file="d/*.parquet")),
-        ("hf://datasets/o/n@v1/c:dev", HubAddress("o/n", "c", split="dev", revision="v1")),
-    ],
-)
-def test_hub_addresses(address: str, parts: HubAddress) -> None:
-    """Owner, name, revision, configuration and split are taken apart."""
-    assert hub_address(address) == parts
-    assert hub_address("folder/file.jsonl") is None
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["hf://datasets/name", "hf://o/n", "hf://datasets/", "hf://", "hf://datasets/o/n:a[1]"],
-)
-def test_wrong_hub_addresses(address: str) -> None:
-    """What starts like an address and is none is refused with the form it takes."""
-    with pytest.raises(ConfigurationError, match="write hf://datasets/OWNER/NAME"):
-        open_rows(address)
-
-
-def test_hub_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub's path, on a local folder of data files: streamed, and from the start each time."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "name"
-    folder.mkdir()
-    jsonl(folder / "train.jsonl", [{"prompt": f"p{n}"} for n in range(300)])
-    jsonl(folder / "test.jsonl", [{"prompt": "t"}])
-    source = open_hub("hf://datasets/o/n", HubAddress(str(folder)), ReadOptions())
-    assert [row["prompt"] for row in good(source)] == [f"p{n}" for n in range(300)]
-    assert [row.ordinal for row in source] == list(range(300))
-    assert source.columns == ("prompt",)
-    assert next(iter(source)).source == "hf://datasets/o/n, row 1"
-    test = open_hub("hf://datasets/o/n:test", HubAddress(str(folder), split="test"), ReadOptions())
-    assert good(test) == [{"prompt": "t"}]
-    with pytest.raises(ConfigurationError, match=r"cannot open x: .*nope"):
-        open_hub("x", HubAddress(str(folder), split="nope"), ReadOptions())
-
-
-def test_hub_without_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dataset that cannot be reached is named, with the reason."""
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConfigurationError, match="cannot open hf://datasets/nobody/nothing"):
-        open_rows("hf://datasets/nobody/nothing")
 
 
 def test_stream_that_fails_on_its_way() -> None:

@@ -54,6 +54,43 @@ def test_every_table_gives_its_rows(name: str) -> None:
     assert source.notes == ()
 
 
+def test_single_columns_are_prompts() -> None:
+    """A column of pandas, pyarrow, NumPy or `datasets` is a list of prompts."""
+    texts = ["a", "b"]
+    for column in (
+        pd.Series(texts),
+        pa.array(texts),
+        pa.chunked_array([["a"], ["b"]]),
+        np.array(texts),
+        datasets.Dataset.from_dict({"prompt": texts})["prompt"],
+    ):
+        assert good(open_rows(column)) == [{"prompt": "a"}, {"prompt": "b"}]
+
+
+def test_periods_of_a_data_frame() -> None:
+    """A column of months is these as text, not their number since 1970."""
+    months = pd.PeriodIndex(["2020-01", None], freq="M", name="month")
+    source = open_rows(pd.DataFrame({"prompt": ["a", "b"]}, index=months))
+    assert good(source)[0] == {"month": "2020-01", "prompt": "a"}
+    assert good(source)[1]["month"] is None
+    assert source.notes == ("periods in column 'month' are text",)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pd.DataFrame({"prompt": ["a"]}).to_numpy().tolist(),
+        list(pd.DataFrame({"prompt": ["a"]}).itertuples()),
+        pd.DataFrame({"prompt": ["a"]}).groupby("prompt"),
+        list(zip(["a"], ["b"], strict=True)),
+    ],
+)
+def test_tuples_are_not_conversations(rows: Any) -> None:
+    """Rows without names of columns are refused before the first request, with what to give."""
+    with pytest.raises(ConfigurationError, match=r"not a message; give mappings of columns"):
+        open_rows(rows)
+
+
 def test_the_index_of_a_data_frame(tmp_path: Path) -> None:
     """An index with a name is a column; another one is left out with a word."""
     frame = pd.DataFrame({"prompt": ["a", "b", "c"]})
@@ -69,6 +106,8 @@ def test_the_index_of_a_data_frame(tmp_path: Path) -> None:
     [
         (pd.DataFrame({1: ["a"]}), "columns '1' of the DataFrame have names that are not text"),
         (pd.DataFrame({"a": ["x", 1, b"z"]}), 'its rows: frame.to_dict."records"'),
+        (pd.DataFrame({"a": [1j]}), "column a with type complex128: .*one common type"),
+        (pd.DataFrame({"a": pd.arrays.SparseArray([0])}), "column a. not supported. Give each"),
         (pd.DataFrame([["x", "y"]], columns=["a", "a"]), "has two columns 'a'"),
         (pd.DataFrame({"a": ["x"]}, index=pd.Index([1], name="a")), "has two columns 'a'"),
         (TABLE.to_reader(), "RecordBatchReader holds no rows yet; read it into a table"),
@@ -229,56 +268,3 @@ def test_rows_of_pandas_read_from_parquet(tmp_path: Path) -> None:
     write_all(source, tmp_path / "y.jsonl")
     assert good(open_rows(tmp_path / "y.jsonl"))[0]["messages"] == [MESSAGE]
     assert good(open_rows(talk)) == [{"id": 1, "messages": [MESSAGE]}]
-
-
-@pytest.mark.parametrize(
-    ("address", "texts"),
-    [
-        ("o/n:train[:2]", ["0", "1"]),
-        ("o/n:train[8:]", ["8", "9"]),
-        ("o/n:train[3:5]", ["3", "4"]),
-        ("o/n:train[5:3]", []),
-    ],
-)
-def test_slices_of_a_hub_dataset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, texts: list[str]
-) -> None:
-    """`OWNER/NAME:SPLIT[from:to]` is these rows of the stream, from the start each time."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    (tmp_path / "hub" / "o" / "n").mkdir(parents=True)
-    jsonl(tmp_path / "hub" / "o" / "n" / "train.jsonl", [{"prompt": str(n)} for n in range(10)])
-    load = datasets.load_dataset
-    monkeypatch.setattr(
-        datasets, "load_dataset", lambda path, **more: load(str(tmp_path / "hub" / path), **more)
-    )
-    source = open_rows(address)
-    for _ in range(2):
-        assert [row["prompt"] for row in good(source)] == texts
-    assert good(open_rows(f"hf://datasets/{address}")) == good(source)
-    with pytest.raises(ConfigurationError, match="the number of rows is not known"):
-        open_rows("o/n:train[:10%]")
-
-
-def test_a_path_is_not_taken_for_a_hub_dataset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only what looks like OWNER/NAME and is not there is looked up; the error names both."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    jsonl(tmp_path / "data" / "prompts", [{"a": 1}])
-    asked = []
-
-    def load(path: str, **more: Any) -> Any:
-        asked.append(path)
-        raise FileNotFoundError("no such dataset")
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    for path in ("data/none", "none/x.jsonl", "none", "a/b/c/d:e:f/", "/none/x", "../none"):
-        with pytest.raises(ConfigurationError, match="no such file"):
-            open_rows(path)
-    with pytest.raises(ConfigurationError, match="cannot read data/prompts"):
-        open_rows("data/prompts")
-    assert asked == []
-    with pytest.raises(ConfigurationError, match="no such path here, and on the Hub: no such data"):
-        open_rows("owner/name")
-    assert asked == ["owner/name"]

@@ -276,3 +276,50 @@ def test_parts_of_the_question_that_are_not_sent(columns: list[str], unsent: str
     """A column that looks like a part of the question, and is left out, is named."""
     remarks = ConversationSpec().bind(columns).remarks()
     assert any(remark.startswith(f"not sent: the columns {unsent};") for remark in remarks)
+
+
+PROMPT = "rows with nothing in messages are read from prompt"
+
+
+@pytest.mark.parametrize(
+    ("columns", "messages", "description"),
+    [
+        ({"messages": None, "prompt": "hi"}, HI, PROMPT),
+        ({"messages": float("nan"), "prompt": "hi"}, HI, PROMPT),
+        ({"messages": "", "prompt": "hi"}, HI, PROMPT),
+        ({"messages": [], "prompt": "hi"}, HI, PROMPT),
+        ({"messages": None, "prompt": " ", "conversations": SHAREGPT}, TALK, "read as ShareGPT"),
+        (
+            {"prompt": "", "instruction": "say", "input": "hi"},
+            [{"role": "user", "content": "say\n\nhi"}],
+            "rows with nothing in prompt are read from instruction; read as Alpaca",
+        ),
+        ({"messages": HI, "prompt": None}, HI, None),
+    ],
+)
+def test_the_next_column_is_read_if_the_first_holds_nothing(
+    columns: dict[str, Any], messages: Any, description: str | None
+) -> None:
+    """Files that were put together have a prompt where others have messages; one line says so."""
+    row = next(iter(open_rows([columns])))
+    assert isinstance(row, Row)
+    bound = ConversationSpec().bind(columns)
+    assert bound.prepare(row).messages == messages
+    assert (bound.description is None) == (description is None)
+    assert (description or "") in (bound.description or "")
+
+
+def test_a_column_that_later_rows_have_instead() -> None:
+    """A row of JSON Lines with a prompt instead of messages, or the other way, is sent."""
+    for first, second in (("messages", "prompt"), ("prompt", "messages")):
+        rows = [{first: HI}, {second: HI}]
+        bound = ConversationSpec().bind([first])
+        prepared = [bound.prepare(row) for row in open_rows(rows) if isinstance(row, Row)]
+        assert [row.messages for row in prepared] == [HI, HI]
+
+
+@pytest.mark.parametrize("named", [{"input_column": "messages"}, {"format": "messages"}])
+def test_a_column_that_was_named_is_read_alone(named: dict[str, Any]) -> None:
+    """Who names the column or its format gets an error for a row without it."""
+    with pytest.raises(ConversationError, match="column 'messages' is null"):
+        prepare({"messages": None, "prompt": "hi"}, **named)

@@ -196,3 +196,24 @@ def test_importing_loads_nothing_heavy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert run.stdout == "set()\n"
+
+
+def test_a_link_to_a_file_that_is_read_anyway(tmp_path: Path) -> None:
+    """`latest.jsonl -> 1.jsonl` beside `1.jsonl` adds no rows; two links to a file elsewhere do."""
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    jsonl(folder / "1.jsonl", [{"n": 1}])
+    (folder / "latest.jsonl").symlink_to("1.jsonl")
+    for place in (folder, f"{folder}/*.jsonl"):
+        source = open_rows(place)
+        assert good(source) == [{"n": 1}]
+        assert source.notes == (f"not read in {folder}: latest.jsonl",)
+    elsewhere = jsonl(tmp_path / "blob", [{"n": 2}])
+    for name in ("a", "b"):
+        (folder / f"{name}.jsonl").symlink_to(elsewhere)
+    for place in (folder, f"{folder}/*.jsonl"):
+        source = open_rows(place)
+        assert good(source) == [{"n": 1}, {"n": 2}, {"n": 2}]
+        assert source.notes[1] == (
+            "a.jsonl, b.jsonl are links to one file, whose rows are read 2 times"
+        )

@@ -1,42 +1,29 @@
-"""The one door to `datasets`: hub datasets as a stream, saved folders, objects in memory.
+"""The one door to `datasets`: saved folders, objects in memory, streams.
 
 Rows are taken in Arrow form, so images and audio stay the bytes or paths they are stored as and
-nothing is decoded. A hub dataset is streamed, never downloaded whole; no code from it is run.
+nothing is decoded.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Final
 
 from distilabel_endpoints.errors import ConfigurationError, InputError, InstallationError
 from distilabel_endpoints.rows.arrow import ArrowSource, rows_per_batch
-from distilabel_endpoints.rows.folders import format_of
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
 from distilabel_endpoints.rows.model import BadRow, Place, Row, RowSource, Skip
 
 __all__ = [
-    "PREFIX",
-    "HubAddress",
     "ObjectSource",
     "datasets_package",
-    "hub_address",
     "is_saved",
     "open_dataset",
-    "open_hub",
     "open_saved",
 ]
 
-PREFIX: Final = "hf://datasets/"
-_ADDRESS: Final = re.compile(
-    r"(?P<path>[^/@:]+/[^/@:]+)(?:@(?P<revision>[^/:]+))?(?:/(?P<rest>[^:]+))?"
-    r"(?::(?P<split>.+))?"
-)
-_SPLIT: Final = re.compile(r"(?P<name>[\w.+-]+)(?P<slice>\[(?P<start>\d*)%?:(?P<stop>\d*)%?\])?")
 _STREAM_BATCH: Final = 128
 
 
@@ -54,99 +41,6 @@ def datasets_package(purpose: str) -> Any:
             'pip install "distilabel-endpoints[datasets]"'
         ) from None
     return datasets
-
-
-@dataclass(frozen=True, slots=True)
-class HubAddress:
-    """`hf://datasets/owner/name[@revision][/config or file][:split[from:to]]`, taken apart."""
-
-    path: str
-    config: str | None = None
-    _: KW_ONLY
-    file: str | None = None
-    """A file or pattern in the repository, instead of a configuration."""
-    split: str = "train"
-    rows: slice | None = None
-    percent: bool = False
-    """Whether `rows` counts in hundredths of the split."""
-    revision: str | None = None
-
-
-def hub_address(source: str) -> HubAddress | None:
-    """The parts of an `hf://datasets/` address; `None` for anything else.
-
-    Raises:
-        ConfigurationError: It starts like one and is not one.
-    """
-    if not source.startswith("hf://"):
-        return None
-    match = _ADDRESS.fullmatch(source.removeprefix(PREFIX))
-    split = _SPLIT.fullmatch((match and match["split"]) or "train")
-    if match is None or split is None or not source.startswith(PREFIX):
-        raise ConfigurationError(
-            f"{source} is not a dataset address: write "
-            "hf://datasets/OWNER/NAME[@REVISION][/CONFIG or FILE][:SPLIT], with a slice as in "
-            "train[:100] or train[10%:20%]"
-        )
-    rest = match["rest"]
-    is_file = rest is not None and (
-        format_of(PurePath(rest)) is not None or any(mark in rest for mark in "*?")
-    )
-    return HubAddress(
-        match["path"],
-        None if is_file else rest,
-        file=rest if is_file else None,
-        split=split["name"],
-        rows=_slice(split) if split["slice"] else None,
-        percent="%" in (split["slice"] or ""),
-        revision=match["revision"],
-    )
-
-
-def _slice(split: re.Match[str]) -> slice:
-    start, stop = split["start"], split["stop"]
-    return slice(int(start) if start else None, int(stop) if stop else None)
-
-
-def open_hub(name: str, address: HubAddress, options: ReadOptions) -> RowSource:
-    """A dataset of the Hub as a stream; also a local folder of data files, by its path.
-
-    Raises:
-        ConfigurationError: There is no such dataset, configuration or split, or no connection.
-    """
-    datasets = datasets_package("a dataset of the Hub")
-    try:
-        stream = datasets.load_dataset(
-            address.path,
-            name=address.config,
-            data_files=address.file,
-            split=address.split,
-            revision=address.revision,
-            streaming=True,
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        here = "" if name.startswith(PREFIX) else "there is no such path here, and on the Hub: "
-        raise ConfigurationError(f"cannot open {name}: {here}{reason}") from error
-    if address.rows is not None:
-        stream = _sliced(stream, address, name)
-    return open_dataset(stream, options, name=name)
-
-
-def _sliced(stream: Any, address: HubAddress, name: str) -> Any:
-    assert address.rows is not None
-    start, stop = address.rows.start or 0, address.rows.stop
-    if address.percent:
-        known = (stream.info.splits or {}).get(address.split)
-        if known is None or not known.num_examples:
-            raise ConfigurationError(
-                f"{name}: the number of rows is not known, so there is no percentage of it; "
-                "give row numbers, as in train[:1000]"
-            )
-        start = start * known.num_examples // 100
-        stop = None if stop is None else stop * known.num_examples // 100
-    stream = stream.skip(start) if start else stream
-    return stream if stop is None else stream.take(max(0, stop - start))
 
 
 def is_saved(folder: Path) -> bool:

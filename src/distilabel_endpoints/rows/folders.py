@@ -72,6 +72,10 @@ class InputFile:
     """Columns that its folders' names give."""
 
 
+_Listed = tuple[InputFile, Path]
+"""A file, and its path below what was given."""
+
+
 @dataclass(frozen=True, slots=True)
 class FoundFiles:
     """Files in reading order, and what the user should know."""
@@ -145,7 +149,8 @@ def _matching(pattern: str) -> FoundFiles:
     root = Path(*parts[:wild])
     matches = sorted(root.glob(str(Path(*parts[wild:]))), key=str)
     hidden_too = any(part.startswith(".") for part in parts[wild:])
-    files, ignored = [], []
+    files: list[_Listed] = []
+    ignored: list[str] = []
     for match in matches:
         relative = match.relative_to(root)
         if not hidden_too and any(part.startswith(".") for part in relative.parts):
@@ -154,10 +159,13 @@ def _matching(pattern: str) -> FoundFiles:
             files.append((_required(match), relative))
         elif "**" not in parts:
             ignored.append(f"{relative.as_posix()}/")
+    files, dropped = _without_links(files)
+    ignored += dropped
     if not files:
         raise ConfigurationError(f"no file matches {pattern}")
-    notes = (_ignored(root, ignored),) if ignored else ()
-    return FoundFiles(_partitioned(files), notes)
+    notes = [_ignored(root, ignored)] if ignored else []
+    notes += _same_files(files)
+    return FoundFiles(_partitioned(files), tuple(notes))
 
 
 def _required(path: Path) -> InputFile:
@@ -175,7 +183,7 @@ def _required(path: Path) -> InputFile:
 
 
 def _in_folder(folder: Path) -> FoundFiles:
-    files: list[tuple[InputFile, Path]] = []
+    files: list[_Listed] = []
     ignored: list[str] = []
     for relative, is_file in _walk(folder):
         known = format_of(relative)
@@ -186,7 +194,7 @@ def _in_folder(folder: Path) -> FoundFiles:
             file = InputFile(folder / relative, name, format=known[0], compression=known[1])
             files.append((file, relative))
     files.sort(key=lambda pair: pair[0].name)
-    for without in (_without_notices, _without_settings):
+    for without in (_without_notices, _without_settings, _without_links):
         files, dropped = without(files)
         ignored += dropped
     if not files:
@@ -198,12 +206,11 @@ def _in_folder(folder: Path) -> FoundFiles:
             f"{folder} holds several splits ({', '.join(splits)}), which are read together. "
             f"To read one of them, give a pattern: '{folder}/**/*{splits[0]}*'."
         )
+    notes += _same_files(files)
     return FoundFiles(_partitioned(files), tuple(notes))
 
 
-def _without_notices(
-    files: list[tuple[InputFile, Path]],
-) -> tuple[list[tuple[InputFile, Path]], list[str]]:
+def _without_notices(files: list[_Listed]) -> tuple[list[_Listed], list[str]]:
     """Text files are rows only if they are all there is, and no licence."""
     tables = any(file.format != ".txt" for file, _ in files)
     dropped = {
@@ -214,9 +221,32 @@ def _without_notices(
     return [pair for pair in files if pair[0].name not in dropped], sorted(dropped)
 
 
-def _without_settings(
-    files: list[tuple[InputFile, Path]],
-) -> tuple[list[tuple[InputFile, Path]], list[str]]:
+def _without_links(files: list[_Listed]) -> tuple[list[_Listed], list[str]]:
+    """A link to a file that is read anyway is left out, as in `latest.jsonl -> 12.jsonl`."""
+    links = {file.path for file, _ in files if file.path.is_symlink()}
+    read = {file.path.resolve() for file, _ in files if file.path not in links} if links else set()
+    dropped = {path for path in links if path.resolve() in read}
+    kept = [pair for pair in files if pair[0].path not in dropped]
+    return kept, sorted(relative.as_posix() for file, relative in files if file.path in dropped)
+
+
+def _same_files(files: list[_Listed]) -> list[str]:
+    """A sentence for each file that several links lead to.
+
+    A cache of the Hub has one file for equal shards, so it is read for each of them.
+    """
+    names: dict[Path, list[str]] = {}
+    for file, relative in files:
+        if file.path.is_symlink():
+            names.setdefault(file.path.resolve(), []).append(relative.as_posix())
+    return [
+        f"{', '.join(same)} are links to one file, whose rows are read {len(same)} times"
+        for same in names.values()
+        if len(same) > 1
+    ]
+
+
+def _without_settings(files: list[_Listed]) -> tuple[list[_Listed], list[str]]:
     """A `.json` file that is one object without a prompt is no data beside files of rows."""
     if all(file.format == ".json" for file, _ in files):
         return files, []
@@ -259,7 +289,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
             yield here / name, is_file and name[0] not in "._"
 
 
-def _partitioned(listed: Iterable[tuple[InputFile, Path]]) -> tuple[InputFile, ...]:
+def _partitioned(listed: Iterable[_Listed]) -> tuple[InputFile, ...]:
     """The files with the columns that `key=value` folders give."""
     values = [_partition(relative) for _, relative in listed]
     keys = list(dict.fromkeys(key for partition in values for key in partition))

@@ -71,27 +71,70 @@ def choose_reading(form: Format, column: str | None, names: Sequence[str]) -> Re
     if form == "openai-batch" or (column is None and form == "auto"):
         _refuse_batch(form, names)
     wanted = _COLUMNS[form] if column is None else (column,)
-    column_name = next((name for name in wanted if name in names), None if names else wanted[0])
-    if column_name is None:
+    chosen = next((name for name in wanted if name in names), None if names else wanted[0])
+    if chosen is None:
         raise _nothing(form, column, wanted, names)
-    as_list = column_name in _LISTS or form in {"messages", "sharegpt"}
+    first = _of_column(form, chosen, names, named=column is not None)
+    others = {name: _of_column(form, name, names, named=False) for name in wanted if name != chosen}
+    return _Falling(chosen, first, others).reading() if others else first
+
+
+def _of_column(form: Format, column: str, names: Sequence[str], *, named: bool) -> Reading:
+    """The reading of one column; `named` if it is the one that the user named."""
+    as_list = column in _LISTS or form in {"messages", "sharegpt"}
     beside = _ASIDE if as_list else _BESIDE_TEXT
-    unsent = tuple(name for name in beside if name in names and name != column_name)
-    if column is None and column_name == "instruction" and form in {"auto", "alpaca"}:
+    unsent = tuple(name for name in beside if name in names and name != column)
+    if not named and column == "instruction" and form in {"auto", "alpaca"}:
         alpaca = _Alpaca(names)
         unsent = tuple(name for name in unsent if name not in _PARTS)
         return Reading(alpaca.content, alpaca.describe, unsent)
     if form == "prompt":
-        return Reading(lambda columns: _text(columns, column_name), unsent=unsent)
+        return Reading(lambda columns: _text(columns, column), unsent=unsent)
     description = None
-    if column_name in _LISTS[1:] or form == "sharegpt":
-        description = f"read as ShareGPT: {column_name}"
-    elif column_name == "prompt" and "completion" in names:
+    if column in _LISTS[1:] or form == "sharegpt":
+        description = f"read as ShareGPT: {column}"
+    elif column == "prompt" and "completion" in names:
         description = "read as prompt/completion: prompt (completion is not sent)"
-    elif column_name == "messages" and "tools" in names:
+    elif column == "messages" and "tools" in names:
         description = "read as messages (the column tools is not sent: use --param tools=...)"
         unsent = tuple(name for name in unsent if name != "tools")
-    return _reading_of(column_name, description, unsent, as_list=as_list)
+    return _reading_of(column, description, unsent, as_list=as_list)
+
+
+class _Falling:
+    """Reads a column, and in rows in which it holds nothing the next one that holds something."""
+
+    def __init__(self, column: str, first: Reading, others: Mapping[str, Reading]) -> None:
+        self._column = column
+        self._first = first
+        self._others = others
+        self._used: dict[str, None] = {}
+
+    def reading(self) -> Reading:
+        return Reading(self.content, self.describe, self._first.unsent)
+
+    def content(self, columns: Mapping[str, Any]) -> Any:
+        if _holds(columns.get(self._column)):
+            return self._first.content(columns)
+        for name, other in self._others.items():
+            if _holds(columns.get(name)):
+                self._used[name] = None
+                return other.content(columns)
+        return self._first.content(columns)
+
+    def describe(self) -> str | None:
+        parts = [self._first.describe()]
+        for name in self._used:
+            parts.append(f"rows with nothing in {self._column} are read from {name}")
+            parts.append(self._others[name].describe())
+        return "; ".join(part for part in parts if part) or None
+
+
+def _holds(value: Any) -> bool:
+    """Whether a cell holds anything to send: not null, not blank, not an empty list."""
+    if isinstance(value, str):
+        return bool(value) and not value.isspace()
+    return not is_missing(value) and not (isinstance(value, list) and not value)
 
 
 def _reading_of(

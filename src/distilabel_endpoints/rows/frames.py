@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Final
 
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows.arrow import ArrowSource, pyarrow, rows_per_batch
@@ -14,6 +15,10 @@ from distilabel_endpoints.rows.model import RowSource
 __all__ = ["is_frame", "open_frame"]
 
 
+_WITH_COLUMNS: Final = frozenset({"pandas", "polars", "numpy", "pyarrow"})
+"""Libraries whose single columns speak Arrow, too; these are lists."""
+
+
 def is_frame(source: Any) -> bool:
     """Whether `source` is a table rather than an iterable of rows."""
     kind = type(source)
@@ -21,7 +26,7 @@ def is_frame(source: Any) -> bool:
     return (
         (home in {"pandas", "polars"} and kind.__name__ in {"DataFrame", "LazyFrame"})
         or (home == "pyarrow" and hasattr(source, "schema"))
-        or (hasattr(source, "__arrow_c_stream__") and home not in {"pandas", "polars", "numpy"})
+        or (hasattr(source, "__arrow_c_stream__") and home not in _WITH_COLUMNS)
     )
 
 
@@ -63,8 +68,34 @@ def open_frame(frame: Any, options: ReadOptions) -> RowSource:
 def _table(pa: Any, frame: Any) -> Any:
     if isinstance(frame, pa.RecordBatch):
         return pa.Table.from_batches([frame])
-    to_arrow = getattr(frame, "to_arrow", None)
-    return to_arrow() if to_arrow is not None else pa.table(frame)
+    # Arrow has no such type: what comes out of polars are addresses in memory.
+    objects = [name for name, kind in _types(frame) if str(kind) == "Object"]
+    if objects:
+        raise ConfigurationError(
+            f"column {quoted(objects)} of the DataFrame holds Python objects; drop it, or give its "
+            "rows: frame.to_dicts()"
+        )
+    with _fitting(pa, "to_dicts()"):
+        to_arrow = getattr(frame, "to_arrow", None)
+        return to_arrow() if to_arrow is not None else pa.table(frame)
+
+
+def _types(frame: Any) -> list[tuple[str, Any]]:
+    is_polars = type(frame).__module__.partition(".")[0] == "polars"
+    return list(frame.schema.items()) if is_polars else []
+
+
+@contextmanager
+def _fitting(pa: Any, rows: str) -> Iterator[None]:
+    """Reports columns that Arrow has no type for."""
+    try:
+        yield
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        reason = ": ".join(map(str, error.args[::-1]))  # Arrow names the column behind the reason
+        raise ConfigurationError(
+            f"the DataFrame does not fit a table: {reason.splitlines()[0].rstrip('.')}. "
+            f"Give each column one common type, or its rows: frame.{rows}"
+        ) from error
 
 
 def _of_pandas(pa: Any, frame: Any) -> tuple[Any, tuple[str, ...]]:
@@ -87,13 +118,12 @@ def _of_pandas(pa: Any, frame: Any) -> tuple[Any, tuple[str, ...]]:
             f"columns {quoted(map(str, unnamed))} of the DataFrame have names that are not text; "
             "rename them: frame.columns = frame.columns.map(str)"
         )
-    try:
+    periods = [name for name, kind in frame.dtypes.items() if str(kind).startswith("period")]
+    if periods:  # Arrow stores the number of months or days since 1970
+        frame = frame.assign(**{name: frame[name].astype("string") for name in periods})
+        notes += (f"periods in column {quoted(periods)} are text",)
+    with _fitting(pa, 'to_dict("records")'):
         table = pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"the DataFrame does not fit a table: {str(error).splitlines()[0]}. "
-            'Give one type to each column, or its rows: frame.to_dict("records")'
-        ) from error
     nested = [field.name for field in table.schema if "struct<" in str(field.type)]
     if nested:
         notes += (f"a key that only some mappings of {quoted(nested)} have is null in others",)

@@ -12,17 +12,15 @@ from typing import Any, Final
 
 from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.rows import datasets_rows as hub
+from distilabel_endpoints.rows.datasets_rows import is_saved, open_dataset, open_saved
 from distilabel_endpoints.rows.files import FileSource
 from distilabel_endpoints.rows.folders import find_files, format_of
 from distilabel_endpoints.rows.frames import is_frame, open_frame
+from distilabel_endpoints.rows.hub_datasets import hub_name, open_hub
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
 from distilabel_endpoints.rows.model import BadRow, Place, Row, RowSource, Skip
 
 __all__ = ["IterableSource", "as_columns", "open_rows", "refuse_other_objects"]
-
-_HUB_NAME: Final = re.compile(r"(?P<owner>[\w-][\w.-]*)/[\w-][\w.-]*(@[^/:]+)?(:.+)?")
-
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
 
@@ -87,10 +85,12 @@ def open_rows(
     if isinstance(source, str | os.PathLike):
         return _open_path(os.fspath(source), options)
     home = type(source).__module__.partition(".")[0]
-    if home == "datasets":
-        return hub.open_dataset(source, options)
+    if home == "datasets" and (isinstance(source, dict) or hasattr(source, "column_names")):
+        return open_dataset(source, options)
     if is_frame(source):
         return open_frame(source, options)
+    if home == "pyarrow" and hasattr(source, "to_pylist"):
+        source = source.to_pylist()
     refuse_other_objects(source)
     if isinstance(source, Iterator):
         kind = type(source).__name__
@@ -127,6 +127,12 @@ def refuse_other_objects(source: Any) -> None:
 def _refuse_other_items(rows: IterableSource, source: Iterable[Any]) -> None:
     """Check the first item: who gives the wrong kind of thing gives it in every row."""
     first = next(iter(source), None)
+    if isinstance(first, list | tuple) and first and not isinstance(first[0], Mapping):
+        raise ConfigurationError(
+            f"row 1 of {rows.describe()} is a {type(first).__name__} that begins with a "
+            f"{type(first[0]).__name__}, not a message; give mappings of columns, as "
+            'to_dict("records") of a DataFrame does'
+        )
     if first is None or isinstance(as_columns(first), Mapping):
         if isinstance(first, str) and format_of(PurePath(first)) and Path(first).exists():
             raise ConfigurationError(
@@ -154,19 +160,8 @@ def _open_path(source: str, options: ReadOptions) -> RowSource:
         raise ConfigurationError(
             f"{source} is an address, and files are read from this machine only; download it first"
         )
-    address = hub.hub_address(source) or _bare_address(source)
-    if address is not None:
-        return hub.open_hub(source, address, options)
-    if hub.is_saved(Path(source)):
-        return hub.open_saved(Path(source), options)
+    if hub_name(source) is not None:
+        return open_hub(source, options)
+    if is_saved(Path(source)):
+        return open_saved(Path(source), options)
     return FileSource(source, find_files(source), options)
-
-
-def _bare_address(source: str) -> hub.HubAddress | None:
-    """`OWNER/NAME` of a dataset, if there is no such path here and nothing looks like one."""
-    match = _HUB_NAME.fullmatch(source)
-    if match is None or Path(source).exists() or Path(match["owner"]).exists():
-        return None
-    if format_of(PurePath(source)) is not None:
-        return None
-    return hub.hub_address(f"{hub.PREFIX}{source}")

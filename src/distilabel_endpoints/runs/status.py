@@ -17,7 +17,7 @@ from distilabel_endpoints._store.store import Store
 from distilabel_endpoints.errors import ConfigurationError, OutputExistsError
 from distilabel_endpoints.rows import OutputColumns, RowSource, open_rows
 from distilabel_endpoints.rows.batch_writer import errors_beside
-from distilabel_endpoints.rows.datasets_rows import hub_address
+from distilabel_endpoints.rows.hub_datasets import hub_name
 from distilabel_endpoints.run_state import FailureGroup, Spent, TokenCount
 from distilabel_endpoints.runs.export import Exported, export
 from distilabel_endpoints.runs.finished import column_note
@@ -124,9 +124,9 @@ def run_note(
 
 def _place(source: str) -> str | None:
     """The input's name as it is understood from any folder; `None` for a program's own objects."""
-    if not source or hub_address(source):
-        return source or None
-    return str(Path(source).absolute())
+    if not source:
+        return None
+    return hub_name(source) or str(Path(source).absolute())
 
 
 Opener = Callable[[Path], AbstractContextManager[Store]]
