@@ -69,6 +69,7 @@ class _Feed(AsyncIterator[T], Generic[T]):
 
     def _take(self, rows: list[T], last: bool) -> None:
         self._rows.extend(rows)
+        # At half of them, so that the next arrive before these are used up.
         self._low = len(rows) // 2
         self._asked, self._ended = False, last
         if self._arrived is not None and not self._arrived.done():

@@ -315,5 +315,6 @@ def is_telling(message: str) -> bool:
 
 def _key(failure: Failure) -> tuple[object, ...]:
     """Refusals with the same key are the same refusal."""
+    # Neighbouring marks are one: values of two words and of one are the same refusal.
     message = re.sub(r"#[#\W]*", "#", _VARYING.sub("#", failure.message))
     return failure.status, failure.code, message

@@ -204,6 +204,8 @@ def _request_for(row: _Row, slot: int, n: int, *, shift: bool) -> Request:
     """
     seed = row.request.seed
     if seed is not None:
+        # 7919: a prime, so that a further try does not land on the seed of a row nearby, as those
+        # are one apart.
         seed = (seed + slot + (row.attempts * 7919 if shift else 0)) % _SEEDS
     request = row.request
     if (n, seed) == (request.n, request.seed):

@@ -147,6 +147,7 @@ class InFlight:
             seat.leaving = True
             if not seat.in_flight and seat.task is not None:
                 seat.task.cancel()
+        # Of rows with an attempt in flight too: their other generations are not begun any more.
         self._dismiss(self._seats)
         self.make_room()
         self._loop.call_later(grace, self._abandon)
@@ -169,6 +170,7 @@ class Drain:
     def attach(self, in_flight: InFlight) -> None:
         """Called by `drive`, on its loop."""
         self._in_flight, self._loop = in_flight, asyncio.get_running_loop()
+        # The signal may come before the first row is sent.
         if self._grace is not None:
             in_flight.drain(self._grace)
 

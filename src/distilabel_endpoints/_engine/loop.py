@@ -54,6 +54,8 @@ class Engine:
         # Named, as without a factory the process's event loop policy decides: uvloop's, for one.
         self._loop_factory = loop_factory
         self._claimed = threading.Lock()
+        # Not `call_soon_threadsafe`: that is Python code, and an interrupt in the middle of it
+        # could lose the message. To send on a socket is one call into C.
         self._receiver, self.sender = socket.socketpair()
         self._receiver.setblocking(False)
         self._tasks: dict[int, Task[Any]] = {}
@@ -72,6 +74,7 @@ class Engine:
         # The thread first: what is in the inbox is seen by somebody.
         if not self._claimed.locked():
             name = "distilabel-endpoints-engine"
+            # A daemon: an object that nobody closed must not keep the program from ending.
             threading.Thread(target=self._run, name=name, daemon=True).start()
         self.inbox.append(task)
         if self.ended:
@@ -80,6 +83,7 @@ class Engine:
                 self.inbox.remove(task)
                 return False
         task.is_taken = True
+        # Closed since: then the loop has looked into the inbox once more before it ended.
         with suppress(OSError):
             self.sender.send(_RING)
         return True
@@ -137,6 +141,8 @@ class Engine:
 
     def _end_if_idle(self) -> None:
         while not self._tasks and not self.ended:
+            # Before the last look: whoever puts a task into the inbox after it sees `ended`, and
+            # takes the task back.
             self.ended = True
             if not self.inbox:
                 self._idle.set()
@@ -161,6 +167,7 @@ async def _leased(
     engine: Engine, key: Hashable, make: Callable[[], Awaitable[Scheduler]]
 ) -> AsyncIterator[Scheduler]:
     """The scheduler of `key`; made for the first, closed after the last."""
+    # In turn with those who close: else a lease could get a scheduler whose client is closing.
     async with engine.turn:
         shared = engine.schedulers.get(key)
         if shared is None:
@@ -196,6 +203,7 @@ class _Current:
             return cls.engine
 
 
+# The child has a copy of the engine, and not its thread.
 os.register_at_fork(after_in_child=_Current.renew)
 
 
@@ -215,6 +223,7 @@ class Task(Generic[T]):
         self.number = next(_NUMBERS)
         self._work: Callable[[], Awaitable[T]] = partial(function, *arguments)
         self._on_over = on_over
+        # The caller's: a row's seat and a subclass's memory are found by context variables.
         self._context = copy_context()
         self._task: asyncio.Task[T] | None = None
         self._failure: BaseException | None = None

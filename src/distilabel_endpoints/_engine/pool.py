@@ -240,6 +240,7 @@ class Pool:
             permit = member.limiter.acquire(now, tokens)
             if permit is not None:
                 self._turns = member.turn = self._turns + 1
+                # The first of several: before it there was nothing that could have been heard.
                 if member.limiter.in_flight == 1:
                     member.heard = now
                 if self._quotas.active:
@@ -306,6 +307,7 @@ class Pool:
             self._answered(member, permit, outcome, now)
             member.answered(elapsed)
             return outcome
+        # A failure takes its estimate back: it used none of the tokens per minute.
         self._settle(permit, 0)
         failure = member.policy.evidence.in_context(outcome, now=now, elapsed=elapsed)
         failure = self._in_company(member, failure)

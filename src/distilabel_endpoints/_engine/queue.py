@@ -88,6 +88,7 @@ class RequestQueue:
         waiter = _Waiter(self._number, tokens, seat, money, future)
         has_begun = seat.account is not None and seat.began is not None
         lane = _Lane(shunned, seat.account, has_begun)
+        # Nobody waits: no turn of the loop for a future that would be done at once.
         if not any(self._lanes.values()):
             grant = self._granted(lane, waiter, self._now())
             if grant is not None:
@@ -163,6 +164,7 @@ class RequestQueue:
             timer.cancel()
             timer = self._timer = None
         if when is not None and timer is None:
+            # A time that has come already would make the timer fire again and again in one turn.
             self._wakes_at = max(when, now + TICK)
             self._timer = self._loop.call_at(self._wakes_at, self._pump_later)
 

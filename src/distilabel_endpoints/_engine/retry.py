@@ -233,6 +233,7 @@ class RetryPolicy:
         tries.waits += 1
         if tries.waits <= _AT_ONCE:
             return Retry(0.0)
+        # The exponent is bounded, as a float overflows after 1,024 doublings.
         ceiling = self._settings.first_delay * 2.0 ** min(tries.waits - _AT_ONCE, 10)
         return Retry(self._rng.uniform(0, min(ceiling, _LONGEST_STANDBACK)))
 
@@ -258,6 +259,7 @@ class RetryPolicy:
                 return self._the_rows(failure)
             waited = f"not available for {now - self.history.away_since:.0f} s: {failure.message}"
             return Stop(replace(failure, code="unavailable", message=waited))
+        # A name that has never resolved is rather misspelled than away.
         if failure.code == "dns" and self.history.successes == 0:
             return (
                 Stop(failure)
@@ -268,6 +270,7 @@ class RetryPolicy:
 
     def _unusable(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
         page = failure.code == "web_page"
+        # The login page of a network, or a proxy: every row gets it, until somebody has logged in.
         if page and self.evidence.doubt.is_believed(now, self._settings.confirm_after):
             return Stop(failure)
         decision = self._charge(failure, tries, self._settings.bad_response_attempts, now, elapsed)
@@ -324,6 +327,8 @@ class RetryPolicy:
         before = now - elapsed if tries.failed_at is None else tries.failed_at
         others = self.history.newest >= before
         tries.failed_at = now
+        # A gateway gave up on a slow answer: as a stream it would see bytes before its patience
+        # ends.
         stream = failure.status in {504, 524} and elapsed >= GATEWAY_AGE
         lenient = failure.code == "bad_utf8"
         later = Defer(stream=stream, lenient=lenient)

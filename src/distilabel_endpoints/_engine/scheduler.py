@@ -140,6 +140,7 @@ class Scheduler:
             try:
                 deliver(await work(row))
             except (RunError, UserCodeError) as error:
+                # The first one says why: the others follow from it.
                 in_flight.stopped = in_flight.stopped or error
             except LeftError:
                 pass  # left undone on purpose
@@ -158,6 +159,7 @@ class Scheduler:
                     if in_flight.over:
                         break
                     seat.task = group.create_task(one(row, seat))
+                # From here on nothing else can show whose a refusal is that is held back.
                 in_flight.is_fed = True
                 self._settle_suspects()
         finally:
@@ -185,6 +187,7 @@ class Scheduler:
             self._active -= 1
             self._retry_budget.ended(tries)
             self._settle_suspects()
+            # It outlives a run: the next one may find the key replaced, or the endpoint back.
             if not self._active:
                 self._stopped = None
                 self._pool.history.rested()
@@ -261,6 +264,8 @@ class Scheduler:
         except TimeoutError:
             outcome = _timed_out(self._timeout)
         except BaseException:
+            # Cancelled. What the server did of it is not known, so all that was reserved counts as
+            # spent.
             self._pool.cancel(grant, self._now())
             if account is not None and money is not None:
                 account.settle(money, None)
@@ -312,6 +317,7 @@ class Scheduler:
         self._refuse(current_seat())
         future: asyncio.Future[None] = self.loop.create_future()
         self._sequence += 1
+        # The sequence number keeps the heap from comparing futures.
         heapq.heappush(self._delayed, (self._now() + seconds, self._sequence, future))
         self._wake_delayed()
         await future

@@ -53,6 +53,7 @@ def writing(path: Path, *, before_rename: BeforeRename | None = None) -> Iterato
         finally:
             os.close(folder)
     except OSError as error:
+        # `StorageError` is an `OSError`, too: one that `before_rename` raised is complete already.
         if isinstance(error, DistilabelError):
             raise
         reason = f"cannot write: {error.strerror or error}"

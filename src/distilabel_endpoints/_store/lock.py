@@ -138,6 +138,8 @@ def _take(path: Path) -> tuple[FileIO, Identity]:
 
 def _release(path: Path, file: FileIO, locked: Identity) -> None:
     try:
+        # Unlinked while it is still locked: after the release, another may have locked this very
+        # file.
         with suppress(OSError):
             if identity(path) == locked:
                 path.unlink()

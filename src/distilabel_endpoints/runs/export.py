@@ -102,6 +102,7 @@ class _Join:
                     record = next(self._results, None)
                 else:
                     record = self._pass(record)
+        # The input has ended, and results are left: their rows are gone.
         while record is not None:
             record = self._pass(record)
 

@@ -52,6 +52,7 @@ class Finished:
             return None
         try:
             with Reader(self.output) as reader:
+                # As it was stored: JSON has no tuples.
                 if dict(reader.header.spec) != json.loads(json.dumps(spec)):
                     return None
                 note = reader.note(_NOTE)

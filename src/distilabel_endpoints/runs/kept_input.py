@@ -74,6 +74,7 @@ class OneTimeInput:
             with writing(path) as file:
                 self._fill(file)
         except StorageError:
+            # `writing` takes any `OSError` for the disk's.
             if self._broken:
                 raise self._broken[0] from None
             raise

@@ -103,6 +103,7 @@ class RunOutput:
                 before_rename=lambda complete: written.note_in(journal, complete),
             )
             written.clear()
+        # Two independent counts: the journal's as it was committed, and what the file holds.
         if self.exported.ok != self._tally.ok:
             raise StorageError(
                 f"{self._path} holds {self.exported.ok:,} good rows of {self._tally.ok:,}. This "

@@ -39,6 +39,7 @@ class Pending:
     def add(self, ordinal: int, content_hash: bytes) -> None:
         """Add the row `ordinal`, whose content has `content_hash`."""
         if ordinal >= len(self._bytes):
+            # At least doubled, so that a long input is not copied once a row.
             self._bytes.extend(bytes(max(ordinal + 1 - len(self._bytes), len(self._bytes))))
         self._bytes[ordinal] = _print(content_hash)
         self.count += 1
@@ -52,6 +53,7 @@ class Pending:
 
 
 def _print(content_hash: bytes) -> int:
+    # Never 0, which stands for a row that is not pending.
     return content_hash[0] % 255 + 1
 
 
@@ -174,6 +176,7 @@ def _refuse_changed(scanned: Scan, answered: int, source: RowSource, output: str
             f"{_number(scanned.changed)} with answers changed in {source.describe()} since the run "
             f"began (first: row {scanned.first_changed + 1}), {way_out}"
         )
+    # Gone from the end: rows that go from the middle shift those after them, which have changed.
     missing = answered - scanned.done
     if missing > 0:
         raise InputChangedError(
@@ -205,6 +208,7 @@ def _rows(
     """Rows that are not done, up to the limit; what the others are is counted."""
 
     def is_done(ordinal: int, content_hash: bytes) -> bool:
+        # False: the source hands the row out, and the loop below ends there.
         if limit is not None and ordinal >= limit:
             return False
         scanned.total += 1

@@ -79,6 +79,7 @@ class Sending:
         """Of the rows that are pending, until one is not what it was at the first look."""
         pending = self.scanned.pending
         for item in self.source.rows(lambda n, _: n not in pending or not is_wanted(n)):
+            # A file that is rewritten while it is read: what was checked is not what would be sent.
             if not isinstance(item, Row) or not pending.matches(item.ordinal, item.content_hash):
                 self.session.error = changed_meanwhile(self.source)
                 return

@@ -139,6 +139,8 @@ class Session:
 
     def _attempt(self) -> None:
         try:
+            # The lock first: else the request that is removed here could be for the run that holds
+            # it.
             with hold(journal_path(self._output)) as lock, accepting_tuning(self._output):
                 self._driver.work(lock)
         except LockedError:
@@ -152,6 +154,7 @@ class Session:
                 raise
             self.error = error
         except KeyboardInterrupt:
+            # Without our handler (in a thread, a notebook) it is the caller's own to take.
             if not self.stopping:
                 raise
 

@@ -51,6 +51,7 @@ class Stopping:
         """The signal handler. A second signal interrupts the main thread."""
         if self.signal is not None:
             raise KeyboardInterrupt
+        # Set before anything else: a second signal may come in the middle of this one.
         self.signal = signal.Signals(number)
         self.grace = GRACE_SECONDS[self.signal]
         self._drain(self.grace)

@@ -70,6 +70,8 @@ class Committer:
         self._appended = self._settled = self._hurried = 0
         self._closing = False
         self._error: Exception | None = None
+        # A daemon: an interpreter that ends by an error must not wait for a journal that nobody
+        # closes.
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 

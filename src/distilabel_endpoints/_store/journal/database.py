@@ -266,6 +266,8 @@ class Database:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with _translated(self.path):
+            # The write lock at once: a transaction that begins as a reader can fail to become a
+            # writer.
             self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
@@ -297,6 +299,7 @@ def fill(path: Path, header: Header, records: Iterable[Record], notes: Iterable[
         for setting in (
             f"page_size = {_PAGE_BYTES}",
             f"application_id = {_APPLICATION_ID}",
+            # Nobody reads it before it is renamed, and then it has been synced as a whole.
             "journal_mode = OFF",
             "synchronous = OFF",
         ):
@@ -317,10 +320,13 @@ def rollback_journal(path: Path) -> Path:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    # As a URI, for `mode`: without it, SQLite makes a file that is not there. Quoted, as `?` and
+    # `#` may be part of a name.
     uri = f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
     db = sqlite3.connect(
         uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
     )
+    # Text of a damaged file may not be UTF-8, and would raise where a checksum should decide.
     db.text_factory = bytes
     return db
 
@@ -345,11 +351,14 @@ def _translated(path: Path) -> Iterator[None]:
         # SQLite quotes a damaged schema in its message, and sqlite3 cannot decode the quotation.
         raise DamagedError(f"{path} is damaged: its schema is not text.") from error
     except sqlite3.Error as error:
+        # Misuse by us has no code of SQLite: that is a defect, and stays an exception of its own.
         code = getattr(error, "sqlite_errorcode", None)
         if code is None:
             raise
         if code == sqlite3.SQLITE_READONLY_ROLLBACK:
             raise UnfinishedError(f"{path}: its last writer was stopped in a commit.") from error
+        # Extended codes have the primary one in their last byte:
+        # https://www.sqlite.org/rescode.html
         primary = code & 0xFF
         if primary in _DAMAGE:
             raise DamagedError(f"{path} is damaged: {error}.") from error

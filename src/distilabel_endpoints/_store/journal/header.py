@@ -40,6 +40,7 @@ class Header:
     def new(cls, spec: Mapping[str, Any]) -> Header:
         """A header for a run that begins now. `spec` holds JSON values only."""
         return cls(
+            # As it will be read: tuples are lists there, and keys are text.
             spec=json.loads(json.dumps(spec)),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             versions={"distilabel-endpoints": _own_version(), "python": platform.python_version()},

@@ -113,6 +113,7 @@ class Journal(Closing):
         if self._closed:
             return
         self._closed = True
+        # The lock goes last, whatever the writer raises.
         with self._resources:
             self._committer.close()
             self._database.tidy()

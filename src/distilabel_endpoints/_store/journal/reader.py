@@ -144,6 +144,7 @@ class Reader(Closing):
         try:
             return read(self._database)
         except UnfinishedError:
+            # A connection that may write undoes the half-written commit when it opens the file.
             Database(self._path, writable=True).close()
         except DamagedError as error:
             if self._repaired:

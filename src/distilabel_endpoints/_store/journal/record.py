@@ -165,6 +165,8 @@ def seal(result: Result, content_hash: bytes) -> Record:
         _bounded(sum(usage.input_tokens or 0 for usage in result.usages)),
         _bounded(sum(usage.output_tokens or 0 for usage in result.usages)),
     )
+    # The columns are the key of the hash: then they are covered without being joined to the
+    # payload.
     key = _NUMBERS.pack(result.ordinal, ok, *costs) + content_hash
     checksum = blake2b(payload, digest_size=_DIGEST_BYTES, key=key).digest()
     return Record(result.ordinal, ok, content_hash, *costs, checksum, payload)

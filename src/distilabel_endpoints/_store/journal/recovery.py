@@ -94,6 +94,7 @@ def _check(path: Path, expected: Header) -> int:
             damaged = list(_damaged(database))
         except DamagedError as error:
             raise _BrokenError(*error.args) from error
+        # Dropped, so that their rows are sent again: the run asks only which rows have a result.
         if damaged:
             database.discard(damaged)
         header = next(filter(None, headers), None)
@@ -175,6 +176,7 @@ def _replace(
     *,
     keep: bool = False,
 ) -> None:
+    # Beside it: a rename is atomic within one file system only.
     draft = beside(path, ".new")
     try:
         fill(draft, header, records, notes.items())
@@ -188,6 +190,7 @@ def _replace(
         with suppress(OSError):
             draft.unlink()
         raise
+    # The rename is durable when the folder is.
     sync(path.parent)
 
 
