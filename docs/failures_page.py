@@ -44,10 +44,10 @@ _REACTION: Final = {
         "the row fails",
     ),
     FailureKind.BAD_RESPONSE: ("as `transient`", "the row fails"),
-    FailureKind.ROW: ("none", "the row fails; the run goes on"),
+    FailureKind.ROW: ("none", "the row fails; the run continues"),
     FailureKind.RUN: (
         "held back until others show whose failure it is, see below",
-        "exit code 3, and no row is recorded as failed; or the row fails, and the run goes on",
+        "exit code 3, and no row is recorded as failed; or the row fails, and the run continues",
     ),
     FailureKind.LOCAL: ("nothing new is sent", "exit code 4; what was committed stays"),
     FailureKind.CONTENT: ("none", "the row fails, and keeps the text that was not taken"),
@@ -194,9 +194,9 @@ def _rules() -> Iterator[str]:
     for fault, (kind, hint) in FAULTS.items():
         code = "redirect" if fault == "origin" else str(fault)
         yield _row(f"below HTTP: {str(fault).replace('_', ' ')}", Rule(code, kind, hint=hint))
-    for seen, code, mend in _CONTENT:
+    for seen, code, fix in _CONTENT:
         shown = f"`content` | `{code}`" if code else "- | -"
-        yield f"| {seen} | {shown} | - | {mend} |"
+        yield f"| {seen} | {shown} | - | {fix} |"
     yield ""
 
 

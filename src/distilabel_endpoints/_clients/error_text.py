@@ -295,7 +295,7 @@ def _without_prompt(text: str, request: Request | None) -> str:
 
 def _without_secrets(text: str) -> str:
     text = _SECRET.sub("[secret]", text)
-    return _NAMED_SECRET.sub(lambda found: f"{found[1] or found[2]}[secret]", text)
+    return _NAMED_SECRET.sub(lambda match: f"{match[1] or match[2]}[secret]", text)
 
 
 def _plain(text: str) -> str:

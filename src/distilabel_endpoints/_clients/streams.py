@@ -9,8 +9,8 @@ What counts as an event
   other ones join until an empty line. Comments, `id:`, `retry:`, empty and plain-text data keep a
   connection alive, and are skipped.
 - A body that does not begin like events is given back: servers answer a stream request with whole
-  JSON, with pages and with nothing. If it is no answer, it is read as events without their marks:
-  a JSON value on each line, or all in a list.
+  JSON, with pages and with nothing. If it is not an answer, it is read as events without their
+  marks: a JSON value on each line, or all in a list.
 - Bytes that are not UTF-8 are kept until texts are joined: a character cut in two by two events is
   whole again then.
 """

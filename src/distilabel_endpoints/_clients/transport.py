@@ -427,7 +427,7 @@ class _Body:
     async def _drain(self) -> None:
         """Read up to the end, which nobody needs, so that the connection can be used again.
 
-        What goes wrong from here on is no fault of the exchange: what it means is known.
+        What goes wrong from here on is not a fault of the exchange: what it means is known.
         """
         with suppress(aiohttp.ClientError, OSError, TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):

@@ -2,7 +2,7 @@
 
 What is computed: the probability that a free answer begins with a label, given that it begins with
 one of them. White space before it and capitals do not matter, unless labels differ in nothing else.
-If one label begins another ("yes", "yes please"), the longer one is taken if the answer goes on
+If one label begins another ("yes", "yes please"), the longer one is taken if the answer continues
 to it.
 
 Rules

@@ -73,8 +73,8 @@ class MapFunction:
             for column in columns
         }
 
-    def features(self, given: Mapping[str, Any]) -> Any:
-        """`given` (a dataset's `features`) and those of our columns, for `map(features=...)`.
+    def features(self, present: Mapping[str, Any]) -> Any:
+        """`present` (a dataset's `features`) and those of our columns, for `map(features=...)`.
 
         Without, `map` takes a column's type from its first batch, and an `error` after a batch
         without one ends it.
@@ -84,14 +84,14 @@ class MapFunction:
         """
         datasets = datasets_package("the features of a dataset")
         columns = self._columns()
-        columns.refuse_clash(given)
+        columns.refuse_clash(present)
         ours = {
             column.name: datasets.List(_type(datasets, column))
             if column.many
             else _type(datasets, column)
             for column in columns
         }
-        return datasets.Features({**given, **ours})
+        return datasets.Features({**present, **ours})
 
     def _columns(self) -> OutputColumns:
         return columns_of(

@@ -247,7 +247,7 @@ def _same_files(files: list[_Listed]) -> list[str]:
 
 
 def _without_settings(files: list[_Listed]) -> tuple[list[_Listed], list[str]]:
-    """A `.json` file that is one object without a prompt is no data beside files of rows."""
+    """A `.json` file that is one object without a prompt is not data beside files of rows."""
     if all(file.format == ".json" for file, _ in files):
         return files, []
     dropped = {

@@ -140,7 +140,7 @@ def _shown(value: Any) -> Any:
         raise SecurityError("a method or function is printed; call it, or check the field's name")
     if isinstance(value, Iterator | MappingView) or type(value).__module__.startswith("jinja2"):
         raise SecurityError(
-            f"a {type(value).__name__} is printed, which is no text; add | list or | join(', ')"
+            f"a {type(value).__name__} is printed, which is not text; add | list or | join(', ')"
         )
     return value
 

@@ -75,6 +75,7 @@ class BatchPlanner:
         look = check_batch(source, options.limit)
         self._bodies = _bodies(llm, look)
         self._remarks = ["read as an OpenAI batch file: bodies are sent as they are"]
+        # Before the first request: a batch made for one model is not to be answered by another.
         self._compare_models(look)
         self._columns = OutputColumns(
             model_name=llm.model_name,

@@ -84,6 +84,7 @@ class OneTimeInput:
         """Let the rows that were taken be those of the run on `output`."""
         with storage_errors(output):
             _taken(output).replace(_kept(output))
+            # Else a resume after a power cut could find the journal without its rows.
             sync(output.parent)
         return _source(_kept(output), self.name, self._max_row_bytes)
 

@@ -190,6 +190,8 @@ class _LocalDriver:
             run.output, columns, limit=run.options.limit, tally=self._tally
         )
         check_space(run.output, (source.count_hint or 0) * _BYTES_A_ROW)
+        # Asked for before the journal is opened: without a price, a budget is refused with nothing
+        # changed.
         self._pricing = pricing_of(run.llm, run.spending)
         self._bound = Bound(self._pricing.price, self._pricing.context)
         if not run.fresh:
@@ -321,6 +323,7 @@ class _LocalDriver:
         lease.scheduler.note_answered(scanned.done)
         self.session.has_begun = True
         self._tally.sending()
+        # The history begins before anything is sent, so that the first sample is of a run at rest.
         self._recorder.observe(self._tally.snapshot(self._engine_now()))
         account = self._account = open_account(
             self._run.spending,

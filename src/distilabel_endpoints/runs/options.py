@@ -39,7 +39,7 @@ class RunOptions:
     limit: int | None = None
     """Only the first N rows."""
     on_bad_row: BadRowPolicy = "fail"
-    """A row that cannot be sent: file it as failed, leave it out, or stop before the start."""
+    """A row that cannot be sent: record it as failed, leave it out, or stop before the start."""
     column_prefix: str = ""
     """Before the names of the columns that are added."""
     escape_formulas: bool = False

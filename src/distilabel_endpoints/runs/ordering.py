@@ -72,6 +72,7 @@ def _opening(plan: RowPlan) -> str:
 
 def _together(openings: list[str]) -> list[int]:
     """For each, the first one that begins like it."""
+    # The first and the last in order of text have in common what all have in common.
     alike = _shared(min(openings), max(openings)) + _ALIKE
     first: dict[str, int] = {}
     return [

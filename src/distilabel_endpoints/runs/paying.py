@@ -135,6 +135,7 @@ def open_account(
 
     def told(error: Exception | None) -> None:
         if error is None:
+            # The account belongs to the engine's loop, and this is the journal's thread.
             lease.loop.call_soon_threadsafe(account.saved)
         else:
             give_up()

@@ -72,6 +72,7 @@ class Pilot:
         sent = [plan.request for ordinal, plan in self.plans.items() if ordinal in pending]
         others = self.pending - len(sent)
         other_bytes = self.pending_bytes - sum(map(prompt_tokens, sent))
+        # Rows that were done before the run are not weighed: the others stand for them.
         scale = (rows - len(sample)) / others if others else 0.0
         return forecast(
             sample,

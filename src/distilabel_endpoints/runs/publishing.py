@@ -112,6 +112,7 @@ def push_output(repository: str, output: Path, about: About) -> str:
     Raises:
         RunError: the Hub refused it, or was not to be reached.
     """
+    # The Hub's viewer finds a split by this name.
     path = f"data/train{_suffix(output)}"
     return _upload(repository, output, path=path, card=dataset_card(about, path))
 
@@ -181,6 +182,7 @@ def _failed(name: str, file: Path, reason: str, status: int | None) -> RunError:
 
 
 def _shown(name: str, value: object) -> str:
+    # It may hold anything, a key of the server too; a card is public.
     if name == "extra_body":
         return "given"
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -78,6 +78,7 @@ class Recorder:
         return self._began_at + time.monotonic() - self._began
 
     def _begin(self, snapshot: RunSnapshot) -> History:
+        # Started over, the history beside the output is of answers that are gone.
         history = History.read(self._output) if snapshot.resumed else History()
         history.begin(self._now())
         self._earlier = history.served
@@ -119,5 +120,6 @@ class Recorder:
 
     def _write(self, history: History, at: float) -> None:
         self._written = at
+        # The results are elsewhere: a disk that is full ends the run by the journal, not by this.
         with suppress(DistilabelError):
             history.write(self._output)

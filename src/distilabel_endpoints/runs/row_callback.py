@@ -40,6 +40,7 @@ def row_callback(
         return None
 
     def call(result: Result) -> None:
+        # It has raised once: what is in flight is kept, and not shown to it.
         if isinstance(session.error, UserCodeError):
             return
         try:
@@ -47,6 +48,8 @@ def row_callback(
         except Exception as error:  # noqa: BLE001 - whatever the caller's code raises
             reason = f"{type(error).__name__}: {error}"
             session.error = UserCodeError("on_row", result.ordinal, reason)
+            # As `raise ... from` would do it, but the run raises it only when what is in flight has
+            # ended.
             session.error.__cause__ = error
             drain.begin(_GRACE)
 

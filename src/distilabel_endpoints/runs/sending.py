@@ -60,6 +60,7 @@ class Sending:
         """The pilot's rows first, and what is reported of the others; then these."""
         cohort: Container[int] = ()
         if self.pilot is not None:
+            # Among all rows, also those that are done: a resumed run forecasts from the same ones.
             cohort = self.pilot.draw(self.scanned.total)
             self._send(self._pilot_plans(self.pilot))
             if not self._others_follow(self.pilot):

@@ -60,6 +60,7 @@ class Stopping:
 @contextmanager
 def watch_signals(stopping: Stopping) -> Iterator[None]:
     """Take these signals for the length of the block, unless they are ignored."""
+    # `signal.signal` raises anywhere else.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
