@@ -154,3 +154,19 @@ def test_a_report_never_replaces_an_output(simulated_endpoint: Make, tmp_path: P
     output = a_run(simulated_endpoint(flavor="vllm"), tmp_path / "answers.jsonl", 3)
     with pytest.raises(ConfigurationError, match=r"named \.html"):
         write_report(output, output)
+
+
+def test_a_report_can_be_printed(simulated_endpoint: Make, tmp_path: Path) -> None:
+    """On paper everything is open, black on white, and no row or chart is cut by a page's end."""
+    endpoint = simulated_endpoint(flavor="vllm", reply=reply)
+    page = write_report(a_run(endpoint, tmp_path / "answers.jsonl", rows=10)).read_text("utf-8")
+    sheet = page.partition("<style>")[2].partition("</style>")[0]
+    screen, _, paper = sheet.partition("@media print")
+    rules = {names.strip(): rule for names, rule in re.findall(r"([^{};]+)\{([^{}]*)\}", paper)}
+    assert "content-visibility: visible" in rules["details::details-content"]
+    assert "max-height: none" in rules["pre"]
+    assert re.search(r"color-scheme: light; .*--paper: #fff;", paper)
+    uncut = [names for names, rule in rules.items() if "break-inside: avoid" in rule]
+    assert [".row" in names for names in uncut] == [True]
+    assert re.search(r"figure \{[^}]*break-inside: avoid", screen)
+    assert page.count('<details class="row">') >= 10
