@@ -24,6 +24,8 @@ SHARING: Final = {
     "test_ray_stage.py": "ray",
     "test_ray_survival.py": "ray",
     "test_ray_money.py": "ray",
+    "test_ray_batch.py": "ray",
+    "test_ray_formats.py": "ray",
     "test_ray_life.py": "ray",
     "test_events.py": "events",
     "test_promises.py": "promises",

@@ -249,7 +249,7 @@ def _generate_settings(context: click.Context) -> GenerateSettings:
     input_, output = context.params["input"], context.params["output"]
     input_ = "-" if input_ in _STANDARD_INPUT else input_
     output = work.STANDARD if output in _STANDARD_OUTPUT else output
-    if output in {None, work.STANDARD} and values[Part.RUN]["ray"] is not None:
+    if output is None and values[Part.RUN]["ray"] is not None:
         raise click.UsageError("--ray needs --output FOLDER.", context)
     if output == work.STANDARD and values[Part.RUN]["json"]:
         raise click.UsageError("--json and --output - both print; leave one out.", context)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -197,13 +198,14 @@ def _generate_ray(settings: GenerateSettings) -> int:
             "--ray-actors": settings.ray is None,
             "--local": settings.local is not None,
             "--dry-run": settings.dry_run,
-            "--error-file": settings.rows.get("error_file") is not None,
             "--push-to-hub": settings.push_to_hub is not None,
-            "--on-bad-row stop": settings.rows.get("on_bad_row") == "stop",
             "- as INPUT": settings.input == "-",
         }
     )
     spending = _spending_options(settings)
+    answer, to_stdout = settings, settings.output == STANDARD
+    if to_stdout:
+        settings = replace(settings, output=place_for(settings.input).with_suffix(""))
     ray_package("--ray")  # before the folder is looked at, which needs what comes with it
     check_folder(settings.output)
     with showing_notices(_display(settings)) as progress, _llm(settings) as llm:
@@ -225,7 +227,22 @@ def _generate_ray(settings: GenerateSettings) -> int:
         summary, _ = run.execute()
         _show_flawed(settings, summary)
         _report(settings)
-    return _after_pilot(settings, summary)
+        if to_stdout and summary.output is not None:
+            _print_shards(settings.output, Path(summary.output))
+    return _after_pilot(answer, summary)
+
+
+def _print_shards(folder: Path, written: Path) -> None:
+    """Print what a run over Ray wrote, in the input's order, as a run of one process does."""
+    if written.is_file():  # the lines of a batch file
+        copy_out(written)
+        return
+    from distilabel_endpoints.runs import export_run
+
+    with tempfile.TemporaryDirectory() as place:
+        rows = Path(place, "rows.jsonl")
+        export_run(folder, to=rows, opener=_opener(folder))
+        copy_out(rows)
 
 
 def _after_pilot(settings: GenerateSettings, summary: RunSummary) -> int:

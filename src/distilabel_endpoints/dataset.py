@@ -242,8 +242,7 @@ class _Wanted:
                 "ray_actors": address is None,
                 "push_to_hub": self.push_to_hub is not None,
                 "on_row": self.on_row is not None,
-                "error_file": self.options.error_file is not None,
-                "on_bad_row='stop'": self.options.on_bad_row == "stop",
+                "- as INPUT": self.input == "-",
             }
         )
         if not isinstance(self.input, str | os.PathLike):

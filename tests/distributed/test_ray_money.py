@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from command import run, start
+from command import arguments, environment, run, start
 
 from distilabel_endpoints.testing import Fault, Latency, Rewrite, SimulatedEndpoint, edits
 
@@ -197,3 +199,92 @@ def test_a_job_over_ray_is_steered_and_reported(
     text = page.read_text(encoding="utf-8")
     assert "the budget is now 12ktok" in text
     assert "max_concurrency is now 12, resumed" in text
+
+
+def driver_in_a_terminal(words: tuple[object, ...], folder: str) -> subprocess.Popen[str]:
+    """A command with a process group of its own, which gets the signals that a terminal sends."""
+    return subprocess.Popen(
+        arguments(*words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(RAY_TMPDIR=folder),
+        start_new_session=True,
+    )
+
+
+def test_ctrl_c_keeps_what_was_paid_for(
+    simulated_endpoint: Make, tmp_path: Path, short_folder: str
+) -> None:
+    """As a terminal sends it, to every process: all answers are kept, and none is paid twice."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.3))
+    rows, out = write_rows(tmp_path / "in.jsonl", 1200), tmp_path / "out"
+    words = (*words_of(rows, out, endpoint), "--max-concurrency", 16)
+    driver = driver_in_a_terminal(words, short_folder)
+    endpoint.wait_for(lambda _: len(endpoint.generations) > 200, timeout=120)
+    os.killpg(driver.pid, signal.SIGINT)
+    shown, errors = driver.communicate(timeout=240)
+    assert driver.returncode == 130, errors
+    last = json.loads(shown.splitlines()[-1])
+    assert (last["ending"], last["journal"]) == ("interrupted", str(out))
+    assert 200 < last["ok"] < 1200
+    assert last["ok"] == len(endpoint.generations)
+    assert last["spent"]["tokens"] == billed(endpoint)
+    again = finish(*words, RAY_TMPDIR=short_folder)
+    assert again.returncode == 0, again.stderr
+    assert len(endpoint.generations) == 1200
+    assert last_event(again)["spent"]["tokens"] == billed(endpoint)
+
+
+def test_a_budget_in_dollars_over_ray(
+    simulated_endpoint: Make, tmp_path: Path, short_folder: str
+) -> None:
+    """It ends at 95 to 100 % of it, by the endpoint's own count; `spent` says the same dollars."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.05))
+    rows, out = write_rows(tmp_path / "in.jsonl", 2000), tmp_path / "out"
+    words = (*words_of(rows, out, endpoint), "--price-in", 100, "--price-out", 200)
+    done = finish(*words, "--budget", "$2", "--max-new-tokens", 16, RAY_TMPDIR=short_folder)
+    assert done.returncode == 6, done.stderr
+    spent = last_event(done)["spent"]
+    bill = sum(100 * r.input_tokens + 200 * r.output_tokens for r in endpoint.generations) / 10**6
+    assert 1.9 < bill <= 2
+    assert bill <= spent["dollars"] <= 2
+    assert spent["dollars"] - spent["unknown_dollars"] == pytest.approx(bill)
+
+
+def test_a_budget_of_time_over_ray(
+    simulated_endpoint: Make, tmp_path: Path, short_folder: str
+) -> None:
+    """After it nothing more is sent, what is answered is kept, and a longer one resumes."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.5))
+    rows, out = write_rows(tmp_path / "in.jsonl", 20_000), tmp_path / "out"
+    words = (*words_of(rows, out, endpoint), "--max-concurrency", 8)
+    driver = start(*words, RAY_TMPDIR=short_folder)
+    endpoint.wait_for(lambda _: len(endpoint.generations) > 20, timeout=240)
+    status = json.loads(run("status", out, "--json").stdout)
+    seconds = int(status["spent"]["seconds"]) + 20
+    assert run("tune", out, "--budget", f"{seconds}s").returncode == 0
+    shown, errors = driver.communicate(timeout=240)
+    assert driver.returncode == 6, errors
+    last = json.loads(shown.splitlines()[-1])
+    assert last["spent"]["budget"] == f"{seconds}s"
+    assert last["spent"]["seconds"] >= seconds - 10
+    assert last["ok"] + last["pending"] == 20_000
+    assert last["ok"] <= len(endpoint.generations) <= last["ok"] + 16
+
+
+def test_a_job_without_a_budget_gets_one(
+    simulated_endpoint: Make, tmp_path: Path, short_folder: str
+) -> None:
+    """`tune --budget` limits the tokens of a job that began without; it ends near it."""
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.2))
+    rows, out = write_rows(tmp_path / "in.jsonl", 3000), tmp_path / "out"
+    words = (*words_of(rows, out, endpoint), "--max-concurrency", 8, "--max-new-tokens", 16)
+    driver = start(*words, RAY_TMPDIR=short_folder)
+    endpoint.wait_for(lambda _: len(endpoint.generations) > 20, timeout=240)
+    assert run("tune", out, "--budget", "12ktok").returncode == 0
+    shown, errors = driver.communicate(timeout=240)
+    assert driver.returncode == 6, errors
+    last = json.loads(shown.splitlines()[-1])
+    assert (last["ending"], last["spent"]["budget"]) == ("budget", "12ktok")
+    assert 11_000 < billed(endpoint) <= last["spent"]["tokens"] <= 12_000

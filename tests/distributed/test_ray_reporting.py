@@ -263,8 +263,6 @@ def test_figures_add_up(
         ["--ray", "--dry-run"],
         ["--ray", "--local"],
         ["--ray", "--push-to-hub", "a/b"],
-        ["--ray", "--on-bad-row", "stop"],
-        ["--ray", "--error-file", "errors.jsonl"],
         ["--ray-actors", "3"],
     ],
 )
@@ -274,6 +272,26 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path, words: list[str]) -
     done = run("generate", "nothing.jsonl", "-o", tmp_path / "out", *words, *where)
     assert done.returncode == 1
     assert "--ray" in done.stderr
+
+
+def test_an_input_of_which_nothing_can_be_sent(tmp_path: Path) -> None:
+    """An error that shows its rows, before Ray starts; so is an error file without a batch."""
+    rows = tmp_path / "in.jsonl"
+    rows.write_text('{"prompt": 7}\n{"prompt": null}\nnot json\n', encoding="utf-8")
+    with SimulatedEndpoint(flavor="vllm") as endpoint:
+        words = ("generate", rows, "-o", tmp_path / "out", "--base-url", endpoint.url, "--ray")
+        done = run(*words)
+        assert done.returncode == 1
+        assert "none of the 3 rows" in done.stderr
+        assert "not int" in done.stderr
+        rows.write_text('{"prompt": "fine"}\n{"prompt": 7}\n', encoding="utf-8")
+        done = run(*words, "--on-bad-row", "stop")
+        assert done.returncode == 1
+        assert "1 row cannot be sent" in done.stderr
+        done = run(*words, "--error-file", tmp_path / "errors.jsonl")
+        assert (done.returncode, "is for OpenAI batch files" in done.stderr) == (1, True)
+        assert not endpoint.generations
+    assert not (tmp_path / "out").exists()
 
 
 def test_standard_input_and_file_names_are_refused(tmp_path: Path) -> None:
@@ -290,8 +308,6 @@ def test_standard_input_and_file_names_are_refused(tmp_path: Path) -> None:
     [
         ({"ray_actors": 2}, "needs ray"),
         ({"ray": "local", "push_to_hub": "a/b"}, "hf upload"),
-        ({"ray": "local", "on_bad_row": "stop"}, "skip"),
-        ({"ray": "local", "error_file": "errors.jsonl"}, "batch files"),
         ({"ray": "local"}, "a path that workers can read"),
     ],
 )

@@ -229,3 +229,10 @@ def test_a_subclass_answers_on_the_workers(
     assert questions(endpoint)
     assert all(question.startswith("QUESTION ") for question in questions(endpoint))
     assert sum(row["error"] is None for row in rows_in(shards)) == 18
+
+
+def test_a_sticky_provider_is_not_for_a_pipeline() -> None:
+    """Workers of a stage would each keep to another provider: refused, with what to do instead."""
+    llm = InferenceEndpointsLLM(model_id="org/model", provider="sticky")
+    with pytest.raises(ConfigurationError, match=r"generate_dataset\(\.\.\., ray=\.\.\.\)"):
+        generate_ray(llm, None)

@@ -322,6 +322,29 @@ def test_a_run_over_ray_from_python(
     assert len(endpoint.generations) == sent + 1
 
 
+def test_rows_are_printed_when_a_job_has_finished(
+    simulated_endpoint: Make,
+    tmp_path: Path,
+    short_folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`-o -` gives the bytes of a run of one process; a key in a variable reaches all workers."""
+    monkeypatch.chdir(tmp_path)
+    refuses = Fault(Respond(400, {"error": "too long"}), marker="Question 7?")
+    endpoint = simulated_endpoint(flavor="vllm", tokens=(Token("key-mine"),), faults=(refuses,))
+    path = write_rows(tmp_path / "in.jsonl", 100)
+    words = ("generate", path, "-o", "-", "--base-url", endpoint.url, "--max-new-tokens", 4)
+    driver = start(
+        *words, "--ray", "--api-key-env", "MY_KEY", RAY_TMPDIR=short_folder, MY_KEY="key-mine"
+    )
+    printed, shown = driver.communicate(timeout=240)
+    assert driver.returncode == 2, shown
+    with InferenceEndpointsLLM(base_url=endpoint.url, api_key="key-mine") as llm:
+        generate_dataset(llm, path, tmp_path / "local.jsonl", max_new_tokens=4)
+    assert printed == (tmp_path / "local.jsonl").read_text(encoding="utf-8")
+    assert "99 ok, 1 failed of 100 rows" in run("status", tmp_path / "in.answers").stdout
+
+
 def test_a_full_disk_over_ray_is_exit_code_4(
     simulated_endpoint: Make, tmp_path: Path, shards: Path, short_folder: str
 ) -> None:

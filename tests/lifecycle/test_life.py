@@ -22,6 +22,7 @@ from distilabel_endpoints import InferenceEndpointsLLM, endpoint_life, generate_
 from distilabel_endpoints.errors import (
     AccessError,
     ConfigurationError,
+    FingerprintError,
     ModelNotFoundError,
     StorageError,
 )
@@ -275,6 +276,47 @@ def test_scaling_to_zero_is_set_on_the_users_word_only(simulated_hugging_face: S
     with pytest.raises(ConfigurationError, match="Pause it first"):
         set_idle_minutes("mine", "ada", None, 30)
     assert commands(endpoint) == ["PUT"]
+
+
+@pytest.mark.parametrize("state", ["paused", "scaledToZero"])
+def test_nothing_to_send_wakes_nothing(
+    state: str, simulated_hugging_face: Start, tmp_path: Path
+) -> None:
+    """A run whose rows are all answered is finished again, and written again, from its journal."""
+    endpoint, source = live(simulated_hugging_face, state), rows(tmp_path / "in.jsonl", 3)
+    out = tmp_path / "out.jsonl"
+
+    def again(**more: Any) -> tuple[int, list[str]]:
+        with mine() as llm:
+            done = generate_dataset(llm, source, out, max_new_tokens=4, **more)
+        assert done.summary.exit_code == 0
+        return done.summary.ok, commands(endpoint)
+
+    count, told = again()
+    assert (count, len(told)) == (3, 2)
+    written = out.read_bytes()
+    assert again() == (3, told), "the files are those of the finished run"
+    os.utime(source)
+    assert again() == (3, told), "the rows have the same content"
+    out.unlink()
+    assert again() == (3, told), "an output that is gone needs no model"
+    assert out.read_bytes() == written
+    assert again(limit=2) == (2, told)
+    with source.open("a", encoding="utf-8") as file:
+        file.write('{"prompt": "One more?"}\n')
+    assert again() == (4, told * 2), "a row that has no answer needs it"
+
+
+def test_other_settings_are_refused_by_a_sleeping_endpoints_run(
+    simulated_hugging_face: Start, tmp_path: Path
+) -> None:
+    """That nothing is to be sent is not believed of a run with other settings."""
+    live(simulated_hugging_face)
+    source, out = rows(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl"
+    with mine() as llm:
+        generate_dataset(llm, source, out, max_new_tokens=4)
+    with mine() as llm, pytest.raises(FingerprintError, match="max_new_tokens"):
+        generate_dataset(llm, source, out, max_new_tokens=5)
 
 
 def test_generate_dataset_leaves_it_as_it_was(

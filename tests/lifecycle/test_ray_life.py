@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import time
 from contextlib import suppress
@@ -11,9 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command import Started, started
-from life_command import environment, rows
-from lifecycle_samples import TOKENS, commands, deployment
+from command import Started
+from life_command import rows
+from lifecycle_samples import KEY, TOKENS, commands, deployment
+from ray_command import start_job
 
 from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 
@@ -24,45 +23,26 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # Ray's own, in the driver's process
 ]
 
-# Ray starts its workers itself: they find the simulated Hugging Face when Python starts.
-ADDRESSES = """
-import importlib, json, os
-for name, address in json.loads(os.environ["SIMULATED_ADDRESSES"]).items():
-    owner, _, attribute = name.rpartition(".")
-    try:
-        holder = importlib.import_module(owner)
-    except ImportError:
-        module, _, inner = owner.rpartition(".")
-        holder = getattr(importlib.import_module(module), inner)
-    setattr(holder, attribute, address)
-"""
-
 
 def start(endpoint: SimulatedEndpoint, tmp_path: Path, short_folder: str, count: int) -> Started:
     """The job of so many rows, in a process of its own."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(ADDRESSES, encoding="utf-8")
-    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
-    variables = {
-        **environment(tmp_path / "state"),
-        "SIMULATED_ADDRESSES": json.dumps(dict(endpoint.hugging_face_addresses)),
-        "PYTHONPATH": path.rstrip(os.pathsep),
-        "RAY_TMPDIR": short_folder,
-    }
-    words = ["generate", rows(tmp_path / "in.jsonl", count), "-o", tmp_path / "out", "--ray"]
+    words = ["generate", rows(tmp_path / "in.jsonl", count), "-o", tmp_path / "out"]
     words += ["--endpoint-name", "mine", "--endpoint-namespace", "ada", "--max-concurrency", 8]
-    code = f"{ADDRESSES}\nfrom distilabel_endpoints.cli import main\nmain()\n"
-    return started(list(map(str, words)), variables, code)
+    return start_job(endpoint, tmp_path, short_folder, KEY, *words)
 
 
 def test_a_finished_job_leaves_its_endpoint_asleep(tmp_path: Path, short_folder: str) -> None:
-    """It is resumed once and paused once, and every row is answered."""
+    """It is resumed once and paused once; with nothing left to send it is left alone."""
     asleep = deployment(wake_seconds=0.5)
     with SimulatedEndpoint(tokens=TOKENS, deployment=asleep, latency=Latency(0.02)) as endpoint:
         driver = start(endpoint, tmp_path, short_folder, 100)
         _, shown = driver.communicate(timeout=240)
         assert driver.returncode == 0, shown
         assert len(endpoint.generations) == 100
+        assert (endpoint.state, commands(endpoint)) == ("paused", ["resume", "pause"])
+        again = start(endpoint, tmp_path, short_folder, 100)
+        _, shown = again.communicate(timeout=240)
+        assert again.returncode == 0, shown
         assert (endpoint.state, commands(endpoint)) == ("paused", ["resume", "pause"])
 
 

@@ -93,6 +93,27 @@ def test_the_router_is_asked(simulated_hugging_face: Any) -> None:
     )
 
 
+def test_a_run_without_a_budget_counts_dollars(simulated_hugging_face: Any, tmp_path: Path) -> None:
+    """The router's price is looked up for every run; one that it does not name stays unknown."""
+    models = (
+        HubModel("org/m", prices={"together": (0.5, 1.5)}, providers=("together",)),
+        HubModel("org/unpriced", providers=("together",)),
+    )
+    hub = simulated_hugging_face(models=models)
+    for model in models:
+        with InferenceEndpointsLLM(model_id=model.id, api_key="hf_test") as llm:
+            done = generate_dataset(llm, ["One?", "Two?"], tmp_path / f"{model.id[4:]}.jsonl")
+        spent = done.summary.spent
+        assert spent is not None
+        billed = [r for r in hub.generations if r.body["model"].startswith(model.id)]
+        assert spent.tokens == sum(r.input_tokens + r.output_tokens for r in billed)
+        if model.prices:
+            cost = sum(0.5 * r.input_tokens + 1.5 * r.output_tokens for r in billed)
+            assert spent.dollars == pytest.approx(cost / 10**6)
+        else:
+            assert spent.dollars is None
+
+
 def test_a_well_known_host_is_in_the_table() -> None:
     """By its URL and the model's name; others are unknown, with the reason."""
     found = table_pricing("https://api.openai.com/v1", "gpt-4o")
@@ -119,8 +140,9 @@ def test_prices_are_exact() -> None:
     assert price.of(3, 7).picodollars == 3 * 37_500 + 7 * 150_000
 
 
+@pytest.mark.parametrize("budget", ["$3", None])
 def test_a_dedicated_endpoint_costs_its_hardware_by_the_hour(
-    simulated_hugging_face: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    budget: str | None, simulated_hugging_face: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Times the replicas it can grow to, by the begun minute, from the control plane alone."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -128,7 +150,7 @@ def test_a_dedicated_endpoint_costs_its_hardware_by_the_hour(
     simulated_hugging_face(deployment=mine)
     llm = InferenceEndpointsLLM(endpoint_name="mine", api_key="hf_test")
     prompts = [{"prompt": f"Question {n}?"} for n in range(20)]
-    run = generate_dataset(llm, prompts, tmp_path / "out.jsonl", budget="$3")
+    run = generate_dataset(llm, prompts, tmp_path / "out.jsonl", budget=budget)
     assert run.summary.ok == 20
     assert run.summary.spent is not None
     assert run.summary.spent.dollars == pytest.approx(4 * 1.8 / 60)

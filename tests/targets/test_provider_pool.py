@@ -143,6 +143,7 @@ def test_sticky_keeps_to_the_first_on_a_resume(
         with pooled(provider="sticky") as llm:
             generate_dataset(llm, rows, output, limit=limit, max_new_tokens=8)
     assert asked(hub) == {"": 1, "fireworks-ai": 5}
+    assert {row["provider"] for row in rows_of(output)} == {"fireworks-ai"}
     with pooled(provider="sticky") as llm:
         generate_dataset(llm, rows, output, max_new_tokens=8, fresh=True)
     assert asked(hub)[""] == 2

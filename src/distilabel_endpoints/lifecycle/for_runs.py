@@ -11,7 +11,7 @@ from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.lifecycle.decisions import Then
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 
-__all__ = ["check_then", "life_of_run"]
+__all__ = ["check_then", "is_asleep", "life_of_run"]
 
 
 def check_then(then: str | None, *, has_endpoint: bool) -> Then:
@@ -29,6 +29,20 @@ def check_then(then: str | None, *, has_endpoint: bool) -> Then:
             "then (--then) says how a dedicated endpoint is left, so it needs endpoint_name."
         )
     return cast("Then", then)
+
+
+def is_asleep(llm: InferenceEndpointsLLM) -> bool:
+    """Whether `llm` has a dedicated endpoint that is paused or scaled to zero. Wakes nothing.
+
+    Raises:
+        RunError: the endpoint cannot be read.
+    """
+    if llm.endpoint_name is None:
+        return False
+    from distilabel_endpoints.lifecycle.life import Plane
+
+    plane = Plane(llm.endpoint_name, llm.endpoint_namespace, llm.api_key)
+    return plane.token is not None and plane.read().is_asleep
 
 
 def life_of_run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from distilabel_endpoints._targets.router_models import STICKY
 from distilabel_endpoints.llms.attributes import Attributes
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.rows import OutputColumns
@@ -35,6 +36,6 @@ def columns_of(
         logprobs=bool(effective.get("logprobs")),
         reasoning_tokens=llm.reasoning is not None,
         labels=bool(llm.labels),
-        provider=bool(llm.provider_pool),
+        provider=bool(llm.provider_pool) or llm.provider == STICKY,
         escape_formulas=escape_formulas,
     )

@@ -215,6 +215,11 @@ class InferenceEndpointsLLM(Attributes):
         """
         self._engine()
         named = self.model_id or self.endpoint_name
+        identity = identity_of(self._endpoints, by_url=not named)
+        return {**identity, **self._known_fingerprint(parameters)}
+
+    def _known_fingerprint(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of it for which no server has to be asked."""
         own = {"answered_by": type(self).__qualname__} if overridden(type(self)) else {}
         providers = STICKY if self.provider == STICKY else sorted(self.provider_pool)
         return {
@@ -224,7 +229,6 @@ class InferenceEndpointsLLM(Attributes):
             **({"labels": self.labels} if self.labels else {}),
             **({"on_length": self.on_length} if growth(self.on_length) else {}),
             **({"reasoning": self.reasoning} if self.reasoning is not None else {}),
-            **identity_of(self._endpoints, by_url=not named),
             "tokenizer_id": self.tokenizer_id if self.sends_prompts else None,
             "structured_output": self.structured_output
             and parse_grammar(self.structured_output).as_value(),

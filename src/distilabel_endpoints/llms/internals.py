@@ -5,8 +5,9 @@ These are functions, so that the class shows its users what is for them and noth
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints._engine.loop import Lease
@@ -15,7 +16,18 @@ from distilabel_endpoints.llms.calls import Planner
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.records import Result
 
-__all__ = ["answer_plans", "body_planner_of", "engine_of", "keep_to_provider", "planner_of"]
+__all__ = [
+    "answer_plans",
+    "body_planner_of",
+    "engine_of",
+    "is_made_with",
+    "keep_to_provider",
+    "planner_of",
+]
+
+
+_OF_SERVERS: Final = frozenset({"model", "base_url"})
+"""The settings of a run that servers say."""
 
 
 def engine_of(llm: InferenceEndpointsLLM) -> Lease:
@@ -33,6 +45,25 @@ def keep_to_provider(llm: InferenceEndpointsLLM, name: str) -> None:
     if llm._kept_provider != name:
         llm.close()
         llm._kept_provider = name
+
+
+def is_made_with(
+    spec: Mapping[str, Any],
+    llm: InferenceEndpointsLLM,
+    options: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+) -> bool:
+    """Whether a run of these settings is `llm`'s, as far as that is known without its server.
+
+    Args:
+        spec: what the run keeps of its settings.
+        llm: need not be loaded.
+        options: the settings beside it.
+        parameters: generation parameters of the run.
+    """
+    known = llm._known_fingerprint(parameters)
+    kept = {name: value for name, value in spec.items() if name not in _OF_SERVERS}
+    return bool(kept == json.loads(json.dumps({**options, **known})))
 
 
 def planner_of(

@@ -17,8 +17,9 @@ from distilabel_endpoints._store.store import Closing, StoreStatistics
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.ray.ledger_file import read_ledger
 from distilabel_endpoints.ray.marker import Marker, marker_path
-from distilabel_endpoints.ray.shards import read_shards, rows_in_order, stored_failures
-from distilabel_endpoints.ray.source import FAILURE, ROW_ID
+from distilabel_endpoints.ray.results import names_of, result_of
+from distilabel_endpoints.ray.shards import read_shards, rows_in_order
+from distilabel_endpoints.ray.source import ROW_ID
 from distilabel_endpoints.records import Result
 from distilabel_endpoints.rows import OutputColumns
 
@@ -54,12 +55,14 @@ class Folder(Closing):
         """Always 0: a shard that is damaged is an error, which names it."""
 
     def note(self, name: str) -> Any:
-        """What the run is about (`run`), and what it has spent (`spent`)."""
+        """What the run is about (`run`), what it has spent (`spent`), and the file it wrote."""
         if name == "spent":
             ledger = read_ledger(self._path)
             is_over = holder_of(journal_path(self._path)) is None
             return None if ledger is None else ledger.note(is_over=is_over)
-        return self._marker.run if self._marker and name == "run" else None
+        if self._marker is None:
+            return None
+        return {"run": self._marker.run, "written": self._marker.run.get("written")}.get(name)
 
     def statistics(self, stop: int | None = None) -> StoreStatistics:
         """Counts and sums over the rows before ordinal `stop`, and the failed ones by reason."""
@@ -71,16 +74,14 @@ class Folder(Closing):
         """Every result with `start <= ordinal < stop`, in order."""
         assert self._marker is not None, "a run without a marker has no results"
         columns = OutputColumns(**self._marker.run["columns"])
-        for shard, cells in rows_in_order(self._path, [ROW_ID, *columns.names, FAILURE]):
+        for shard, cells in rows_in_order(self._path, [ROW_ID, *names_of(columns)]):
             ordinal, _, digest = cells[ROW_ID].partition("-")
             if int(ordinal) < start or (stop is not None and int(ordinal) >= stop):
                 continue
-            text = cells.get(FAILURE)
-            failures = () if text is None else stored_failures(shard, text)
             yield ShardRow(
                 ordinal=int(ordinal),
                 content_hash=bytes.fromhex(digest),
-                result=columns.result(int(ordinal), cells, failures),
+                result=result_of(columns, int(ordinal), cells, shard),
             )
 
     def close(self) -> None:

@@ -53,6 +53,11 @@ class Following:
         tally.answers = sum(c.answers for c in counts)
         tally.truncated = sum(c.truncated for c in counts)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether a worker reports."""
+        return bool(self._progress.live)
+
     def snapshot(self) -> RunSnapshot:
         """The run as it is now."""
         live = self._progress.live

@@ -3,14 +3,15 @@
 Rules
 - A row is done once its shard is committed; done rows are never sent again. Rows that failed are.
 - What a resume must match is in the output folder; one process writes it at a time.
-- An interrupt ends the execution at once: it costs the blocks that are under way.
+- An interrupt drains: nothing new is sent, and what has finished is written. A second one ends the
+  execution at once, which costs the blocks that are under way.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from typing import Any, Final
 from distilabel_endpoints._limits.limiter import DEFAULT_MOST
 from distilabel_endpoints._store.lock import Lock
 from distilabel_endpoints._store.store import StoreStatistics
+from distilabel_endpoints._targets.router_models import STICKY
 from distilabel_endpoints.errors import (
     ConfigurationError,
     DistilabelError,
@@ -26,9 +28,9 @@ from distilabel_endpoints.errors import (
     run_error,
 )
 from distilabel_endpoints.lifecycle.decisions import Then
-from distilabel_endpoints.lifecycle.for_runs import life_of_run
+from distilabel_endpoints.lifecycle.for_runs import is_asleep, life_of_run
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
-from distilabel_endpoints.llms.internals import engine_of
+from distilabel_endpoints.llms.internals import engine_of, is_made_with
 from distilabel_endpoints.progress import Progress
 from distilabel_endpoints.progress.forecast_text import forecast_text
 from distilabel_endpoints.quality.alarms import Alarm, Alarms
@@ -37,34 +39,33 @@ from distilabel_endpoints.ray.coordinator import JobProgress, start_coordinator
 from distilabel_endpoints.ray.folder import Folder
 from distilabel_endpoints.ray.following import Following
 from distilabel_endpoints.ray.ledger_file import halt_path
+from distilabel_endpoints.ray.lines_file import LinesFile
 from distilabel_endpoints.ray.marker import Marker, check_folder, marker_path, refuse_lost_rows
 from distilabel_endpoints.ray.package import ray_error
 from distilabel_endpoints.ray.parcel import pack
 from distilabel_endpoints.ray.payment import JobPayment
-from distilabel_endpoints.ray.shards import (
-    answered_ids,
-    read_shards,
-    remove_shards,
-    write_shards,
-)
+from distilabel_endpoints.ray.sender import Sender
+from distilabel_endpoints.ray.shards import answered_ids, read_shards, remove_shards
 from distilabel_endpoints.ray.source import (
     ROW_ID,
     RowFile,
     look_through,
     ordinal_of,
-    read_rows,
     row_id,
 )
-from distilabel_endpoints.ray.stage import ACTORS, NUM_CPUS, ROWS_PER_BLOCK, generate_blocks
+from distilabel_endpoints.ray.stage import ACTORS, NUM_CPUS
 from distilabel_endpoints.ray.worker import JobSpec
-from distilabel_endpoints.rows import Row, open_rows
+from distilabel_endpoints.rows import BadRow, OutputColumns, Row, RowSource, open_rows
+from distilabel_endpoints.rows.batch_lines import BatchLook
 from distilabel_endpoints.run_state import RunEnding, RunPhase, RunSnapshot, RunSummary, Spent
+from distilabel_endpoints.runs.all_done import AllDone
+from distilabel_endpoints.runs.batch import BatchPlanner, batch_look
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.paying import SpendingOptions, halt_reason, no_limit, pricing_of
 from distilabel_endpoints.runs.pilot import Pilot, Span
-from distilabel_endpoints.runs.planning import RowPlanner
+from distilabel_endpoints.runs.planning import Planning, RowPlanner
 from distilabel_endpoints.runs.recorder import Recorder
-from distilabel_endpoints.runs.scan import checked
+from distilabel_endpoints.runs.scan import Scan, checked, none_fit, refused
 from distilabel_endpoints.runs.session import Outcome, Session, repeating
 from distilabel_endpoints.runs.status import run_note
 from distilabel_endpoints.runs.steering import Steering, steered
@@ -77,6 +78,10 @@ from distilabel_endpoints.spending.reservation import Bound
 __all__ = ["RayRun", "refuse_unusable"]
 
 _LAST_WORD: Final = 5.0
+_EXAMPLES: Final = 10
+"""Of rows that cannot be sent, if one such row is too many."""
+_SHOWN: Final = 3
+"""Rows that cannot be sent, of an input in which none can."""
 _BLOCKS_OF_PILOT: Final = 4
 """Of each actor, so that all of them work on it."""
 _OTHERS_CPUS: Final = 2.0
@@ -87,15 +92,10 @@ _INSTEAD: Final = {
     "give its address as --base-url.",
     "--dry-run": "cannot be used with --ray; leave out --ray to see what would be sent.",
     "--push-to-hub": "cannot be used with --ray; push the finished folder with `hf upload`.",
-    "--on-bad-row stop": "cannot be used with --ray; choose fail or skip.",
-    "--error-file": "cannot be used with --ray: OpenAI batch files are for runs of one process.",
-    "error_file": "cannot be used with ray: OpenAI batch files are for runs of one process.",
     "ray_actors": "needs ray.",
     "on_row": "cannot be used with ray: rows finish on the workers. Read the output instead.",
     "push_to_hub": "cannot be used with ray; push the finished folder with `hf upload`.",
-    "on_bad_row='stop'": "cannot be used with ray; choose 'fail' or 'skip'.",
-    "- as INPUT": "cannot be used with --ray: workers cannot read standard input. Save it as a "
-    "file.",
+    "- as INPUT": "cannot be used with Ray: workers cannot read standard input. Save it as a file.",
 }
 
 
@@ -165,6 +165,7 @@ class _RayDriver:
 
     def __init__(self, run: RayRun) -> None:
         self._run = run
+        self._life = ExitStack()
         self._recorder = Recorder(run.output)
         self._steering: Steering | None = None
         self._pricing = Pricing()
@@ -172,6 +173,8 @@ class _RayDriver:
         wanted = run.spending.pilot
         self._pilot = None if wanted is None else Pilot(wanted)
         self._forecast: Forecast | None = None
+        self._batch: BatchLook | None = None
+        self._lines: LinesFile | None = None
         self._answered: set[int] = set()
         """Rows that had an answer when the job began, as far as a forecast needs them."""
         self._bad = 0
@@ -181,11 +184,7 @@ class _RayDriver:
         self._following = Following(self.session.tally)
 
     def work(self, _: Lock, /) -> None:
-        run = self._run
-        with (
-            watch_signals(self.session.stopping),
-            life_of_run(run.llm, run.then, run.output, run.progress.message),
-        ):
+        with watch_signals(self.session.stopping), self._life:
             try:
                 self._answer()
             finally:
@@ -193,50 +192,112 @@ class _RayDriver:
 
     def _answer(self) -> None:
         run, tally = self._run, self._following.tally
-        engine_of(run.llm)
-        self._pricing = pricing_of(run.llm, run.spending)
         before = None if run.fresh else Marker.read(run.output)
-        file = look_through(
-            run.input,
-            limit=run.options.limit,
-            earlier=before.rows if before else 0,
-            max_row_bytes=run.options.max_row_bytes,
-        )
-        _check_rows(file, run.output)
-        names = file.layout.schema.names
-        planner = RowPlanner(run.llm, names, run.options, first=file.first)
+        source = open_rows(run.input, max_row_bytes=run.options.max_row_bytes)
+        file = self._open_input(source, before)
+        done = None if before is None else self._all_done(before, file)
+        planner: Planning = done or self._connected(file)
         columns = planner.output_columns()
-        columns.refuse_clash([*names, ROW_ID])
-        spec = {**run.options.fingerprint(run.llm), "column_prefix": run.options.column_prefix}
-        self._look_at_rows(file, planner, before)
+        columns.refuse_clash([*file.layout.schema.names, ROW_ID])
+        if self._lines is not None:
+            self._lines.check(columns, source, before, is_fresh=run.fresh)
+        own = {"column_prefix": run.options.column_prefix}
+        spec = done.spec if done else {**run.options.fingerprint(run.llm), **own}
+        if done is None:
+            self._look_at_rows(file, planner, before)
         about = run_note(run.options, columns, source=run.input, total=file.count)
         marker = self._begin(before, Marker.of(spec, file, about), file)
-        for note in [*file.layout.notes, *planner.remarks()]:
+        empty = [] if file.count else [f"{source.describe()} has no rows"]
+        for note in [*file.layout.notes, *planner.remarks(), *empty]:
             run.progress.message(note)
-        if tally.ok < file.count:
-            self.session.has_begun = True
-            self._payment = JobPayment(
-                run.output,
-                run.spending,
-                self._pricing,
-                began=tally.started,
-                is_fresh=before is None,
-            )
-            try:
-                self._generate(file)
-            finally:
-                self._payment.close()
-            is_paid = self._is_paid(file)
-            if self._watch.error is not None:
-                raise self._watch.error
-            if is_paid and self.session.halted is None:
-                self._check_written(file)
-                replace(marker, run={**about, "skipped": tally.skipped}).write(run.output)
+        left = (
+            self._send_all(file, planner, is_fresh=before is None) if tally.ok < file.count else 0
+        )
+        self._life.close()  # nothing is sent any more
+        if left > 0 and self.session.stopping:
+            return
+        if self.session.halted is None:
+            self._check_written(file, left)
+            marker = replace(marker, run={**marker.run, "skipped": tally.skipped})
+            marker.write(run.output)
+        if self._lines is not None:
+            tally.phase = RunPhase.EXPORTING
+            self._lines.write(columns, file.source(), marker)
 
-    def _look_at_rows(self, file: RowFile, planner: RowPlanner, before: Marker | None) -> None:
-        """What is spent on the rows can be limited and forecast, if either is wanted."""
+    def _all_done(self, before: Marker, file: RowFile) -> AllDone | None:
+        """The run as its folder has it, if its endpoint sleeps and nothing is left to be sent."""
+        run, options = self._run, self._run.options
+        if file.earlier_digest != before.digest or file.count != before.rows:
+            return None
+        answered = read_shards(run.output, prefix=before.prefix).ok
+        if answered < file.count or not is_asleep(run.llm):
+            return None
+        own = {**options.settings(), "column_prefix": options.column_prefix}
+        if not is_made_with(before.header.spec, run.llm, own, options.parameters):
+            return None
+        columns = OutputColumns(**before.run["columns"])
+        if self._lines is not None:
+            columns = replace(columns, error_file=str(self._lines.errors))
+        return AllDone(before.header.spec, columns)
+
+    def _connected(self, file: RowFile) -> Planning:
+        """What plans the rows, now that the endpoint is there."""
+        run, tell = self._run, self._run.progress.message
+        self._life.enter_context(life_of_run(run.llm, run.then, run.output, tell))
+        engine_of(run.llm)
+        self._pricing = pricing_of(run.llm, run.spending)
+        _refuse_unsendable(file, self._planner(file))  # which counts what it plans
+        return self._planner(file)
+
+    def _planner(self, file: RowFile) -> Planning:
+        run = self._run
+        if self._batch is None or self._lines is None:
+            names = file.layout.schema.names
+            return RowPlanner(run.llm, names, run.options, first=file.first)
+        return BatchPlanner(run.llm, self._batch, self._lines.errors)
+
+    def _open_input(self, source: RowSource, before: Marker | None) -> RowFile:
+        """What is to be answered."""
+        run, options = self._run, self._run.options
+        self._batch = batch_look(source, options)
+        file = look_through(
+            run.input,
+            limit=options.limit,
+            earlier=before.rows if before else 0,
+            max_row_bytes=options.max_row_bytes,
+            is_batch=self._batch is not None,
+        )
+        _check_rows(file, source, run.output)
+        if self._batch is not None:
+            self._lines = LinesFile(run.output, options)
+        return file
+
+    def _send_all(self, file: RowFile, planner: Planning, *, is_fresh: bool) -> int:
+        """Have the rows answered; gives back how many are left undone."""
+        self.session.has_begun = True
+        self._payment = JobPayment(
+            self._run.output,
+            self._run.spending,
+            self._pricing,
+            began=self._following.tally.started,
+            is_fresh=is_fresh,
+        )
+        try:
+            self._generate(file, planner)
+        finally:
+            self._payment.close()
+        left = self._left_undone(file)
+        if left > 0 and self._payment.is_exhausted:
+            self.session.halted = RunEnding.BUDGET
+        if self._watch.error is not None:
+            raise self._watch.error
+        return left
+
+    def _look_at_rows(self, file: RowFile, planner: Planning, before: Marker | None) -> None:
+        """Spending on the rows can be limited and forecast, and none is bad, if that matters."""
         pilot, budget = self._pilot, self._run.spending.budget
-        if pilot is None and not budget.limits_cost:
+        stops = self._run.options.on_bad_row == "stop"
+        if pilot is None and not budget.limits_cost and not stops:
             return
         bound = Bound(self._pricing.price, self._pricing.context)
         answered = answered_ids(self._run.output, prefix=before.prefix) if before else set()
@@ -253,12 +314,32 @@ class _RayDriver:
             if pilot is not None and row.ordinal in cohort:
                 pilot.plans[row.ordinal] = plan
 
+        examples: list[BadRow] = []
         for row in file.rows():
-            is_bad = not isinstance(row, Row) or checked(row, look) is not None
-            self._bad += is_bad
+            bad = row if isinstance(row, BadRow) else checked(row, look)
+            if bad is not None:
+                self._bad += 1
+                examples += [bad] if len(examples) < _EXAMPLES else []
+        if stops and examples:
+            raise refused(examples, self._bad)
         if unlimited:
             raise no_limit(unlimited)
         self._answered = {ordinal_of(row, b"") for row in answered}
+
+    def _unlimited(self, file: RowFile, planner: Planning) -> int:
+        """How many rows without an answer set no limit on the length of theirs."""
+        bound = Bound(self._pricing.price, self._pricing.context)
+        answered = answered_ids(self._run.output, prefix=self._run.options.column_prefix)
+        unlimited = 0
+
+        def look(row: Row) -> None:
+            nonlocal unlimited
+            unlimited += row_id(row) not in answered and not bound.holds(planner.plan(row).request)
+
+        for row in file.rows():
+            if isinstance(row, Row):
+                checked(row, look)
+        return unlimited
 
     def _begin(self, before: Marker | None, marker: Marker, file: RowFile) -> Marker:
         """The run may start: the folder says so, and what failed is taken out."""
@@ -273,66 +354,77 @@ class _RayDriver:
                 if file.earlier_digest != before.digest:
                     refuse_lost_rows(file, output, prefix=before.prefix)
                 marker = replace(marker, header=before.header)
+            marker = replace(marker, run={**marker.run, "written": before.run.get("written")})
             stored = read_shards(output, prefix=before.prefix, retry_failed=True)
         marker.write(output)
         self._following.begin(file.count, stored)
         return marker
 
-    def _generate(self, file: RowFile) -> None:
-        run, payment = self._run, self._payment
+    def _generate(self, file: RowFile, planner: Planning) -> None:
+        run, payment, options = self._run, self._payment, self._run.options
         assert payment is not None
+        if self._lines is not None:
+            options = replace(options, error_file=str(self._lines.errors))
         actors = min(run.actors, run.llm.max_concurrency or run.actors)
-        parcel = pack(run.llm, workers=actors, api_key_env=None, headers_env=None)
+        parcel = pack(run.llm, workers=actors, api_key_env=run.api_key_env, headers_env=None)
         with cluster(run.address, cpus=actors * NUM_CPUS + _OTHERS_CPUS) as ray:
             coordinator = start_coordinator(parcel.identity(), run.llm.max_concurrency)
             treasury = payment.start()
             spec = JobSpec(
                 parcel=parcel,
-                options=run.options,
+                options=options,
+                batch=self._batch,
                 id_column=ROW_ID,
                 keeps_failures=True,
                 alarms=run.alarms,
                 money=payment.money(),
             )
+            sender = Sender(
+                ray=ray,
+                coordinator=coordinator,
+                treasury=treasury,
+                output=run.output,
+                actors=actors,
+                spec=spec,
+                reason=lambda error: self._reason(ray, coordinator, error),
+            )
             ray.get(coordinator.note_answered.remote(self._following.tally.resumed))
-            file = replace(file, halt=halt_path(run.output))
-
-            def send(rows: RowFile, spec: JobSpec, rows_per_block: int) -> None:
-                ds = generate_blocks(
-                    read_rows(rows),
-                    spec,
-                    coordinator,
-                    actors=actors,
-                    treasury=treasury,
-                    rows_per_block=rows_per_block,
-                )
-                try:
-                    write_shards(ds, run.output)
-                except (ray.exceptions.RayError, OSError, RuntimeError) as error:
-                    raise self._reason(ray, coordinator, error) from None
-
-            most = run.llm.max_concurrency or DEFAULT_MOST
             tuned = steered(
                 run.output,
-                most=most,
+                most=run.llm.max_concurrency or DEFAULT_MOST,
                 apply=coordinator.tune.remote,
-                spend=payment.change,
+                spend=lambda budget: payment.change(budget, lambda: self._unlimited(file, planner)),
                 report=self._report_change,
             )
             with self._followed(ray, coordinator), tuned as self._steering:
-                if self._pilot is not None:
-                    cohort = replace(file, only=frozenset(self._pilot.plans))
-                    if not self._answered.issuperset(self._pilot.plans):
-                        small = max(1, len(self._pilot.plans) // (actors * _BLOCKS_OF_PILOT))
-                        send(cohort, replace(spec, notes_times=True), small)
-                    if not self._may_go_on(self._pilot, file, ray.get(treasury.times.remote())):
-                        return
-                send(file, spec, ROWS_PER_BLOCK)
+                self._send_in_turn(sender, replace(file, halt=halt_path(run.output)))
+
+    def _send_in_turn(self, sender: Sender, file: RowFile) -> None:
+        """The rows that show who answers, if one provider is to; the pilot's; then the others."""
+        run, pilot, times = self._run, self._pilot, sender.treasury.times
+        if run.llm.provider == STICKY:
+            sender.keep_to_first_provider(file, self._is_over, run.progress.message)
+        if pilot is not None:
+            cohort = replace(file, only=frozenset(pilot.plans))
+            if not self._answered.issuperset(pilot.plans) and not self._is_over():
+                small = max(1, len(pilot.plans) // (sender.actors * _BLOCKS_OF_PILOT))
+                spec, sender.spec = sender.spec, replace(sender.spec, notes_times=True)
+                sender.send(cohort, small)
+                sender.spec = spec
+            if not self._may_go_on(pilot, file, sender.ray.get(times.remote())):
+                return
+        if not self._is_over():
+            sender.send(file)
+
+    def _is_over(self) -> bool:
+        """Whether nothing more is to be sent."""
+        is_paid = self._payment is not None and not self._payment.is_exhausted
+        return bool(self.session.stopping) or self._watch.error is not None or not is_paid
 
     def _may_go_on(self, pilot: Pilot, file: RowFile, times: Mapping[int, Span]) -> bool:
         """Whether the other rows are to be sent, now that the pilot's have ended."""
         run, spending = self._run, self._run.spending
-        if self._payment is None or self._payment.is_exhausted or self._watch.error is not None:
+        if self._is_over():
             return False
         pilot.spans.update(times)
         stored = Folder(run.output, Marker.read(run.output)).results()
@@ -354,28 +446,22 @@ class _RayDriver:
         """Rows that will be in no shard."""
         return self._bad if self._run.options.on_bad_row == "skip" else 0
 
-    def _is_paid(self, file: RowFile) -> bool:
-        """Whether the budget was enough for what was to be sent."""
+    def _left_undone(self, file: RowFile) -> int:
+        """How many rows are in no shard and are not left out either."""
         run = self._run
-        assert self._payment is not None
         stored = read_shards(run.output, prefix=run.options.column_prefix)
-        left = file.count - stored.ok - stored.failed - self._following.tally.skipped
-        if left > 0 and self._payment.is_exhausted:
-            self.session.halted = RunEnding.BUDGET
-        return self.session.halted is not RunEnding.BUDGET
+        return file.count - stored.ok - stored.failed - self._following.tally.skipped
 
-    def _check_written(self, file: RowFile) -> None:
+    def _check_written(self, file: RowFile, left: int) -> None:
         """What was counted is in the shards, and is what the input holds."""
         run, skipped = self._run, self._following.tally.skipped
-        prefix = run.options.column_prefix
         if not file.is_unchanged():
-            refuse_lost_rows(file, run.output, prefix=prefix)
-        stored = read_shards(run.output, prefix=prefix)
-        written = stored.ok + stored.failed
-        if written + skipped != file.count:
+            refuse_lost_rows(file, run.output, prefix=run.options.column_prefix)
+        if left:
             raise StorageError(
-                f"{run.output} holds {written:,} rows of {file.count - skipped:,}. "
-                "Run the same command again: it does the rows that are missing."
+                f"{run.output} holds {file.count - skipped - left:,} rows of "
+                f"{file.count - skipped:,}. Run the same command again: it does the rows that are "
+                "missing."
             )
 
     def _reason(self, ray: Any, coordinator: Any, error: Exception) -> DistilabelError:
@@ -411,12 +497,9 @@ class _RayDriver:
 
         self._following.tally.sending()
         interval, name = self._run.progress.interval, "distilabel-endpoints-follow"
-        try:
-            with repeating(ask, interval, name, longest=_LAST_WORD):
-                yield
-        finally:
-            if not self.session.stopping:
-                ask()
+        with repeating(ask, interval, name, longest=_LAST_WORD):
+            yield
+        ask()
 
     def _report_change(self, text: str) -> None:
         self._recorder.note("tune", text)
@@ -426,14 +509,15 @@ class _RayDriver:
         show_alarm(alarm, self._recorder, self._run.progress)
 
     def _end_early(self, grace: float) -> None:
-        """Because of an alarm: the coordinator is told by the thread that hears of the cohorts."""
+        """The coordinator is told by the thread that follows it."""
         self._following.tally.phase = RunPhase.DRAINING
         self._following.tally.drain_until = time.monotonic() + grace
         self._grace = grace
 
-    def drain(self, _: float, /) -> None:
-        """Blocks under way are lost: Ray has no way to let them finish and begin no others."""
-        raise KeyboardInterrupt
+    def drain(self, grace: float, /) -> None:
+        if not self._following.is_heard:
+            raise KeyboardInterrupt  # nothing is under way, and Ray may wait for ever to begin
+        self._end_early(grace)
 
     def snapshot(self) -> RunSnapshot:
         snapshot = self._following.snapshot()
@@ -454,12 +538,14 @@ class _RayDriver:
         if tally.total is not None:
             skipped = tally.skipped if ending is RunEnding.FINISHED else 0
             pending = max(0, tally.total - stored.ok - stored.failed - skipped)
-        output = run.output if ending is RunEnding.FINISHED else None
+        written = run.output if self._lines is None else self._lines.path
+        output = written if ending is RunEnding.FINISHED else None
         spent = self._spent()
         return Outcome(
             pending=pending,
             failures=stored.failures,
             output=output,
+            journal=run.output,
             spent=spent,
             forecast=None if self._forecast is None else asdict(self._forecast),
             reason=halt_reason(self.session.halted, spent),
@@ -468,9 +554,22 @@ class _RayDriver:
         )
 
 
-def _check_rows(file: RowFile, output: Path) -> None:
+def _refuse_unsendable(file: RowFile, planner: Planning) -> None:
+    """Refuse an input of which no row can be sent; the first one that can ends the look."""
+    scanned = Scan(total=file.count)
+    for row in file.rows():
+        bad = row if isinstance(row, BadRow) else checked(row, planner.plan)
+        if bad is None:
+            return
+        scanned.examples.append(bad)
+        del scanned.examples[_SHOWN:]
+    if scanned.examples:
+        raise none_fit(scanned, file.source())
+
+
+def _check_rows(file: RowFile, source: RowSource, output: Path) -> None:
     """Refuse an input that would hold its own output, and one that has no rows any more."""
-    if open_rows(file.path).would_read(output / "shard.parquet"):
+    if source.would_read(output / "shard.parquet"):
         raise ConfigurationError(
             f"{output} would be a part of the input {file.path} when the run is resumed; choose "
             "an output outside of it"

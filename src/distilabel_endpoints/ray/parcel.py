@@ -15,6 +15,7 @@ from typing import Any, Final
 from distilabel_endpoints._targets.credentials import FoundToken
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
+from distilabel_endpoints.llms.internals import keep_to_provider
 
 __all__ = ["Parcel", "pack"]
 
@@ -42,6 +43,8 @@ class Parcel:
     """The environment variable that holds the token; None: `HF_TOKEN`, or the saved login."""
     headers_env: Mapping[str, str] = field(default_factory=dict)
     """Header names to environment variables."""
+    provider: str | None = None
+    """With `provider="sticky"`: who answered first."""
 
     def identity(self) -> dict[str, Any]:
         """What names target and credentials."""
@@ -59,7 +62,10 @@ class Parcel:
             values["api_key"] = _read(self.api_key_env)
         if self.headers_env:
             values["headers"] = {name: _read(env) for name, env in self.headers_env.items()}
-        return self.kind.from_dict(values)
+        llm = self.kind.from_dict(values)
+        if self.provider is not None:
+            keep_to_provider(llm, self.provider)
+        return llm
 
 
 def pack(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -74,15 +75,18 @@ class JobPayment:
         self._treasury = start_treasury(self._output, self._ledger.job)
         return self._treasury
 
-    def change(self, budget: Budget) -> str | None:
-        """The job's budget from now on; gives back why it cannot be, if so."""
-        if budget.limits_cost and not self._budget.limits_cost:
-            return (
-                "the budget stays, as this run over Ray began without one for tokens or dollars: "
-                "stop it, and resume with --budget"
-            )
-        refused = refusal_of(budget, self._pricing, unlimited=0)
+    def change(self, budget: Budget, unlimited: Callable[[], int]) -> str | None:
+        """The job's budget from now on; gives back why it cannot be, if so.
+
+        Args:
+            budget: that is wanted.
+            unlimited: counts the rows left that set no limit on the length of their answers. A job
+                that began with such a budget has none.
+        """
+        is_first = budget.limits_cost and not self._budget.limits_cost
+        refused = refusal_of(budget, self._pricing, unlimited=unlimited() if is_first else 0)
         if refused is None:
+            self._budget = budget
             self._treasury.change.remote(self._terms(budget), budget.text)
         return refused
 

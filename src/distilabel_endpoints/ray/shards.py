@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from distilabel_endpoints._store.atomic import writing
-from distilabel_endpoints._store.journal.record import decode_failures
 from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.errors import ConfigurationError, DamagedError, StorageError
 from distilabel_endpoints.ray.package import ray_package
+from distilabel_endpoints.ray.results import COUNTED, stored_failures
 from distilabel_endpoints.ray.source import FAILURE, ROW_ID, ordinal_of
 from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.rows.arrow import pyarrow
@@ -35,7 +35,6 @@ __all__ = [
     "read_shards",
     "remove_shards",
     "rows_in_order",
-    "stored_failures",
     "write_shards",
 ]
 
@@ -176,17 +175,6 @@ def _first(value: Any) -> Any:
     return next(filter(None, value), None) if isinstance(value, list) else value
 
 
-def stored_failures(shard: Path, text: str) -> tuple[Failure | None, ...]:
-    """What the column `row_failures` keeps of a failed row."""
-    try:
-        return decode_failures(text)
-    except (ValueError, TypeError, KeyError) as error:
-        raise DamagedError(f"{shard} holds a failure that no run wrote: {text[:60]!r}") from error
-
-
-_COUNTED: Final = ("error", "error_code", "input_tokens", "output_tokens")
-
-
 def remove_shards(output: str | os.PathLike[str]) -> None:
     """Remove shards and checkpoint; what else is in the folder stays."""
     for shard in committed_shards(Path(output), all_written=True):
@@ -250,7 +238,7 @@ def _noted(checkpoint: Path, shard: Path) -> Path | None:
 
 def _columns(shard: Path, prefix: str) -> Any:
     """What is counted of a shard; None if the run that begins has just taken it out."""
-    return _read(shard, [ROW_ID, *(f"{prefix}{name}" for name in _COUNTED), FAILURE])
+    return _read(shard, [ROW_ID, *(f"{prefix}{name}" for name in COUNTED), FAILURE])
 
 
 def _read(shard: Path, names: Sequence[str]) -> Any:

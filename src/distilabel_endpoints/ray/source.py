@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
@@ -19,13 +19,17 @@ from typing import Any, Final
 
 from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.ray.originals import ORIGINAL, originals
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.rows import BadRow, Row, RowSource, open_rows
 from distilabel_endpoints.rows.arrow import pyarrow
+from distilabel_endpoints.rows.batch_lines import LINE_COLUMNS
+from distilabel_endpoints.rows.json_text import json_text
 from distilabel_endpoints.rows.model import BadReason, FileIdentity, Place, Skip
 from distilabel_endpoints.rows.tables import TableLayout, given_table, learn_layout
 
 __all__ = [
+    "ADDED",
     "FAILURE",
     "PROBLEM",
     "ROW_ID",
@@ -43,6 +47,8 @@ PROBLEM: Final = "row_problem"
 """The column that says in JSON why a row of the input cannot be used; null for all others."""
 FAILURE: Final = "row_failures"
 """The column of a shard that keeps why a row failed, in JSON; null for all others."""
+ADDED: Final = (ROW_ID, PROBLEM, ORIGINAL)
+"""The columns that a table of rows has besides those of the input."""
 _FORM: Final = re.compile(r"(\d{12,})-[0-9a-f]{32}")
 _CHUNK: Final = 1024
 # Reading waits for the disk: a whole CPU would keep an actor from starting on a small machine.
@@ -65,6 +71,10 @@ class RowFile:
     """Of all rows' contents, in order."""
     earlier_digest: str | None
     """The same of the first rows, as many as were asked for; None if there are fewer."""
+    is_batch: bool = False
+    """Whether its rows are lines of a batch file."""
+    is_exact: bool = True
+    """Whether the layout holds all values as they are."""
     identity: tuple[FileIdentity, ...] = ()
     """The files, as they were when the rows were looked through."""
     only: frozenset[int] | None = None
@@ -74,16 +84,20 @@ class RowFile:
 
     def is_unchanged(self) -> bool:
         """Whether the files are still those that were looked through, as far as is known."""
-        return open_rows(self.path).identity == self.identity
+        return self.source().identity == self.identity
 
     def ids(self) -> Iterator[str]:
         """The ids of all rows, read anew."""
-        for row in islice(open_rows(self.path), self.limit):
+        for row in self.rows():
             yield row_id(row)
 
     def rows(self) -> Iterator[Row | BadRow]:
         """The rows, read anew."""
-        return islice(open_rows(self.path, max_row_bytes=self.max_row_bytes), self.limit)
+        return islice(self.source(), self.limit)
+
+    def source(self) -> RowSource:
+        """All rows, opened anew."""
+        return open_rows(self.path, max_row_bytes=self.max_row_bytes)
 
     def tables(self) -> Iterator[Any]:
         """The rows as `pyarrow.Table`s with ids and problems."""
@@ -98,15 +112,32 @@ class RowFile:
     def _table(self, rows: list[Row | BadRow]) -> Any:
         pa = pyarrow("a Ray dataset")
         ids = [row_id(row) for row in rows]
+        if self.is_batch:
+            rows = [_with_text_of_body(row) for row in rows]
         problems = [_problem(row) if isinstance(row, BadRow) else None for row in rows]
         table = given_table(self.layout, rows)
         table = table.append_column(ROW_ID, pa.array(ids, type=pa.string()))
+        if not self.is_exact:
+            table = table.append_column(ORIGINAL, originals(rows))
         return table.append_column(PROBLEM, pa.array(problems, type=pa.string()))
 
 
 def row_id(row: Row | BadRow) -> str:
     """What tells the row from all others, in this run and the next."""
     return f"{row.ordinal:012d}-{row.content_hash.hex()}"
+
+
+def _with_text_of_body(row: Row | BadRow) -> Row | BadRow:
+    """A line of a batch file with its body as text: a column of tables would give it more keys."""
+    columns = {field.name: row.columns.get(field.name) for field in _batch_layout().schema}
+    if isinstance(columns["body"], Mapping):
+        columns["body"] = json_text(columns["body"])
+    return replace(row, columns=columns, original=None)
+
+
+def _batch_layout() -> TableLayout:
+    pa = pyarrow("a Ray dataset")
+    return TableLayout(pa.schema([(name, pa.string()) for name in LINE_COLUMNS]))
 
 
 class _Watched(RowSource):
@@ -143,6 +174,7 @@ def look_through(
     limit: int | None = None,
     earlier: int = 0,
     max_row_bytes: int = MAX_ROW_MB << 20,
+    is_batch: bool = False,
 ) -> RowFile:
     """Read the input once: its columns' types, how many rows there are, and which.
 
@@ -151,6 +183,7 @@ def look_through(
         limit: only the first N rows.
         max_row_bytes: a larger row is a bad row.
         earlier: `earlier_digest` is that of the first N rows.
+        is_batch: the rows are lines of a batch file, which was checked.
 
     Raises:
         ConfigurationError: there is nothing there to read, it can be read only once, or it has a
@@ -161,12 +194,12 @@ def look_through(
         raise ConfigurationError("standard input cannot be read by workers; save it as a file.")
     source = open_rows(path, max_row_bytes=max_row_bytes)
     watched = _Watched(source, limit, earlier)
-    if source.schema is None:
+    if source.schema is None and not is_batch:
         layout = learn_layout(watched)
     else:
-        layout = TableLayout(source.schema)
+        layout = _batch_layout() if is_batch else TableLayout(source.schema)
         deque(watched, maxlen=0)
-    clash = {ROW_ID, PROBLEM, FAILURE}.intersection(layout.schema.names)
+    clash = {*ADDED, FAILURE}.intersection(layout.schema.names)
     if clash:
         raise ConfigurationError(
             f"the input already has the column {min(clash)!r}, which tells rows apart here; "
@@ -181,6 +214,8 @@ def look_through(
         count=watched.count,
         digest=watched.digest,
         earlier_digest=watched.earlier_digest,
+        is_batch=is_batch,
+        is_exact=not layout.notes,
         identity=source.identity,
     )
 
@@ -189,6 +224,8 @@ def read_rows(
     path: str | RowFile, *, limit: int | None = None, max_row_mb: int = MAX_ROW_MB
 ) -> Any:
     """An input as a `ray.data.Dataset`, with a `row_id` and a `row_problem` for each row.
+
+    Where the columns' types cannot hold all values as they are, `row_original` has them as JSON.
 
     Args:
         path: what `distilabel-endpoints generate` takes but `-`: a file, a folder, a pattern, a

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Final, Unpack
 
+from distilabel_endpoints._targets.router_models import STICKY
 from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.llms.columns import columns_of
@@ -15,7 +16,7 @@ from distilabel_endpoints.llms.overrides import own_parameters
 from distilabel_endpoints.ray.coordinator import start_coordinator
 from distilabel_endpoints.ray.package import ray_package
 from distilabel_endpoints.ray.parcel import pack
-from distilabel_endpoints.ray.source import PROBLEM, ROW_ID
+from distilabel_endpoints.ray.source import ADDED
 from distilabel_endpoints.ray.worker import GenerateRows, JobSpec
 from distilabel_endpoints.rows.formats import Format
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
@@ -111,6 +112,11 @@ def generate_ray(
         row_settings=row_settings,
         max_row_mb=max_row_mb,
     )
+    if llm.provider == STICKY:
+        raise ConfigurationError(
+            "provider='sticky' needs a run that sees all workers: generate_dataset(..., ray=...). "
+            "In a pipeline of your own, name the provider."
+        )
     _check_counts(actors=actors, rows_per_block=rows_per_block, blocks_in_flight=blocks_in_flight)
     actors = min(actors, llm.max_concurrency or actors)
     parcel = pack(llm, workers=actors, api_key_env=api_key_env, headers_env=headers_env)
@@ -191,7 +197,7 @@ def _check_columns(ds: Any, llm: InferenceEndpointsLLM, options: RunOptions) -> 
     schema = ds.schema(fetch_if_missing=False)
     if schema is None:
         return
-    names = [name for name in schema.names if name not in (ROW_ID, PROBLEM)]
+    names = [name for name in schema.names if name not in ADDED]
     columns_of(
         llm,
         options.parameters,

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
@@ -25,23 +26,32 @@ from anyio import to_thread
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
 from distilabel_endpoints._engine.in_flight import Drain, current_seat
 from distilabel_endpoints._engine.loop import Lease
-from distilabel_endpoints._store.journal.record import encode_failures
 from distilabel_endpoints.errors import DistilabelError, StorageError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.quality.alarms import Alarms, Watch
+from distilabel_endpoints.ray.originals import ORIGINAL, restored
 from distilabel_endpoints.ray.parcel import Parcel
 from distilabel_endpoints.ray.purse import JobMoney, Purse
 from distilabel_endpoints.ray.reporting import Reporter
-from distilabel_endpoints.ray.source import FAILURE, PROBLEM, ROW_ID, ordinal_of, told_problem
+from distilabel_endpoints.ray.results import added_to, failures_column
+from distilabel_endpoints.ray.source import (
+    ADDED,
+    FAILURE,
+    PROBLEM,
+    ROW_ID,
+    ordinal_of,
+    told_problem,
+)
 from distilabel_endpoints.records import Failure, FailureKind, Result
 from distilabel_endpoints.rows import BadRow, OutputColumns, Place, Row
 from distilabel_endpoints.rows.arrow import arrow_rows, pyarrow
+from distilabel_endpoints.rows.batch_lines import BatchLook
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
-from distilabel_endpoints.rows.tables import added_fields, added_values
+from distilabel_endpoints.runs.batch import BatchPlanner
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.pilot import Span
-from distilabel_endpoints.runs.planning import RowPlanner
+from distilabel_endpoints.runs.planning import Planning, RowPlanner
 from distilabel_endpoints.runs.scan import bad_result, checked
 from distilabel_endpoints.runs.watching import last_text
 
@@ -54,6 +64,8 @@ class JobSpec:
 
     parcel: Parcel = attribute(repr=False)
     options: RunOptions = attribute(repr=False)
+    batch: BatchLook | None = None
+    """What the lines of a batch file have in common; None for other rows."""
     id_column: str | None
     alarms: Alarms = attribute(default_factory=lambda: Alarms(warn={}, act={}))
     """What is watched, by the coordinator's listener; nothing if nobody listens."""
@@ -71,7 +83,7 @@ class _Open:
 
     llm: InferenceEndpointsLLM
     lease: Lease
-    planner: RowPlanner
+    planner: Planning
     columns: OutputColumns
     reporter: Reporter
     purse: Purse | None
@@ -125,8 +137,7 @@ class GenerateRows:
                 reporter = Reporter(
                     self._coordinator, self._name, lease, shares=shares, drain=self._end
                 )
-                own_names = [name for name in names if name not in (ROW_ID, PROBLEM, FAILURE)]
-                planner = RowPlanner(llm, own_names, spec.options)
+                planner = self._planner(llm, names)
                 columns = planner.output_columns()
                 columns.refuse_clash(names)
                 reporter.start()
@@ -143,6 +154,13 @@ class GenerateRows:
                     purse=self._purse(lease),
                 )
             return self._opened
+
+    def _planner(self, llm: InferenceEndpointsLLM, names: tuple[str, ...]) -> Planning:
+        batch, options = self._spec.batch, self._spec.options
+        if batch is not None:
+            return BatchPlanner(llm, batch, Path(options.error_file or ""))
+        own_names = [name for name in names if name not in (*ADDED, FAILURE)]
+        return RowPlanner(llm, own_names, options)
 
     def _end(self, grace: float) -> None:
         """The job ends: blocks under way are cut short, and later ones are not begun."""
@@ -244,36 +262,31 @@ class GenerateRows:
         column = self._spec.id_column or (ROW_ID if ROW_ID in names else None)
         ids = block[column].to_pylist() if column is not None else repeat(None)
         problems = block[PROBLEM].to_pylist() if PROBLEM in names else repeat(None)
-        table = block.drop_columns([name for name in (ROW_ID, PROBLEM) if name in names])
+        texts = block[ORIGINAL].to_pylist() if ORIGINAL in names else repeat(None)
+        table = block.drop_columns([name for name in ADDED if name in names])
         intake = Intake(ReadOptions(max_row_bytes=self._spec.options.max_row_bytes))
         rows = chain.from_iterable(
             arrow_rows(batch, intake, "the input", 1)
             for batch in table.combine_chunks().to_batches()
         )
-        for row, identity, problem in zip(rows, ids, problems, strict=False):
+        for row, identity, problem, text in zip(rows, ids, problems, texts, strict=False):
             ordinal = ordinal_of(identity, row.content_hash)
             if problem is not None:
                 yield told_problem(problem, ordinal, row.content_hash)
-            else:
-                yield replace(row, ordinal=ordinal, place=Place("the input", ordinal + 1))
+                continue
+            numbered = replace(row, ordinal=ordinal, place=Place("the input", ordinal + 1))
+            if text is not None and isinstance(numbered, Row):
+                numbered = replace(numbered, columns=restored(numbered.columns, text))
+            yield numbered
 
     def _written(self, opened: _Open, block: Any, results: list[Result | None]) -> Any:
-        """The block with our columns, without `row_problem` and the rows to be left out."""
+        """The block with our columns, without those of the reading and the rows to be left out."""
         kept = [result for result in results if result is not None]
         if len(kept) < len(results):
             block = block.filter(pyarrow("a Ray dataset").array([r is not None for r in results]))
-        values = [opened.columns.values(result) for result in kept]
-        arrays = added_values(opened.columns, values)
-        for field, array in zip(added_fields(opened.columns), arrays, strict=True):
-            block = block.append_column(field, array)
+        block = added_to(block, opened.columns, kept)
         if self._spec.keeps_failures:
-            block = block.append_column(FAILURE, _failures(kept))
-        return block.drop_columns([PROBLEM]) if PROBLEM in block.column_names else block
-
-
-def _failures(results: list[Result]) -> Any:
-    pa = pyarrow("a Ray dataset")
-    kept = [
-        encode_failures(result.failures) if any(result.failures) else None for result in results
-    ]
-    return pa.array(kept, type=pa.string())
+            block = block.append_column(FAILURE, failures_column(kept))
+        return block.drop_columns(
+            [name for name in (PROBLEM, ORIGINAL) if name in block.column_names]
+        )

@@ -13,8 +13,9 @@ from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.ray.folder import Folder
 from distilabel_endpoints.ray.marker import Marker, marker_path
-from distilabel_endpoints.ray.shards import committed_shards, stored_failures
-from distilabel_endpoints.ray.source import FAILURE, ROW_ID, ordinal_of
+from distilabel_endpoints.ray.results import names_of, result_of
+from distilabel_endpoints.ray.shards import committed_shards
+from distilabel_endpoints.ray.source import ROW_ID, ordinal_of
 from distilabel_endpoints.report.stored import (
     AboutRun,
     Index,
@@ -84,7 +85,7 @@ class ShardRows(StoredRows):
 
     def _own(self, shard: Path) -> list[str]:
         """The columns that the run has added."""
-        ours = {ROW_ID, FAILURE, *self._columns.names}
+        ours = {ROW_ID, *names_of(self._columns)}
         return [name for name in self._pq.read_schema(shard).names if name in ours]
 
     def index(self) -> Index:
@@ -141,11 +142,10 @@ class ShardRows(StoredRows):
         return values
 
     def _stored(self, shard: Path, values: Mapping[str, Any]) -> StoredRow:
-        identity, kept = values[ROW_ID], values[FAILURE]
+        identity = values[ROW_ID]
         ordinal = ordinal_of(identity, b"")
-        failures = () if kept is None else stored_failures(shard, kept)
         return StoredRow(
             ordinal=ordinal,
             identity=str(identity).encode(),
-            result=self._columns.result(ordinal, values, failures),
+            result=result_of(self._columns, ordinal, values, shard),
         )

@@ -21,11 +21,20 @@ from distilabel_endpoints.rows.formats import json_of, plain
 from distilabel_endpoints.rows.json_text import quoted
 from distilabel_endpoints.rows.model import BadRow, Row, RowSource
 
-__all__ = ["CHAT", "COMPLETIONS", "BatchLine", "BatchLook", "check_batch", "is_batch", "read_line"]
+__all__ = [
+    "CHAT",
+    "COMPLETIONS",
+    "LINE_COLUMNS",
+    "BatchLine",
+    "BatchLook",
+    "check_batch",
+    "is_batch",
+    "read_line",
+]
 
 CHAT: Final = "/v1/chat/completions"
 COMPLETIONS: Final = "/v1/completions"
-_COLUMNS: Final = frozenset({"custom_id", "method", "url", "body"})
+LINE_COLUMNS: Final = ("custom_id", "method", "url", "body")
 _SHOWN: Final = 10
 _BUCKETS: Final = 256
 
@@ -51,7 +60,7 @@ def read_line(columns: Mapping[str, Any]) -> BatchLine:
     Raises:
         ConversationError: it is not one that can be sent.
     """
-    if missing := sorted(_COLUMNS - columns.keys()):
+    if missing := sorted(set(LINE_COLUMNS) - columns.keys()):
         raise ConversationError(f"a line of a batch file needs {quoted(missing)}")
     custom_id, body = columns["custom_id"], _body(columns["body"])
     if not isinstance(custom_id, str) or not custom_id:

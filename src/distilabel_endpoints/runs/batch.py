@@ -19,7 +19,7 @@ from distilabel_endpoints.rows.batch_writer import errors_beside
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import Planning, RowPlanner
 
-__all__ = ["BatchPlanner", "planning"]
+__all__ = ["BatchPlanner", "batch_look", "error_file_of", "planning"]
 
 _BESIDE: Final[Mapping[str, Any]] = {
     "num_generations": 1,
@@ -34,12 +34,34 @@ _BESIDE: Final[Mapping[str, Any]] = {
 """Options that say what a body says, by their defaults."""
 
 
+def batch_look(source: RowSource, options: RunOptions) -> BatchLook | None:
+    """What the lines of a batch file ask for, all of them checked; None for another input.
+
+    Raises:
+        InputError: lines cannot be sent, or an option is for batch files alone.
+    """
+    if _reads_batch(source, options):
+        _refuse_beside(options)
+        return check_batch(source, options.limit)
+    if options.error_file is not None:
+        raise ConfigurationError(
+            "error_file (--error-file) is for OpenAI batch files. The failed rows of other inputs "
+            "are in the output, with their reason in the column error."
+        )
+    return None
+
+
 def _reads_batch(source: RowSource, options: RunOptions) -> bool:
     """Whether the input is read as a batch file: on the user's word, or by its columns."""
     if options.format == "openai-batch":
         return True
     named = options.input_column is not None or options.template is not None
     return options.format == "auto" and not named and is_batch(source.columns)
+
+
+def error_file_of(output: Path, options: RunOptions) -> Path:
+    """Where the failed lines of a batch file go."""
+    return Path(options.error_file or errors_beside(output)).absolute()
 
 
 def planning(
@@ -50,37 +72,31 @@ def planning(
     Raises:
         InputError: the input or the options are wrong.
     """
-    if _reads_batch(source, options):
-        return BatchPlanner(llm, source, output, options)
-    if options.error_file is not None:
-        raise ConfigurationError(
-            "error_file (--error-file) is for OpenAI batch files. The failed rows of other inputs "
-            "are in the output, with their reason in the column error."
-        )
+    look = batch_look(source, options)
+    if look is not None:
+        return BatchPlanner(llm, look, error_file_of(output, options))
     return RowPlanner(llm, source.columns, options, first=source.first)
 
 
 class BatchPlanner:
     """What the lines of a batch file ask for.
 
+    Args:
+        llm: what answers.
+        look: what all lines have in common.
+        error_file: where failed lines go.
+
     Raises, when made:
-        InputError: lines cannot be sent, an option would change what bodies say, or the endpoint
-            has another model.
+        InputError: the endpoint has another model.
     """
 
-    def __init__(
-        self, llm: InferenceEndpointsLLM, source: RowSource, output: Path, options: RunOptions
-    ) -> None:
-        _refuse_beside(options)
-        look = check_batch(source, options.limit)
+    def __init__(self, llm: InferenceEndpointsLLM, look: BatchLook, error_file: Path) -> None:
         self._bodies = _bodies(llm, look)
         self._remarks = ["read as an OpenAI batch file: bodies are sent as they are"]
         # Before the first request: a batch made for one model is not to be answered by another.
         self._compare_models(look)
         self._columns = OutputColumns(
-            model_name=llm.model_name,
-            layout="openai-batch",
-            error_file=os.fspath(Path(options.error_file or errors_beside(output)).absolute()),
+            model_name=llm.model_name, layout="openai-batch", error_file=os.fspath(error_file)
         )
 
     def _compare_models(self, look: BatchLook) -> None:

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints._engine.in_flight import Drain
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._store.journal import NOTHING_STORED, Journal, Reader
@@ -34,7 +33,7 @@ from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.progress import Progress
 from distilabel_endpoints.quality.alarms import Alarm, Alarms
-from distilabel_endpoints.rows import OutputColumns, RowSource, check_output
+from distilabel_endpoints.rows import OutputColumns, Row, RowSource, check_output
 from distilabel_endpoints.rows.output import check_place
 from distilabel_endpoints.run_state import (
     FailureGroup,
@@ -45,6 +44,7 @@ from distilabel_endpoints.run_state import (
     Spent,
     TokenCount,
 )
+from distilabel_endpoints.runs.all_done import all_done
 from distilabel_endpoints.runs.batch import planning
 from distilabel_endpoints.runs.finished import Finished
 from distilabel_endpoints.runs.first_provider import keep_to_first_provider
@@ -179,24 +179,17 @@ class _LocalDriver:
         _ = source.columns  # an input that is not there is reported first
         for note in source.notes:
             run.progress.message(note)
-        tell = run.progress.message
-        keep_to_first_provider(run.llm, run.output, tell, fresh=run.fresh)
-        self._life.enter_context(life_of_run(run.llm, run.then, run.output, tell))
-        lease = self._lease = engine_of(run.llm)
-        planner = planning(run.llm, source, run.output, run.options)
+        done = None if run.fresh else all_done(run.llm, source, run.output, run.options)
+        planner: Planning = done or self._connected()
         columns = planner.output_columns()
         check_output(run.output, columns, source)
         output = self._output = RunOutput(
             run.output, columns, limit=run.options.limit, tally=self._tally
         )
         check_space(run.output, (source.count_hint or 0) * _BYTES_A_ROW)
-        # Asked for before the journal is opened: without a price, a budget is refused with nothing
-        # changed.
-        self._pricing = pricing_of(run.llm, run.spending)
-        self._bound = Bound(self._pricing.price, self._pricing.context)
         if not run.fresh:
             refuse_foreign(run.output)
-        spec = run.options.fingerprint(run.llm)
+        spec = done.spec if done else self._spec()
         finished = Finished(run.output, source, run.options, columns)
         if not run.fresh and (counts := finished.find(spec)):
             self._tally.recall(counts)
@@ -227,13 +220,30 @@ class _LocalDriver:
                 run.progress.message(remark)
             self._begin(journal, scanned, columns)
             if scanned.pending.count and not self.session.stopping:
-                self._generate(journal, lease, planner, scanned)
+                self._generate(journal, planner, scanned)
             journal.flush()
             self._life.close()  # nothing is sent any more, and an export takes its time
             if not self.session.stopping or not self._tally.pending:
                 output.write(self._source, journal, run.progress.message)
                 if self.session.halted is None:
                     output.note_end(self._source, journal, finished)
+
+    def _connected(self) -> Planning:
+        """What plans the rows, now that the endpoint is there."""
+        run, tell = self._run, self._run.progress.message
+        keep_to_first_provider(run.llm, run.output, tell, fresh=run.fresh)
+        self._life.enter_context(life_of_run(run.llm, run.then, run.output, tell))
+        self._lease = engine_of(run.llm)
+        return planning(run.llm, self._source, run.output, run.options)
+
+    def _spec(self) -> dict[str, Any]:
+        """What decides the answers. What they cost is looked up here, too."""
+        run = self._run
+        # Asked for before the journal is opened: without a price, a budget is refused with nothing
+        # changed.
+        self._pricing = pricing_of(run.llm, run.spending)
+        self._bound = Bound(self._pricing.price, self._pricing.context)
+        return run.options.fingerprint(run.llm)
 
     def _refuse_to_empty(self) -> None:
         output = self._run.output
@@ -269,7 +279,7 @@ class _LocalDriver:
             self._source,
             reader.replay() if reader else NOTHING_STORED,
             options,
-            check=lambda row: self._look_at(planner.plan(row)),
+            check=lambda row: self._look_at(planner, row),
             columns=columns,
             ids=ids,
             on_rows_read=show_rows_read,
@@ -290,8 +300,11 @@ class _LocalDriver:
             )
         return scanned
 
-    def _look_at(self, plan: RowPlan) -> None:
+    def _look_at(self, planner: Planning, row: Row) -> None:
         """A row is to be sent: what is spent on it can be limited and forecast."""
+        if self._lease is None:
+            return  # all were answered a moment ago: it is refused when it is to be sent
+        plan = planner.plan(row)
         if self._pilot is not None:
             self._pilot.weigh(plan)
         self._unlimited += not self._bound.holds(plan.request)
@@ -318,8 +331,11 @@ class _LocalDriver:
             self._tally.appended(result)
             journal.append(result, result.key)
 
-    def _generate(self, journal: Journal, lease: Lease, planner: Planning, scanned: Scan) -> None:
+    def _generate(self, journal: Journal, planner: Planning, scanned: Scan) -> None:
         """Send what is pending, and hand every result to the journal as it comes."""
+        lease = self._lease
+        if lease is None:
+            raise changed_meanwhile(self._source)
         lease.scheduler.note_answered(scanned.done)
         self.session.has_begun = True
         self._tally.sending()

@@ -91,8 +91,11 @@ class RunOptions:
 
         `limit` is not part of it: it may grow between sessions.
         """
+        return {**llm.fingerprint(self.parameters), **self.settings()}
+
+    def settings(self) -> dict[str, Any]:
+        """The part of it that is not the LLM's."""
         return {
-            **llm.fingerprint(self.parameters),
             "num_generations": self.num_generations,
             "input_column": self.input_column,
             "system": self.system,

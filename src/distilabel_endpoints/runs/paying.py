@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from distilabel_endpoints._store.journal import Journal
 from distilabel_endpoints._store.store import Store
-from distilabel_endpoints.errors import ConfigurationError
+from distilabel_endpoints.errors import ConfigurationError, RunError
 from distilabel_endpoints.run_state import RunEnding, Spent
 from distilabel_endpoints.spending.account import Account, Ask, spent_of
 from distilabel_endpoints.spending.amounts import PICODOLLARS, Price, show_dollars
@@ -79,15 +79,13 @@ class SpendingOptions:
 
 
 def pricing_of(llm: InferenceEndpointsLLM, options: SpendingOptions) -> Pricing:
-    """What the target costs: as the user says, or looked up if anything depends on it.
+    """What the target costs: as the user says, or as who is asked for answers anyway has it.
 
     Raises:
         ConfigurationError: a budget in dollars, and no price is known.
     """
     if options.price is not None:
         return Pricing(price=options.price)
-    if not options.budget and options.pilot is None:
-        return Pricing(reason="it was not looked up")
     pricing = _by_the_hour(llm) or llm.pricing()
     if options.budget.picodollars is not None and not pricing.is_known:
         raise ConfigurationError(
@@ -105,7 +103,10 @@ def _by_the_hour(llm: InferenceEndpointsLLM) -> Pricing | None:
     from distilabel_endpoints.lifecycle.life import Plane
 
     plane = Plane(llm.endpoint_name, llm.endpoint_namespace, llm.api_key)
-    price = plane.price(plane.read())
+    try:
+        price = plane.price(plane.read())
+    except RunError as error:
+        return Pricing(reason=f"the endpoint cannot be read ({error})")
     if price is None:
         return Pricing(reason="the list of hardware has no price for the endpoint's")
     return Pricing(hourly=math.ceil(price.most * PICODOLLARS))

@@ -17,7 +17,17 @@ from distilabel_endpoints.records import Failure, FailureKind, Result
 from distilabel_endpoints.rows import BadReason, BadRow, OutputColumns, Row, RowSource
 from distilabel_endpoints.runs.options import RunOptions
 
-__all__ = ["Ids", "Pending", "Scan", "bad_result", "changed_meanwhile", "checked", "scan"]
+__all__ = [
+    "Ids",
+    "Pending",
+    "Scan",
+    "bad_result",
+    "changed_meanwhile",
+    "checked",
+    "none_fit",
+    "refused",
+    "scan",
+]
 
 _SHOWN: Final = 10
 _SHOWN_OF_ALL: Final = 3
@@ -151,9 +161,9 @@ def scan(
             _put_aside(scanned, bad, options)
     _refuse_changed(scanned, answered, source, output)
     if scanned.examples and options.on_bad_row == "stop":
-        raise _refused(scanned.examples, scanned.skipped)
+        raise refused(scanned.examples, scanned.skipped)
     if scanned.examples and not scanned.done and not scanned.pending.count:
-        raise _none_fit(scanned, source)
+        raise none_fit(scanned, source)
     return scanned
 
 
@@ -247,14 +257,16 @@ def checked(row: Row, check: Callable[[Row], object]) -> BadRow | None:
     return None
 
 
-def _refused(examples: list[BadRow], count: int) -> InputError:
+def refused(examples: list[BadRow], count: int) -> InputError:
+    """The error for rows that cannot be sent, with the policy `stop`."""
     return InputError(
         f"{_number(count)} cannot be sent, so no request was sent:\n  {_listed(examples, count)}\n"
         "Fix them, or choose --on-bad-row fail or skip."
     )
 
 
-def _none_fit(scanned: Scan, source: RowSource) -> InputError:
+def none_fit(scanned: Scan, source: RowSource) -> InputError:
+    """The error for an input of which no row can be sent."""
     shown = _listed(scanned.examples[:_SHOWN_OF_ALL], scanned.total)
     return InputError(
         f"none of the {_number(scanned.total)} of {source.describe()} can be sent, so no "

@@ -56,20 +56,21 @@ class Written:
 
     def note_in(self, journal: Journal, complete: Path) -> None:
         """Before the rename of `complete`: from now on both files are this run's."""
-        journal.write_note(_NOTE, self._with(complete))
+        journal.write_note(_NOTE, self.marks_with(complete))
         journal.flush()
 
     def note_beside(self, complete: Path) -> None:
         """The same, for who may not write the journal."""
         with writing(_beside(self._output)) as file:
-            file.write(json.dumps(self._with(complete)).encode())
+            file.write(json.dumps(self.marks_with(complete)).encode())
 
     def clear(self) -> None:
         """What was left beside the journal has been taken over into it."""
         with suppress(OSError):
             _beside(self._output).unlink(missing_ok=True)
 
-    def _with(self, complete: Path) -> list[Mark]:
+    def marks_with(self, complete: Path) -> list[Mark]:
+        """Of both files, so that a kill before or after the rename of `complete` costs nothing."""
         marks = (_mark(self._output), _mark(complete))
         return [mark for mark in marks if mark is not None]
 
@@ -139,11 +140,17 @@ def refuse_foreign_errors(error_file: str | None, about: Mapping[str, Any] | Non
         )
 
 
-def foreign(output: Path) -> OutputExistsError:
-    """The error for a file that is not this run's."""
+def foreign(output: Path, store: Path | None = None) -> OutputExistsError:
+    """The error for a file that is not this run's.
+
+    Args:
+        output: the file.
+        store: what is there once a run that writes it has begun; default: the journal.
+    """
+    store = store or journal_path(output)
     reason = "was changed since this run wrote it"
-    if not journal_path(output).exists():
-        reason = f"is already there, and no run wrote it ({journal_path(output).name} is missing)"
+    if not store.exists():
+        reason = f"is already there, and no run wrote it ({store.name} is missing)"
     return OutputExistsError(
         f"{output} {reason}, so it is not replaced. Move it away and run the same command again "
         "(what is answered is not sent again), choose another output, or replace it with --fresh "

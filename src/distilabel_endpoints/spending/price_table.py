@@ -18,6 +18,9 @@ def table_pricing(url: str, model: str | None) -> Pricing:
     Prices that depend on how long a prompt is, or on the hour, are taken for prompts of a million
     tokens, now.
     """
+    if not url.startswith("https://"):
+        # Every run asks, and to load the list takes as long as to load a client.
+        return Pricing(reason=f"no list has prices for {url}")
     if model is None:
         return Pricing(reason=f"{url} names no model")
     if importlib.util.find_spec("genai_prices") is None:

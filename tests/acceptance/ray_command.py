@@ -1,0 +1,41 @@
+"""A job over real Ray, with the simulated endpoint as Hugging Face for driver and workers."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from command import Started, environment, started
+
+from distilabel_endpoints.testing import SimulatedEndpoint
+
+# Ray starts its workers itself: they find the simulated Hugging Face when Python starts.
+ADDRESSES = """
+import importlib, json, os
+for name, address in json.loads(os.environ["SIMULATED_ADDRESSES"]).items():
+    owner, _, attribute = name.rpartition(".")
+    try:
+        holder = importlib.import_module(owner)
+    except ImportError:
+        module, _, inner = owner.rpartition(".")
+        holder = getattr(importlib.import_module(module), inner)
+    setattr(holder, attribute, address)
+"""
+
+
+def start_job(
+    endpoint: SimulatedEndpoint, tmp_path: Path, short_folder: str, token: str, *words: object
+) -> Started:
+    """The command with `--ray`, in a process of its own; standard output and error are pipes."""
+    (tmp_path / "site").mkdir(exist_ok=True)
+    (tmp_path / "site" / "sitecustomize.py").write_text(ADDRESSES, encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    variables = {
+        **environment(HF_TOKEN=token, XDG_STATE_HOME=str(tmp_path / "state")),
+        "SIMULATED_ADDRESSES": json.dumps(dict(endpoint.hugging_face_addresses)),
+        "PYTHONPATH": path.rstrip(os.pathsep),
+        "RAY_TMPDIR": short_folder,
+    }
+    code = f"{ADDRESSES}\nfrom distilabel_endpoints.cli import main\nmain()\n"
+    return started(list(map(str, [*words, "--ray"])), variables, code)
