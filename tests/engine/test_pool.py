@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from distilabel_endpoints._engine.evidence import PoolHistory
-from distilabel_endpoints._engine.pool import Grant, Member, Pool
+from distilabel_endpoints._engine.pool import Grant, Member, Pool, total
 from distilabel_endpoints._engine.retry import RetryPolicy
 from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints._limits.limiter import Limiter, LimiterSettings
+from distilabel_endpoints.engine_state import LimiterStatistics
 from distilabel_endpoints.records import Answer, Completion, Failure, FailureKind, Request, Usage
 
 ANSWER = Answer(completions=(Completion(text="yes"),), usage=Usage(10, 90))
@@ -280,3 +282,16 @@ def test_statistics_are_of_all_together_and_of_each() -> None:
     total, each = pool.statistics(21.0)
     assert (total.breaker, total.reason) == ("open", "0 of 2 endpoints answer")
     assert total.probe_at == min(each[name].probe_at or 99.0 for name in "ab")
+
+
+def test_endpoints_that_answer_nothing_just_now_count_alike() -> None:
+    """The typical latency of a pool is that of its answers, or the mean if there are none."""
+    quiet = [statistics(latency_p50=p50) for p50 in (1.0, 3.0)]
+    assert total(quiet, limit=8).latency_p50 == 2.0
+    busy = [replace(part, requests_per_second=n) for n, part in enumerate(quiet)]
+    assert total(busy, limit=8).latency_p50 == 3.0
+
+
+def statistics(**values: Any) -> LimiterStatistics:
+    limiter = Limiter(LimiterSettings(), rng=random.Random(0), now=0.0)
+    return replace(limiter.statistics(0.0), **values)

@@ -114,3 +114,25 @@ def test_those_who_are_to_leave_and_those_of_an_ended_run_are_told() -> None:
         assert len(line) == 0
 
     run_virtual(main)
+
+
+def test_a_queue_that_is_closed_wakes_up_no_more() -> None:
+    """Also if somebody had waited for a pause to end, and left."""
+
+    async def main() -> None:
+        pool, grants = full_pool()
+        for grant in grants:
+            pool.cancel(grant, 0.0)
+        for member in pool.members:
+            member.limiter.pause(60.0)
+        loop = asyncio.get_running_loop()
+        queue = RequestQueue(loop, pool)
+        waiting = asyncio.ensure_future(queue.acquire(0, Seat()))
+        await asyncio.sleep(1)
+        waiting.cancel()
+        queue.close()
+        await asyncio.sleep(100)
+        assert waiting.cancelled()
+        assert pool.in_flight == 0
+
+    run_virtual(main)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
-from scripted_client import ScriptedClient, answer, failure, run_virtual, scheduler_for
+from scripted_client import (
+    ScriptedClient,
+    answer,
+    failure,
+    run_virtual,
+    scheduler_for,
+    served,
+)
 
 from distilabel_endpoints._engine.in_flight import Drain
 from distilabel_endpoints.errors import (
@@ -404,5 +412,202 @@ def test_a_drain_gives_up_after_its_grace() -> None:
         await drive
         assert done == []
         assert asyncio.get_running_loop().time() == pytest.approx(31, abs=0.5)
+
+    run_virtual(main)
+
+
+def test_a_drain_before_the_first_row_sends_nothing() -> None:
+    """The signal may come while the run still looks at its input."""
+
+    async def main() -> None:
+        client = ScriptedClient(steady)
+        drain, done = Drain(), list[object]()
+        drain.begin(30)
+        scheduler = scheduler_for(client)
+        await scheduler.drive(requests(10), scheduler.complete, done.append, drain)
+        assert (done, client.sent) == ([], [])
+
+    run_virtual(main)
+
+
+def test_a_drain_gives_up_on_more_rows_than_fit_the_window() -> None:
+    """Rows that wait to be begun do not hold up the end of those that hang."""
+
+    async def main() -> None:
+        client = ScriptedClient(lambda _: asyncio.sleep(1000, answer()))
+        scheduler = scheduler_for(client, max_concurrency=4)
+        drain, done = Drain(), list[object]()
+        drive = asyncio.ensure_future(
+            scheduler.drive(requests(1000), scheduler.complete, done.append, drain)
+        )
+        await asyncio.sleep(1)
+        drain.begin(30)
+        await drive
+        assert (done, len(client.sent), client.cancelled) == ([], 4, 4)
+        assert asyncio.get_running_loop().time() == pytest.approx(31, abs=0.5)
+
+    run_virtual(main)
+
+
+def test_a_row_that_fails_in_a_drain_is_left_for_the_next_run() -> None:
+    """Its attempt may end, another is not begun, and no failure is recorded."""
+
+    async def main() -> None:
+        async def script(_: Request) -> Answer | Failure:
+            await asyncio.sleep(5)
+            return failure(FailureKind.TRANSIENT, code="server_error", status=500)
+
+        client, drain, done = ScriptedClient(script), Drain(), list[object]()
+        scheduler = scheduler_for(client, max_concurrency=4)
+        drive = asyncio.ensure_future(
+            scheduler.drive(requests(4), scheduler.complete, done.append, drain)
+        )
+        await asyncio.sleep(1)
+        drain.begin(30)
+        await drive
+        assert (done, len(client.sent)) == ([], 4)
+
+    run_virtual(main)
+
+
+def test_a_row_that_is_cancelled_while_its_refusal_is_held_back_disturbs_nobody() -> None:
+    """Others are answered, and what is held back of it is forgotten."""
+
+    async def main() -> None:
+        async def script(request: Request) -> Answer | Failure:
+            if request.ordinal == 0:
+                await asyncio.sleep(0.5)
+                return failure(FailureKind.RUN, code="forbidden", status=403)
+            await asyncio.sleep(3)
+            return answer()
+
+        scheduler = scheduler_for(ScriptedClient(script))
+        refused, other = (asyncio.ensure_future(scheduler.complete(r)) for r in requests(2))
+        await asyncio.sleep(1)
+        refused.cancel()
+        assert isinstance(await other, Answer)
+        assert refused.cancelled()
+        await scheduler.aclose()
+
+    run_virtual(main)
+
+
+def test_a_refused_row_does_not_wait_for_rows_that_wait_for_it() -> None:
+    """Whoever feeds the rows may need its result first: a 400 is its own at once."""
+
+    async def main() -> None:
+        results: list[object] = []
+        delivered = asyncio.Event()
+
+        async def rows() -> AsyncIterator[Request]:
+            yield Request(ordinal=0, prompt="bad")
+            await delivered.wait()
+            yield Request(ordinal=1, prompt="good")
+
+        def deliver(result: object) -> None:
+            results.append(result)
+            delivered.set()
+
+        async def script(request: Request) -> Answer | Failure:
+            if request.ordinal == 0:
+                return failure(FailureKind.ROW, code="bad_request", status=400)
+            return answer()
+
+        scheduler = scheduler_for(ScriptedClient(script))
+        await scheduler.drive(rows(), scheduler.complete, deliver)
+        assert [type(result) for result in results] == [Failure, Answer]
+        assert asyncio.get_running_loop().time() < 1
+
+    run_virtual(main)
+
+
+def test_a_refusal_of_the_run_waits_a_little_for_rows_to_come() -> None:
+    """If one comes and is answered, it is the row's; if none comes, the run ends."""
+
+    async def main(another: bool) -> list[object]:
+        results: list[object] = []
+        over = asyncio.Event()
+
+        async def rows() -> AsyncIterator[Request]:
+            yield Request(ordinal=0, prompt="refused")
+            await asyncio.sleep(1)
+            if another:
+                yield Request(ordinal=1, prompt="good")
+            await asyncio.wait_for(over.wait(), 60)
+
+        def deliver(result: object) -> None:
+            results.append(result)
+            if len(results) == 2:
+                over.set()
+
+        async def script(request: Request) -> Answer | Failure:
+            if request.ordinal == 0:
+                return failure(FailureKind.RUN, code="forbidden", status=403)
+            await asyncio.sleep(5)
+            return answer()
+
+        scheduler = scheduler_for(ScriptedClient(script))
+        drive = asyncio.ensure_future(scheduler.drive(rows(), scheduler.complete, deliver))
+        await asyncio.sleep(30)
+        over.set()
+        await drive
+        return results
+
+    results = run_virtual(lambda: main(True))
+    assert [type(result) for result in results] == [Answer, Failure]
+    with pytest.raises(AccessError):
+        run_virtual(lambda: main(False))
+
+
+def test_a_row_that_is_cancelled_in_its_pause_leaves_nothing_behind() -> None:
+    """Others that pause are woken in time, the run's end reaches them, and no timer stays."""
+
+    async def main() -> None:
+        async def script(request: Request) -> Answer | Failure:
+            if request.ordinal < 2:
+                return failure(FailureKind.TRANSIENT, code="server_error", retry_after=50.0)
+            await asyncio.sleep(20)
+            return failure(FailureKind.LOCAL, code="no_file")
+
+        scheduler = scheduler_for(ScriptedClient(script), max_concurrency=3)
+        first, second, last = (asyncio.ensure_future(scheduler.complete(r)) for r in requests(3))
+        await asyncio.sleep(1)
+        assert scheduler.statistics().delayed == 2
+        first.cancel()
+        ends = await asyncio.gather(first, second, last, return_exceptions=True)
+        assert [type(end) for end in ends] == [asyncio.CancelledError, RunError, RunError]
+        assert asyncio.get_running_loop().time() < 30
+        await scheduler.aclose()
+
+    run_virtual(main)
+
+
+def test_many_providers_are_counted_together() -> None:
+    """A server may name a new one each time; what is kept of them is bounded."""
+
+    async def main() -> None:
+        async def script(request: Request) -> Answer | Failure:
+            return replace(answer(), provider=f"provider {request.ordinal}")
+
+        scheduler = scheduler_for(ScriptedClient(script), max_concurrency=1)
+        await scheduler.drive(requests(100), scheduler.complete, lambda _: None)
+        counts = scheduler.statistics().served
+        assert len(counts) == 65
+        assert counts[("", "others")].answers == 36
+
+    run_virtual(main)
+
+
+def test_more_capacity_is_tried_at_once() -> None:
+    """A limit that has settled climbs again, and says why."""
+
+    async def main() -> None:
+        client = served(8, 1.0)
+        scheduler = scheduler_for(client)
+        await scheduler.drive(requests(600), scheduler.complete, lambda _: None)
+        assert scheduler.statistics().limiter.phase != "ramping up"
+        scheduler.note_capacity("3 replicas")
+        limiter = scheduler.statistics().limiter
+        assert (limiter.phase, limiter.reason) == ("ramping up", "3 replicas")
 
     run_virtual(main)

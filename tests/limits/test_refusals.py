@@ -192,3 +192,10 @@ def test_a_fixed_window_is_no_storm() -> None:
     """All refused in one go, then none: pacing finds the rate of it."""
     server = replace(NINE["E"], per_minute=400, window=60.0)
     assert Stage.RANDOM not in stages(server, 400.0)
+
+
+def test_a_pause_that_ends_with_nothing_to_explain_changes_nothing() -> None:
+    """The gate may have gone meanwhile: then the limit is what it was."""
+    refusals = Refusals()
+    assert refusals.settled(1.0, in_flight=3) is None
+    assert (refusals.stage, refusals.gate, refusals.settle_at) == (Stage.CLEAR, None, None)

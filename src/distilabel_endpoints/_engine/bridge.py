@@ -161,11 +161,12 @@ def iter_results(
         crossing.finish()
     finally:
         # First and without a call of Python's, as in `Task.wait`.
-        try:  # noqa: SIM105
+        try:
             task.give_up()
         except OSError:
             pass
-        task.await_end()
+        else:
+            task.await_end()
 
 
 def _pull(

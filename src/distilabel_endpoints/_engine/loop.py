@@ -265,17 +265,20 @@ class Task(Generic[T]):
             event.wait()
         except BaseException:
             # First and without a call of Python's: a second interrupt must not come before it.
-            try:  # noqa: SIM105
+            try:
                 self.give_up()
             except OSError:
-                pass  # over, and the engine too
-            self.await_end()
+                pass  # over, or a forked child's copy: there it would be waited for in vain
+            else:
+                self.await_end()
             raise
 
     def cancel(self) -> None:
         """Have the work cancelled and wait until it has ended. Does nothing when it is over."""
-        with suppress(OSError):
+        try:
             self.give_up()
+        except OSError:
+            return  # over, or a forked child's copy
         self.await_end()
 
     def await_end(self) -> None:

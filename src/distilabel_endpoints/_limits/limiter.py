@@ -443,8 +443,6 @@ class Limiter:
                 search.cut(limit, now, f"refused above {refusals.wall.kept}")
             case Lift(limit):
                 search.ramp(max(limit, search.limit), now, refusals.stage.value)
-            case None:
-                pass
 
     def _learn(self, permit: Permit, now: float, work: float, in_flight: int) -> None:
         search = self._search

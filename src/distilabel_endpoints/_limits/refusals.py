@@ -428,8 +428,7 @@ class Refusals:
 
     def _test_gate(self, now: float) -> Lift | None:
         gate = self.gate
-        if gate is None:
-            return None
+        assert gate is not None  # it comes and goes with the stage
         self._unprovoked += gate.measured and not gate.grown and not self.fruitless
         sends, refused = self._paced_sends + self._sends, self._paced_refused + self._refused
         if sends >= SAMPLE and min(self._unprovoked, refused) >= _RUNS:
