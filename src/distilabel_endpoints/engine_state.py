@@ -101,9 +101,10 @@ class Capabilities:
     parameters: tuple[str, ...]
     """Generation parameters that can be sent."""
     structured_output: tuple[str, ...]
-    """Formats that really constrain the answer; the others are only checked afterwards."""
+    """Formats that really constrain the answer, or that every whole answer of an unrecognised
+    server had; the others are only checked afterwards."""
     unconfirmed: tuple[str, ...]
-    """Parameters and formats that are sent and that an unrecognised server may ignore."""
+    """Parameters, and formats that no answer had yet, that an unrecognised server may ignore."""
     choices: int | None
     """Completions one request brings at most; `None` until the server sent fewer than requested."""
 

@@ -392,6 +392,33 @@ def test_describe(flavor: FlavorName, simulated_endpoint: Start, use_openai_clie
     assert "temperature" in seen.capabilities.parameters
 
 
+@pytest.mark.parametrize("obeys", [True, False])
+def test_a_stranger_whose_answers_have_the_format_is_described_so(
+    obeys: bool, simulated_endpoint: Start, use_openai_client: bool
+) -> None:
+    """One that was seen to ignore the format is neither claimed nor left open."""
+    faults = () if obeys else (Fault(Rewrite(_in_prose), times=1),)
+    endpoint = simulated_endpoint(flavor="openai", model="org/open", faults=faults)
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    with InferenceEndpointsLLM(
+        base_url=endpoint.v1_url,
+        use_openai_client=use_openai_client,
+        structured_output={"format": "json", "schema": schema},
+    ) as llm:
+        assert "json" in llm.describe().capabilities.unconfirmed
+        llm.generate([HELLO])
+        llm.generate([HELLO])
+        seen = llm.describe().capabilities
+    assert "json" not in seen.unconfirmed
+    assert "repetition_penalty" in seen.unconfirmed
+    assert seen.structured_output == (("json",) if obeys else ())
+
+
+def _in_prose(answer: dict[str, Any]) -> dict[str, Any]:
+    answer["choices"][0]["message"]["content"] = "Here is your JSON."
+    return answer
+
+
 def test_precedence_of_keys(
     simulated_endpoint: Start,
     nothing_saved: Path,

@@ -67,6 +67,8 @@ class RowPlan:
     """How many completions."""
     check: Callable[[str], str | None] | None = field(default=None, repr=False)
     """Why a text is not acceptable, or `None` when it is."""
+    format: str | None = None
+    """What `check` checks, in the word of `structured_output`."""
     check_retries: int = 0
     """Further tries for an answer that was not acceptable."""
     takes_cut_off: bool = True
@@ -183,7 +185,7 @@ async def _fetch_together(
         return []
     if len(outcome.completions) < len(slots):
         scheduler.choices_limit = len(outcome.completions)
-    _place(row, slots, outcome)
+    _place(scheduler, row, slots, outcome)
     return slots[len(outcome.completions) :]
 
 
@@ -193,7 +195,7 @@ async def _fetch_one(scheduler: Scheduler, row: _Row, slot: int, *, shift: bool)
     if isinstance(outcome, Failure):
         row.file(slot, None, outcome)
     else:
-        _place(row, [slot], outcome)
+        _place(scheduler, row, [slot], outcome)
 
 
 def _request_for(row: _Row, slot: int, n: int, *, shift: bool) -> Request:
@@ -213,12 +215,16 @@ def _request_for(row: _Row, slot: int, n: int, *, shift: bool) -> Request:
     return replace(request, n=n, seed=seed)
 
 
-def _place(row: _Row, slots: list[int], answer: Answer) -> None:
+def _place(scheduler: Scheduler, row: _Row, slots: list[int], answer: Answer) -> None:
     row.usages.append(answer.usage)
     for slot, completion in zip(slots, answer.completions, strict=False):
         if completion.finish_reason == "length":
             row.cut_off.add(slot)
-        row.file(slot, completion, _objection(row.plan, completion))
+        objection = _objection(row.plan, completion)
+        row.file(slot, completion, objection)
+        is_whole = completion.finish_reason == "stop" and completion.tool_calls is None
+        if row.plan.format is not None and is_whole:
+            scheduler.note_format(row.plan.format, fits=objection is None)
 
 
 def _objection(plan: RowPlan, completion: Completion) -> Failure | None:

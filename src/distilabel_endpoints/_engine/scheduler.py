@@ -110,6 +110,8 @@ class Scheduler:
         self._last_failure: Failure | None = None
         self.choices_limit: int | None = None
         """The most completions one request was seen to bring, once the server fell short."""
+        self.formats: dict[str, bool] = {}
+        """Formats of structured output, and whether every whole answer so far had them."""
 
     async def drive(
         self,
@@ -414,6 +416,10 @@ class Scheduler:
         """The endpoints can take more than before: more is tried at once."""
         for member in self._pool.members:
             member.limiter.note_capacity(self._now(), reason)
+
+    def note_format(self, name: str, *, fits: bool) -> None:
+        """A whole answer that was asked for in this format has it, or not."""
+        self.formats[name] = fits and self.formats.get(name, True)
 
     def statistics(self) -> EngineStatistics:
         """A snapshot; cheap enough to take several times a second."""

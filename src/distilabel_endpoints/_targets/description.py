@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from distilabel_endpoints._clients.parameters import BEYOND_OPENAI, accepted_parameters
@@ -22,9 +22,18 @@ _EXAMPLES: Final = {
 }
 
 
-def capabilities_of(route: Route, server: Server, choices: int | None) -> Capabilities:
-    """What can be asked of `server` on `route`."""
-    formats = tuple(
+def capabilities_of(
+    route: Route, server: Server, choices: int | None, formats: Mapping[str, bool]
+) -> Capabilities:
+    """What can be asked of `server` on `route`.
+
+    Args:
+        route: that is used.
+        server: which it is.
+        choices: completions that one request brings at most, if that was seen.
+        formats: those that answers were asked for in, and whether every whole answer had it.
+    """
+    sent = tuple(
         kind.value
         for kind, example in _EXAMPLES.items()
         if constrain(parse_grammar(example), server, route) is not None
@@ -35,20 +44,25 @@ def capabilities_of(route: Route, server: Server, choices: int | None) -> Capabi
     beyond = [name for name in parameters if name in BEYOND_OPENAI]
     return Capabilities(
         parameters=parameters,
-        structured_output=formats if known else (),
-        unconfirmed=() if known else (*beyond, *formats),
+        structured_output=sent if known else tuple(name for name in sent if formats.get(name)),
+        unconfirmed=() if known else (*beyond, *(name for name in sent if name not in formats)),
         choices=1 if route is Route.HUB_TEXT else choices,
     )
 
 
 def describe_endpoints(
-    endpoints: Sequence[Target], *, target: str, client: str, choices: int | None
+    endpoints: Sequence[Target],
+    *,
+    target: str,
+    client: str,
+    choices: int | None,
+    formats: Mapping[str, bool],
 ) -> Description:
     """One endpoint or several: what all of them can do is what can be asked."""
     first = endpoints[0]
     servers = {endpoint.name: endpoint.server for endpoint in endpoints}
     can = [
-        capabilities_of(*dialect, choices)
+        capabilities_of(*dialect, choices, formats)
         for dialect in dict.fromkeys(e.dialect for e in endpoints)
     ]
     return Description(

@@ -159,6 +159,7 @@ class Call:
             request=request,
             wanted=self.num_generations,
             check=_checker(grammar),
+            format=None if grammar is None else grammar.format.value,
             check_retries=self.structured_output_retries,
             takes_cut_off=self.on_length != "fail",
             longer=None if self.longer is None else self.longer.lengthened(request, grammar),

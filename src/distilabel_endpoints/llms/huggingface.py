@@ -205,6 +205,7 @@ class InferenceEndpointsLLM(Attributes):
             target=f"{named}={', '.join(listed(getattr(self, named)))}",
             client=_CLIENTS[self.use_openai_client],
             choices=lease.scheduler.choices_limit,
+            formats=lease.scheduler.formats,
         )
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
