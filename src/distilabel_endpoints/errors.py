@@ -295,6 +295,7 @@ _BY_CODE: Final[Mapping[str, type[RunError]]] = MappingProxyType(
         "unauthorized": AuthenticationError,
         "unavailable": UnavailableError,
         "web_page": TargetError,
+        "wrong_scheme": TargetError,
     }
 )
 _BY_STATUS: Final[Mapping[int, type[RunError]]] = MappingProxyType(

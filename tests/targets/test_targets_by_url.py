@@ -370,6 +370,16 @@ def test_only_tgi_is_asked_for_its_info(answer: Respond, simulated_endpoint: Sta
         assert llm.generate([HELLO])[0][0]
 
 
+def test_plain_http_to_a_port_with_tls(simulated_endpoint: Start, use_openai_client: bool) -> None:
+    """nginx answers it, with a 400: the object does not load, and the error names https."""
+    page = "<html><title>400 The plain HTTP request was sent to HTTPS port</title></html>"
+    answer = Respond(400, page, content_type="text/html")
+    endpoint = simulated_endpoint(faults=(Fault(answer, path="*"),))
+    llm = InferenceEndpointsLLM(base_url=endpoint.url, use_openai_client=use_openai_client)
+    with pytest.raises(TargetError, match="https://"):
+        llm.load()
+
+
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_describe(flavor: FlavorName, simulated_endpoint: Start, use_openai_client: bool) -> None:
     """Server, route, client, model and what can be asked; nothing is claimed of a stranger."""

@@ -468,9 +468,16 @@ def _choice(answer: Any) -> Any:
         (edits.finished("length"), lambda answer: _choice(answer)["finish_reason"] == "length"),
         (edits.without("usage"), lambda answer: "usage" not in answer and answer["choices"]),
         (edits.error_body(429), lambda answer: answer["error"]["code"] == 429),
+        (edits.wrapped("result"), lambda answer: _choice(answer["result"])["message"]["content"]),
+        (
+            edits.unnamed,
+            lambda answer: (
+                _choice(answer).keys() & {"message", "finish_reason"} == {"finish_reason"}
+            ),
+        ),
         (lambda _: ["not", "an", "object"], lambda answer: answer == ["not", "an", "object"]),
     ],
-    ids=["none", "null", "no content", "length", "no usage", "error", "list"],
+    ids=["none", "null", "no content", "length", "no usage", "error", "wrapped", "unnamed", "list"],
 )
 def test_rewritten_answers(edit: Any, check: Any) -> None:
     """200 with what should not be in it."""

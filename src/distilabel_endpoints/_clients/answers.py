@@ -9,10 +9,12 @@ reasons, log probabilities, thinking and tool calls have one form whichever serv
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple
 
+from distilabel_endpoints._clients.usage import count, summed, usage_in
 from distilabel_endpoints.records import Answer, Completion, Request, Usage
 
 __all__ = [
@@ -25,19 +27,19 @@ __all__ = [
     "chat_logprobs",
     "completion_of",
     "contents_of",
-    "count",
     "finish_reason",
+    "index_of",
     "joined",
     "objects",
     "parse",
     "parse_chat",
     "parse_generated",
     "parse_text",
+    "reason_in",
     "replaced",
     "string",
-    "summed",
     "tgi_logprobs",
-    "usage_in",
+    "unwrapped",
     "with_headers",
     "without_stop_text",
 ]
@@ -95,8 +97,12 @@ _REASONING: Final = (
 _THINKING_PARTS: Final = frozenset({"thinking", "reasoning", "redacted_thinking"})
 _DEEPEST: Final = 16
 """Levels down to which a log probability or a tool call is read."""
-_MOST_TOKENS: Final = 10**12
-_MOST_DOLLARS: Final = 10**6
+_WRAPPERS: Final = ("result", "data", "response", "output", "body")
+"""Where gateways put an answer: Cloudflare, Alibaba, gRPC's, one-function proxies."""
+_MOST_WRAPPERS: Final = 3
+_MOST_DIGITS: Final = 4
+"""Of the number of a choice."""
+_END_MARK: Final = re.compile(rb"data:\s*\[DONE\]", re.IGNORECASE)
 
 
 class Contents(NamedTuple):
@@ -224,32 +230,59 @@ def _bodies(body: bytes) -> list[Json]:
 
     Events in these forms are pieces: `streams.py` joins them.
     """
-    loaded = _load(body)
+    loaded = unwrapped(_load(body))
     if loaded is None:
-        loaded = [_load(line) for line in body.splitlines() if line.strip()]
+        lines = filter(None, map(bytes.strip, body.splitlines()))
+        loaded = [_load(line) for line in lines if not _END_MARK.match(line)]
     bodies = objects(loaded if isinstance(loaded, list) else [loaded])
     is_one = len(bodies) == 1 and (isinstance(loaded, dict) or len(loaded) == 1)
     is_joint = isinstance(loaded, list) and len(bodies) == len(loaded)
     return bodies if is_one or (is_joint and all(map(_is_whole, bodies))) else []
 
 
+def unwrapped(value: Any) -> Any:
+    """An answer without what a gateway has put around it: an object, or a text of JSON."""
+    for _ in range(_MOST_WRAPPERS):
+        if isinstance(value, str) and value.startswith("{"):
+            value = _load(value.encode())
+        if not isinstance(value, dict) or "choices" in value:
+            break
+        inner = next((value[n] for n in _WRAPPERS if _may_hold_choices(value.get(n))), value)
+        if isinstance(inner, dict) and "usage" in value:
+            inner = {"usage": value["usage"], **inner}
+        value = inner
+    return value
+
+
+def _may_hold_choices(value: Any) -> bool:
+    return "choices" in value if isinstance(value, dict | str) else False
+
+
 def _is_whole(body: Json) -> bool:
     """Whether each of its choices is at its end, and not the last piece of a stream."""
     choices = objects(body.get("choices"))
-    return bool(choices) and all(c.get("finish_reason") and c.get("delta") is None for c in choices)
+    return bool(choices) and all(reason_in(c) and c.get("delta") is None for c in choices)
 
 
 def _choices_of(body: Json) -> list[Json]:
-    return sorted(objects(body.get("choices")), key=_index_of)
+    return sorted(objects(body.get("choices")), key=index_of)
 
 
 def _usage_of(body: Json) -> Usage | None:
     return usage_in(body) or summed(map(usage_in, objects(body.get("choices"))))
 
 
-def _index_of(value: Json) -> int:
-    index = value.get("index")
+def index_of(choice: Json) -> int:
+    """The place of a choice among several, counted from 0; some servers write it as a text."""
+    index = choice.get("index")
+    if isinstance(index, str) and index.isdecimal() and len(index) <= _MOST_DIGITS:
+        return int(index)
     return index if type(index) is int else 0
+
+
+def reason_in(choice: Json) -> str | None:
+    """Our name for why a choice ended, under either name that servers have for it."""
+    return finish_reason(choice.get("finish_reason")) or finish_reason(choice.get("finishReason"))
 
 
 def answer_of(
@@ -290,17 +323,25 @@ def _chat_completion(choice: Json) -> Completion | None:
     if message is None or isinstance(message, str):
         # A server of somebody's own, with the fields of the completions API, or none.
         text = message if message is not None else choice.get("text")
-        message = {"content": text} if isinstance(text, str) else None
+        message = {"content": text} if isinstance(text, str) else _unnamed(choice)
     if not isinstance(message, dict) or choice.get("error"):
         return None
     contents = contents_of(message)
     return completion_of(
         text=contents.text if contents.text is not None else contents.refusal,
-        reason=finish_reason(choice.get("finish_reason")),
+        reason=reason_in(choice),
         logprobs=chat_logprobs(choice.get("logprobs")),
         reasoning=contents.reasoning,
         calls=map(as_call, contents.calls),
     )
+
+
+def _unnamed(choice: Json) -> Json | None:
+    """The message of a choice that has none but came to its end: Gemini's if all was thought."""
+    if reason_in(choice) is None:
+        return None
+    delta = choice.get("delta")
+    return delta if isinstance(delta, dict) else {}
 
 
 def _text_completion(choice: Json) -> Completion | None:
@@ -308,7 +349,7 @@ def _text_completion(choice: Json) -> Completion | None:
         return None
     return completion_of(
         text=string(choice.get("text")),
-        reason=finish_reason(choice.get("finish_reason")),
+        reason=reason_in(choice),
         logprobs=chat_logprobs(choice.get("logprobs")),
         reasoning=_reasoning_in(choice),
     )
@@ -347,17 +388,19 @@ def contents_of(message: Json) -> Contents:
     return Contents(text, string(message.get("refusal")), reasoning or thinking, _calls(message))
 
 
-def _text_of_parts(parts: list[Any]) -> tuple[str, str]:
-    """The text and the thinking of contents that come as parts."""
-    texts, thinking = [], []
+def _text_of_parts(parts: list[Any]) -> tuple[str | None, str]:
+    """The text and the thinking of contents that come as parts; no part is no text."""
+    texts, thinking = list[str](), list[str]()
     for part in parts:
         if isinstance(part, str):
             texts.append(part)
         elif isinstance(part, dict) and part.get("type") in _THINKING_PARTS:
             thinking.append(_thought(part))
         elif isinstance(part, dict):
-            texts.append(string(part.get("text")) or string(part.get("refusal")) or "")
-    return "".join(texts), "".join(thinking)
+            text = part.get("text")
+            text = text.get("value") if isinstance(text, dict) else text
+            texts.append(string(text) or string(part.get("refusal")) or "")
+    return "".join(texts) if texts else None, "".join(thinking)
 
 
 def _reasoning_in(message: Json) -> str:
@@ -422,70 +465,6 @@ def finish_reason(value: Any) -> str | None:
     return name if name in _BROKEN else value
 
 
-def usage_in(value: Json) -> Usage | None:
-    """The tokens that an object counts; Groq wraps them, some gateways use Anthropic's names."""
-    usage = value.get("usage")
-    if not isinstance(usage, dict):
-        wrapped = value.get("x_groq")
-        usage = wrapped.get("usage") if isinstance(wrapped, dict) else None
-    if not isinstance(usage, dict):
-        return None
-    read = count(_either(usage, "prompt_tokens", "input_tokens"))
-    written = count(_either(usage, "completion_tokens", "output_tokens"))
-    return Usage(read, written, _thought_tokens(usage), _dollars(usage))
-
-
-def summed(usages: Iterable[Usage | None]) -> Usage | None:
-    """What several choices count each for itself: one prompt, and all that was written."""
-    every = [usage for usage in usages if usage is not None]
-    if not every:
-        return None
-    read = [usage.input_tokens for usage in every if usage.input_tokens is not None]
-    written = [usage.output_tokens for usage in every if usage.output_tokens is not None]
-    thought = [usage.reasoning_tokens for usage in every if usage.reasoning_tokens is not None]
-    charged = [usage.dollars for usage in every if usage.dollars is not None]
-    return Usage(
-        max(read, default=None),
-        sum(written) if written else None,
-        sum(thought) if thought else None,
-        sum(charged) if len(charged) == len(every) else None,
-    )
-
-
-def _either(usage: Json, name: str, other: str) -> Any:
-    """What is under one name, or under the other: gateways fill the first with null."""
-    value = usage.get(name)
-    return usage.get(other) if value is None else value
-
-
-def _dollars(usage: Json) -> float | None:
-    """What the provider charged: OpenRouter's `cost`, DeepInfra's `estimated_cost`.
-
-    With a user's own key at another provider, OpenRouter's is its fee, and the rest is beside it.
-    """
-    charged = _amount(_either(usage, "cost", "estimated_cost"))
-    if charged is None or usage.get("is_byok") is not True:
-        return charged
-    details = usage.get("cost_details")
-    rest = _amount(details.get("upstream_inference_cost")) if isinstance(details, dict) else None
-    return None if rest is None else charged + rest
-
-
-def _amount(value: Any) -> float | None:
-    """A number of dollars; anything that cannot be one is unknown."""
-    return float(value) if type(value) in {int, float} and 0 <= value <= _MOST_DOLLARS else None
-
-
-def _thought_tokens(usage: Json) -> int | None:
-    """The tokens of thinking: in OpenAI's details, or beside the others as SGLang has them.
-
-    Servers say 0 of every model that does not think, which is not a count.
-    """
-    details = usage.get("completion_tokens_details")
-    inner = details.get("reasoning_tokens") if isinstance(details, dict) else None
-    return count(usage.get("reasoning_tokens") if inner is None else inner) or None
-
-
 def _header_count(headers: Mapping[str, str], name: str) -> int | None:
     value = headers.get(name, "")
     return count(int(value)) if value.isdecimal() and len(value) <= 15 else None
@@ -498,11 +477,6 @@ def joined(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     return text
-
-
-def count(value: Any) -> int | None:
-    """A number of tokens; anything that cannot be one is unknown."""
-    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
 def string(value: Any) -> str | None:

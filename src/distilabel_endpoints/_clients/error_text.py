@@ -47,11 +47,15 @@ _KEYS: Final = (
     "error", "message", "msg", "title", "detail", "details", "reason", "error_description",
     "errors", "error_type", "type", "code", "error_message", "error_msg", "errmsg", "status_msg",
     "base_resp", "innererror", "inner_error", "metadata", "raw", "reasons",
+    # Java gateways, AWS, Apigee and WSO2
+    "error_code", "errorCode", "errorMessage", "err_msg", "Message", "__type", "fault",
+    "faultstring", "errorcode", "description",
 )  # fmt: skip
 """Where servers put words, in the order in which they are read."""
 _STATUS_KEYS: Final = ("code", "status", "status_code", "http_status_code", "error_code")
 _ERROR_KEYS: Final = (
-    "error", "errors", "detail", "error_code", "error_msg", "error_message", "errmsg",
+    "error", "errors", "detail", "error_code", "error_msg", "error_message", "errmsg", "errorCode",
+    "errorMessage", "err_msg", "fault",
 )  # fmt: skip
 _MESSAGE_KEYS: Final = ("message", "msg")
 _TAG: Final = re.compile(r"<[^<>]*>")

@@ -40,6 +40,7 @@ from distilabel_endpoints._clients.rules import (
     WEB_PAGE,
     Rule,
 )
+from distilabel_endpoints._clients.streams import StreamError
 from distilabel_endpoints._clients.transport import Exchange, WireFault
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
 
@@ -131,7 +132,7 @@ def _classify(
     if wording.is_page(content, exchange.headers.get("content-type", "")):
         title = wording.page_title(hide(content.decode(errors="replace"), secrets).encode())
         return _failure(WEB_PAGE, status, exchange, redact(f"a web page: {title!r}", request))
-    if body is None:
+    if body is None or isinstance(error, StreamError):
         return _classify_stream(status, exchange, request, error, secrets)
     return _classify_unusable(status, exchange, body, request, secrets)
 

@@ -147,6 +147,7 @@ _TOO_LONG: Final = (
     "must be <= ... tokens", "must have less than ... tokens", "token count ... exceed",
     "tokens in the prompt ... exceed",
     "exceeds the maximum number of tokens", "tokens to keep from the initial prompt",
+    "input length ... exceeds", "max input characters", "session len", "^token limit", "超长",
 )  # fmt: skip
 _FILTERED: Final = (
     "content filter", "content management policy", "content policy", "ResponsibleAI policy",
@@ -158,6 +159,7 @@ _FILTERED: Final = (
     "usage policy", "usage policies", "usage guidelines", "violated guardrail",
     "guardrail check", "guardrail intervened", "blocked by guardrail", "blocked by ... guardrail",
     "prohibited content", "safety system", "prompt injection", "jailbreak", "content blocked",
+    "prompt blocked", "response blocked",
 )  # fmt: skip
 _A_POLICY: Final = (
     "violates ... policy", "violated ... policy", "violate ... policy", "violation of ... policy",
@@ -182,12 +184,14 @@ _NO_CREDIT: Final = (
     "exceeded_current_quota", "token quota reached", "token quota is not enough",
     "free tier of the model has been exhausted", "set inference limit",
     "budget has been exceeded", "budget exceeded", "exceeded budget", "over budget",
-    "crossed budget",
+    "crossed budget", "exceeded token budget", "daily free allocation",
 )  # fmt: skip
 _A_RATE: Final = (
     "retry in #", "retry after #", "try again in #", "try again after #", "per minute", "per min",
     "per hour", "per day", "per second", "requests per", "tokens per", "free tier", "RPM", "TPM",
     "RPD", "TPD", "rate limited", "rate limit reached", "rate limit exceeded",
+    # Alibaba's, which calls its limits a minute a quota
+    "allocated quota exceeded", "error code token limit",
 )  # fmt: skip
 _NOT_TAKEN: Final = (
     "no endpoints found that support", "provide the mmproj", "image input is not supported",
@@ -195,19 +199,42 @@ _NOT_TAKEN: Final = (
     "video ... not supported", "vision ... not supported", "tool ... not supported",
     "multimodal ... not supported", "not support ... image", "not support ... audio",
     "not support ... video", "not support ... vision", "not support ... tool",
-    "not support ... multimodal", "not a multimodal model",
+    "not support ... multimodal", "not a multimodal model", "only supported by certain models",
 )  # fmt: skip
 _NO_MODEL: Final = (
     "model_not_found", "model_not_supported", "supported by any provider", "invalid model name",
     "invalid model", "not a valid model", "model ... does not exist", "model ... not found",
     "no models are currently loaded", "no models loaded", "unknown model",
+    "model identifier is invalid", "on demand throughput", "has been decommissioned",
+    "model_not_available", "work with the specified model", "模型不存在",
+    "unexpected endpoint or method",
 )  # fmt: skip
 _BAD_KEY: Final = (
     "invalid API key", "incorrect API key", "wrong API key", "API key not valid",
     "API key is invalid", "API key expired", "expired key", "no API key", "invalid authorization",
+    "missing authorization", "missing API key", "not authenticated", "expired token",
+    "token expired", "token has expired", "signature expired", "invalid access token",
+    "access token invalid", "security token included in the request",
 )  # fmt: skip
 _NO_KEYS: Final = ("no connected db", "no_db_connection")
-_RESTRICTED: Final = ("organization has been restricted", "location is not supported")
+_RESTRICTED: Final = (
+    "organization has been restricted", "location is not supported", "requires terms acceptance",
+)  # fmt: skip
+_PRIVACY: Final = ("data policy", "guardrail restrictions")
+_PLAIN_HTTP: Final = (
+    "plain HTTP request was sent to HTTPS", "HTTP request to an HTTPS server",
+    "speaking plain HTTP",
+)  # fmt: skip
+_LOST: Final = (
+    "model has crashed", "model is unloaded", "model unloaded", "model reloaded", "channel error",
+)  # fmt: skip
+_TOO_MANY_BYTES: Final = (
+    "message larger than max", "body too large", "payload too large", "entity too large",
+)  # fmt: skip
+_A_RATE_BY_ANOTHER_STATUS: Final = (
+    "quota will be replenished", "too many requests", "throttling exception",
+    "rate limit exceeded", "rate limit quota violation", "spike arrest violation",
+)  # fmt: skip
 # Apache's usual 503 speaks of capacity problems too, and means that nothing is there.
 _FULL: Final = (
     "overload", "too many", "at capacity", "at maximum capacity", "no capacity",
@@ -215,7 +242,7 @@ _FULL: Final = (
     "capacity temporarily", "insufficient capacity", "busy", "queue is full", "maximum queue size",
     "backpressure", "high demand", "high traffic", "concurrency limit", "no slot", "backlog limit",
     "waiting timeout", "running timeout", "by a higher priority", "limiting requests",
-    "reset reason: overflow",
+    "reset reason: overflow", "slow down", "request limit reached", "频繁", "速率限制",
 )  # fmt: skip
 _LOADING: Final = (
     "is loading", "still loading", "currently loading", "loading model", "is starting",
@@ -257,7 +284,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "content_filter",
         ROW,
-        _on(400, 403, 422, 446, 451),
+        _on(400, 403, 422, 424, 446, 451),
         _FILTERED,
         _FILTER,
     ),
@@ -279,11 +306,12 @@ RULES: Final[tuple[Rule, ...]] = (
         when=_never_fits,
     ),
     Rule("rate_limited", THROTTLE, _on(429), _A_RATE),
-    Rule("rate_limited", THROTTLE, _on(403), ("quota will be replenished",)),
+    Rule("rate_limited", THROTTLE, _on(400, 403, 500), _A_RATE_BY_ANOTHER_STATUS),
     Rule("no_credit", RUN, _on(400, 401, 402, 403, 412, 429), _NO_CREDIT, _PAY),
     # What llama.cpp says when its slots, which share one memory, have filled it together; a prompt
     # that is too long by itself is a 400.
     Rule("overloaded", THROTTLE, _on(500), ("^context size has been exceeded",)),
+    Rule("too_large", ROW, _on(400, 413, 429, 500), _TOO_MANY_BYTES, _SHORTEN),
     Rule("context_length_exceeded", ROW, _on(400, 413, 422, 500), _TOO_LONG, _SHORTEN),
     Rule(
         "generation_failed",
@@ -292,7 +320,25 @@ RULES: Final[tuple[Rule, ...]] = (
         _UNFINISHED,
         "What the model wrote was not what the request asks for; another try may fit.",
     ),
+    Rule(
+        "server_error", TRANSIENT, _on(400), _LOST, "The server has lost its model; see its logs."
+    ),
+    Rule("starting", UNAVAILABLE, _on(400), ("degraded function cannot be invoked",)),
     Rule("not_found", RUN, _on(400), _NO_MODEL, "Check the name of the model."),
+    Rule(
+        "wrong_scheme",
+        RUN,
+        _on(400),
+        _PLAIN_HTTP,
+        "The server speaks TLS there; give the URL with https://.",
+    ),
+    Rule(
+        "forbidden",
+        RUN,
+        _on(403, 404),
+        _PRIVACY,
+        "The account's privacy settings rule out every provider of this model; change them there.",
+    ),
     Rule(
         "unauthorized",
         RUN,
@@ -312,7 +358,7 @@ RULES: Final[tuple[Rule, ...]] = (
         RUN,
         _on(400),
         _RESTRICTED,
-        "The provider does not serve this account, or this country.",
+        "The provider does not serve this model to this account, or not in this country.",
     ),
     Rule(
         "unsupported_input",
@@ -363,8 +409,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "rate_limited",
         THROTTLE,
-        _on(429, 529),
-        without_status=("rate limit", "slow down", *_FULL),
+        _on(420, 429, 529),
+        without_status=("rate limit", *_FULL),
     ),
     Rule("overloaded", THROTTLE, _on(503), _FULL),
     Rule("starting", UNAVAILABLE, _on(500), _LOADING),

@@ -33,15 +33,16 @@ from distilabel_endpoints._clients.answers import (
     chat_logprobs,
     completion_of,
     contents_of,
-    count,
     finish_reason,
+    index_of,
     objects,
+    reason_in,
     string,
-    summed,
     tgi_logprobs,
-    usage_in,
+    unwrapped,
 )
 from distilabel_endpoints._clients.error_text import error_in
+from distilabel_endpoints._clients.usage import count, summed, usage_in
 from distilabel_endpoints.records import Answer, Completion, Usage
 
 __all__ = ["Events", "Stream", "StreamError", "answer_in"]
@@ -49,6 +50,7 @@ __all__ = ["Events", "Stream", "StreamError", "answer_in"]
 _MARK: Final = b"\xef\xbb\xbf"
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
 _DONE: Final = "[DONE]"
+_DONE_LENGTH: Final = len(_DONE)
 _ESCAPED: Final = re.compile("[\udc80-\udcff]+")
 """Bytes that are not UTF-8, as Python's `surrogateescape` keeps them."""
 
@@ -117,7 +119,7 @@ class Events:
             self._kind = line[6:].strip()
 
     def _read_data(self, data: str, values: list[Any]) -> None:
-        if data.startswith(_DONE):
+        if data.removeprefix('"')[:_DONE_LENGTH].upper() == _DONE:
             self.is_done = True
         elif self._data:
             self._data.append(data)
@@ -214,10 +216,14 @@ class Stream:
         for value in values:
             for chunk in value if isinstance(value, list) else (value,):
                 if isinstance(chunk, dict):
-                    self._error = self._error or _error_of(chunk)
-                    heard = self._gathered.take(chunk) or heard
+                    heard = self._take_event(chunk) or heard
         if heard and self.heard is not None:
             self.heard()
+
+    def _take_event(self, event: Json) -> bool:
+        event = event if "choices" in event else unwrapped(event)
+        self._error = self._error or _error_of(event)
+        return self._gathered.take(event)
 
     def answer(self) -> Answer | None:
         """`None` unless it came to its end: a stream cut short is not an answer.
@@ -359,6 +365,13 @@ class _Choice:
         )
 
 
+def _counted(usage: Usage | None, before: Usage | None) -> Usage | None:
+    """The later count, unless it says that nothing was written where something had been."""
+    if usage is None or (before and before.output_tokens and not usage.output_tokens):
+        return before
+    return usage
+
+
 class _Choices:
     """The events of chat and of completions."""
 
@@ -370,7 +383,7 @@ class _Choices:
 
     def take(self, chunk: Json) -> bool:
         """Add an event; whether it says something. The last usage counted is the answer's."""
-        self._usage = usage_in(chunk) or self._usage
+        self._usage = _counted(usage_in(chunk), self._usage)
         self._model = string(chunk.get("model")) or self._model
         heard = False
         for choice in objects(chunk.get("choices")):
@@ -378,9 +391,8 @@ class _Choices:
         return heard
 
     def _take_choice(self, choice: Json) -> bool:
-        index = choice.get("index")
-        gathered = self._choices.setdefault(index if type(index) is int else 0, _Choice())
-        gathered.reason = finish_reason(choice.get("finish_reason")) or gathered.reason
+        gathered = self._choices.setdefault(index_of(choice), _Choice())
+        gathered.reason = reason_in(choice) or gathered.reason
         gathered.usage = usage_in(choice) or gathered.usage
         if (logprobs := choice.get("logprobs")) is not None:
             gathered.logprobs.extend(chat_logprobs(logprobs) or ())

@@ -38,7 +38,7 @@ _GATEWAY_CODES: Final = frozenset({"bad_gateway", "gateway_timeout"})
 _NO_SUCH_ROUTE: Final = frozenset({404, 405, 410, 501})
 _FATAL_STATUSES: Final = frozenset({401, 402, 403, 407})
 _FATAL_CODES: Final = frozenset(
-    {"proxy_auth", "proxy_denied", "redirect", "tls", "unauthorized", "web_page"}
+    {"proxy_auth", "proxy_denied", "redirect", "tls", "unauthorized", "web_page", "wrong_scheme"}
 )
 
 _OWNERS: Final[Mapping[str, Server]] = {

@@ -31,8 +31,10 @@ __all__ = [
     "surround",
     "tight",
     "truncated_json",
+    "unnamed",
     "usage_in",
     "without",
+    "wrapped",
 ]
 
 _TEXT_KEYS = ("content", "text", "generated_text")
@@ -98,6 +100,21 @@ def error_body(code: str | int, message: str = "Rate limit reached") -> Callable
 def spent(payload: Any) -> Any:
     """Every token went into thinking that is not shown: no text, and cut off."""
     return finished("length")(null_content(payload))
+
+
+def unnamed(payload: Any) -> Any:
+    """As `spent`, and a whole answer has no message at all: Gemini's OpenAI API."""
+
+    def change(value: dict[str, Any]) -> None:
+        if value.get("finish_reason") is not None:
+            value.pop("message", None)
+
+    return _edited(spent(payload), change)
+
+
+def wrapped(name: str) -> Callable[[Any], Any]:
+    """An edit: everything is under one more key, `result` for gRPC's gateway and Cloudflare's."""
+    return lambda payload: {name: payload}
 
 
 def parts(payload: Any) -> Any:
