@@ -45,7 +45,7 @@ def seen(state: str = "running", mark: Mark = WOKEN, **changes: Any) -> Sight:
 
 
 def duty(state: Any = "paused", mark: Mark = WOKEN, doubt: Doubt = Doubt.NONE) -> Duty:
-    """What `ada` owes."""
+    """What `ada` must restore."""
     return Duty(state=state, mark=mark, owner=ADA, doubt=doubt)
 
 

@@ -18,7 +18,7 @@ from distilabel_endpoints.lifecycle.decisions import (
     Verdict,
     judge,
     next_look,
-    owed_state,
+    state_to_restore,
 )
 from distilabel_endpoints.lifecycle.sight import ASLEEP, Mark, sight_of
 from distilabel_endpoints.testing.endpoint_settings import STATES
@@ -28,7 +28,7 @@ OURS_LATER, THEIRS = Mark(ADA, LATER), Mark(BOB, LATER)
 
 
 @pytest.mark.parametrize(
-    ("then", "found", "inherited", "owed"),
+    ("then", "found", "inherited", "rest"),
     [
         ("restore", "paused", None, "paused"),
         ("restore", "scaledToZero", None, "scaledToZero"),
@@ -44,9 +44,11 @@ OURS_LATER, THEIRS = Mark(ADA, LATER), Mark(BOB, LATER)
         ("keep", "running", "paused", None),
     ],
 )
-def test_what_is_owed(then: Then, found: str, inherited: Rest | None, owed: Rest | None) -> None:
+def test_what_must_be_restored(
+    then: Then, found: str, inherited: Rest | None, rest: Rest | None
+) -> None:
     """Asleep again what the run woke; what the user said otherwise; nothing if told to keep it."""
-    assert owed_state(then, seen(found), inherited) == owed
+    assert state_to_restore(then, seen(found), inherited) == rest
 
 
 @pytest.mark.parametrize(
@@ -80,8 +82,8 @@ def test_what_is_done(
     verdict: str,
 ) -> None:
     """Stopped, waited for, left to others, or done."""
-    owed = duty(doubt=Doubt(doubt))
-    found = judge(owed, seen(state, mark), others=others, elapsed=elapsed, waited=asked)
+    rest = duty(doubt=Doubt(doubt))
+    found = judge(rest, seen(state, mark), others=others, elapsed=elapsed, waited=asked)
     assert found == verdict
 
 
@@ -90,7 +92,7 @@ situations = st.fixed_dictionaries(
         "state": st.sampled_from(STATES),
         "mark": st.sampled_from([WOKEN, OURS_LATER, THEIRS, Mark(BOB, WOKEN.at)]),
         "doubt": st.sampled_from(list(Doubt)),
-        "owed": st.sampled_from(get_args(Rest)),
+        "state_to_restore": st.sampled_from(get_args(Rest)),
         "others": st.booleans(),
         "elapsed": st.floats(0, PATIENCE),
         "asked": st.none() | st.floats(0, PATIENCE),
@@ -101,7 +103,7 @@ situations = st.fixed_dictionaries(
 def judged(case: dict[str, Any]) -> Verdict:
     """The verdict on a drawn situation."""
     return judge(
-        duty(case["owed"], doubt=case["doubt"]),
+        duty(case["state_to_restore"], doubt=case["doubt"]),
         seen(case["state"], case["mark"]),
         others=case["others"],
         elapsed=case["elapsed"],
@@ -121,9 +123,9 @@ def test_nothing_of_others_is_stopped(case: dict[str, Any]) -> None:
 @settings(deadline=None)
 @given(situations)
 def test_done_means_that_it_is_so(case: dict[str, Any]) -> None:
-    """The end is only reported of an endpoint that was read as what is owed."""
+    """The end is only reported of an endpoint that was read as what must be restored."""
     if judged(case) is Verdict.DONE:
-        assert case["state"] == case["owed"]
+        assert case["state"] == case["state_to_restore"]
 
 
 @settings(deadline=None)

@@ -119,7 +119,7 @@ def test_who_pays_is_the_last_of_two(simulated_hugging_face: Start) -> None:
 def test_a_debt_of_a_run_that_is_gone_is_paid(
     simulated_hugging_face: Start, tmp_path: Path
 ) -> None:
-    """Run and watchdog died with their container: the next run here restores what they owed."""
+    """Run and watchdog died with their container: the next run here restores what they had to."""
     endpoint = live(simulated_hugging_face)
     with mine() as llm:
         with endpoint_life(llm):
@@ -128,14 +128,14 @@ def test_a_debt_of_a_run_that_is_gone_is_paid(
         with endpoint_life(llm, then="keep"):
             llm.load()
         assert endpoint.state == "running"
-        raw_owed = owed_by_the_dead(folder)
-        (folder / "owed").write_text(raw_owed)
+        raw_duty = duty_of_the_dead(folder)
+        (folder / "duty").write_text(raw_duty)
         with endpoint_life(llm):
             pass
     assert endpoint.state == "paused"
 
 
-def owed_by_the_dead(folder: Path) -> str:
+def duty_of_the_dead(folder: Path) -> str:
     """The note of a run that started the endpoint as it is now."""
     from huggingface_hub import HfApi
 
@@ -145,12 +145,12 @@ def owed_by_the_dead(folder: Path) -> str:
 
     raw = HfApi(token=KEY).get_inference_endpoint("mine", namespace="ada").raw
     mark = sight_of(raw, "ada").mark
-    Lease(folder).owe(Duty(state="paused", mark=mark, owner=mark.by))
-    return (folder / "owed").read_text()
+    Lease(folder).note_duty(Duty(state="paused", mark=mark, owner=mark.by))
+    return (folder / "duty").read_text()
 
 
 def test_without_its_watchdog_the_run_does_it_itself(simulated_hugging_face: Start) -> None:
-    """Somebody killed the watchdog: what is owed is done all the same."""
+    """Somebody killed the watchdog: the endpoint is restored all the same."""
     endpoint = live(simulated_hugging_face)
     with mine() as llm, endpoint_life(llm):
         for process in psutil.process_iter(["cmdline", "environ"]):

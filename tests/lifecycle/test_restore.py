@@ -36,14 +36,14 @@ def lease(tmp_path: Path) -> Lease:
     return Lease(tmp_path, "1-me.use")
 
 
-def owed(state: Any = "paused", doubt: Doubt = Doubt.NONE) -> Duty:
-    """What is owed by the one who last changed it."""
+def due(state: Any = "paused", doubt: Doubt = Doubt.NONE) -> Duty:
+    """What the one who last changed it must restore."""
     raw = HfApi(token=KEY).get_inference_endpoint("mine", namespace="ada").raw
     return Duty(state=state, mark=sight_of(raw, "ada").mark, owner=ADA, doubt=doubt)
 
 
 def bring(lease: Lease, duty: Duty, clock: Clock | None = None, **more: Any) -> Outcome:
-    """Do what is owed, in no time."""
+    """Restore it, in no time."""
     clock = clock or Clock()
     control = Control("ada", "mine", KEY)
     lines: list[str] = []
@@ -65,7 +65,7 @@ def running(start: Start, **changes: Any) -> SimulatedEndpoint:
 def test_it_is_put_back_and_read(state: Any, simulated_hugging_face: Start, lease: Lease) -> None:
     """One command, and a look that confirms it."""
     endpoint = running(simulated_hugging_face)
-    outcome = bring(lease, owed(state))
+    outcome = bring(lease, due(state))
     assert (outcome.ending, endpoint.state) == (Ending.DONE, state)
     assert len(commands(endpoint)) == 1
     assert endpoint.requests[-1].method == "GET"
@@ -76,7 +76,7 @@ def test_a_command_without_effect_is_sent_again(
 ) -> None:
     """An answer is not believed before the state is read."""
     endpoint = running(simulated_hugging_face, pauses_lost=2)
-    assert bring(lease, owed()).ending is Ending.DONE
+    assert bring(lease, due()).ending is Ending.DONE
     assert commands(endpoint) == ["pause"] * 3
 
 
@@ -85,7 +85,7 @@ def test_failures_are_tried_again(action: Any, simulated_hugging_face: Start, le
     """Reads and commands alike, whatever the control plane says or breaks."""
     faults = (Fault(action, path=CONTROL, times=3), Fault(action, path=f"{CONTROL}/pause", times=3))
     endpoint = running(simulated_hugging_face)
-    duty = owed()
+    duty = due()
     endpoint.add_faults(*faults)
     assert bring(lease, duty).ending is Ending.DONE
     assert endpoint.state == "paused"
@@ -96,7 +96,7 @@ def test_it_is_given_up_after_fifteen_minutes(simulated_hugging_face: Start, lea
     """With a sentence that says what may still cost money, and what to do."""
     running(simulated_hugging_face, faults=(Fault(Respond(503), path=f"{CONTROL}/pause"),))
     clock = Clock()
-    outcome = bring(lease, owed(), clock)
+    outcome = bring(lease, due(), clock)
     assert outcome.ending is Ending.GAVE_UP
     assert "may still be running" in outcome.text
     assert PATIENCE <= clock.now < PATIENCE + 30
@@ -107,7 +107,7 @@ def test_what_somebody_else_changed_is_not_touched(
 ) -> None:
     """The message says who did it, and when."""
     endpoint = running(simulated_hugging_face)
-    duty = owed()
+    duty = due()
     endpoint.touch_deployment(by="bob")
     outcome = bring(lease, duty)
     assert (outcome.ending, endpoint.state) == (Ending.LEFT, "running")
@@ -119,7 +119,7 @@ def test_a_change_between_two_commands_ends_it(simulated_hugging_face: Start, le
     """Somebody who steps in while a pause is tried again keeps the endpoint."""
     endpoint = running(simulated_hugging_face, pauses_lost=100)
     clock = Clock()
-    duty = owed()
+    duty = due()
 
     class Meddled(Clock):
         def sleep(self, seconds: float) -> None:
@@ -137,7 +137,7 @@ def test_an_answer_that_was_lost_is_not_taken_for_somebody_else(
 ) -> None:
     """The command was carried out and its answer never came: the change is ours."""
     endpoint = running(simulated_hugging_face, pause_seconds=1e6)
-    duty = owed()
+    duty = due()
     # As if the command had reached the service and its answer had been lost on the way.
     HfApi(token=KEY).pause_inference_endpoint("mine", namespace="ada")
     left = bring(lease, duty)
@@ -152,7 +152,7 @@ def test_an_endpoint_that_is_gone_is_nobodys_debt(
 ) -> None:
     """404 ends it."""
     endpoint = running(simulated_hugging_face)
-    duty = owed()
+    duty = due()
     endpoint.add_faults(Fault(Respond(404), path=CONTROL))
     assert bring(lease, duty).ending is Ending.LEFT
 
@@ -160,7 +160,7 @@ def test_an_endpoint_that_is_gone_is_nobodys_debt(
 def test_a_start_on_its_way_is_waited_for(simulated_hugging_face: Start, lease: Lease) -> None:
     """The run died while it asked for a start: what comes up afterwards is put back."""
     endpoint = simulated_hugging_face(tokens=TOKENS, deployment=deployment("paused"))
-    duty = owed(doubt=Doubt.START)
+    duty = due(doubt=Doubt.START)
 
     class Late(Clock):
         def sleep(self, seconds: float) -> None:
@@ -184,8 +184,8 @@ sys.stdin.read()
 def test_others_on_this_machine_are_waited_for(simulated_hugging_face: Start, lease: Lease) -> None:
     """While another process uses it, it runs; when that one is killed, it is put back."""
     endpoint = running(simulated_hugging_face)
-    duty = owed()
-    lease.owe(duty)
+    duty = due()
+    lease.note_duty(duty)
     other = subprocess.Popen(
         [sys.executable, "-c", HOLDS, lease.folder / "77-other.use"],
         stdin=subprocess.PIPE,
@@ -206,17 +206,17 @@ def test_others_on_this_machine_are_waited_for(simulated_hugging_face: Start, le
 
     assert bring(lease, duty, Waits(), on_others=told.append).ending is Ending.DONE
     assert (told, endpoint.state) == ([[77]], "paused")
-    assert lease.owed() is None
+    assert lease.duty() is None
 
 
-def test_what_is_owed_can_be_read_back(lease: Lease) -> None:
+def test_what_must_be_restored_can_be_read_back(lease: Lease) -> None:
     """By the next run, from its file; damage is no debt."""
-    assert lease.owed() is None
+    assert lease.duty() is None
     duty = Duty(state="scaledToZero", mark=lifecycle_mark(), owner=ADA, doubt=Doubt.START)
-    lease.owe(duty)
-    assert lease.owed() == duty
-    (lease.folder / "owed").write_text("{")
-    assert lease.owed() is None
+    lease.note_duty(duty)
+    assert lease.duty() == duty
+    (lease.folder / "duty").write_text("{")
+    assert lease.duty() is None
 
 
 def lifecycle_mark() -> Any:

@@ -1,8 +1,8 @@
 """What to do with an endpoint when a run ends: the decision alone, without network, clock or files.
 
 Rules
-- Something is owed only if the run woke the endpoint, or if the user said how to leave it.
-- Who changed it since stays the last to have changed it: what is owed is then not done.
+- Something must be restored only if the run woke the endpoint, or if the user said how to leave it.
+- Who changed it since stays the last to have changed it: then nothing is restored.
 - An endpoint that others use is left to them; the last one pays.
 - Nothing here ever deletes, starts or changes a setting.
 """
@@ -26,7 +26,7 @@ __all__ = [
     "is_changed",
     "judge",
     "next_look",
-    "owed_state",
+    "state_to_restore",
 ]
 
 Then = Literal["restore", "pause", "scale-to-zero", "keep"]
@@ -34,7 +34,7 @@ Then = Literal["restore", "pause", "scale-to-zero", "keep"]
 Rest = Literal["paused", "scaledToZero"]
 
 PATIENCE: Final = 900.0
-"""Seconds for which what is owed is tried."""
+"""Seconds for which restoring is tried."""
 SETTLE: Final = 20.0
 """Seconds after a death in which the run's last command to start may still take effect."""
 _AGAIN: Final = 30.0
@@ -52,7 +52,7 @@ class Doubt(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duty:
-    """What is owed at the end, and what is known of the endpoint since."""
+    """What must be restored at the end, and what is known of the endpoint since."""
 
     state: Rest
     """What it is to be."""
@@ -68,26 +68,26 @@ class Duty:
 
 
 class Verdict(StrEnum):
-    """What to do now about what is owed."""
+    """What to do now about what must be restored."""
 
     STOP = "stop"
-    """Send the command that brings it to the state that is owed."""
+    """Send the command that brings it to the state that must be restored."""
     WAIT = "wait"
     """Look again: a command is under way."""
     DONE = "done"
     CHANGED = "changed"
     """Somebody else changed it since: it is theirs."""
     IN_USE = "in use"
-    """Others on this machine use it: they have taken over what is owed."""
+    """Others on this machine use it: they have taken over the duty to restore it."""
 
 
-def owed_state(then: Then, before: Sight, inherited: Rest | None) -> Rest | None:
+def state_to_restore(then: Then, before: Sight, inherited: Rest | None) -> Rest | None:
     """What the endpoint is to be at the end; None: whatever it is then.
 
     Args:
         then: what the user said.
         before: the endpoint before anything was done to it.
-        inherited: what another run on this machine owes, which woke it.
+        inherited: what another run on this machine, which woke it, must restore.
     """
     match then:
         case "keep":
@@ -118,7 +118,7 @@ def judge(
     """What to do about `duty`, seeing the endpoint as it is.
 
     Args:
-        duty: what is owed.
+        duty: what must be restored.
         seen: the endpoint now.
         others: whether other runs on this machine use it.
         elapsed: seconds since the run ended.

@@ -25,7 +25,7 @@ __all__ = ["Orders", "Watchdog"]
 _START: Final = 60.0
 """Seconds for the watchdog to be ready."""
 _FINISH: Final = 60.0
-"""Seconds for which a run waits for the endpoint to be as it is owed. The watchdog continues."""
+"""Seconds for which a run waits for the endpoint to be restored. The watchdog continues."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Orders:
 
 
 class Watchdog:
-    """A process that does what is owed when this one ends. Made by `arm`."""
+    """A process that restores the endpoint when this one ends. Made by `arm`."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
@@ -85,11 +85,11 @@ class Watchdog:
         )
 
     def tell(self, duty: Duty) -> None:
-        """What is owed now."""
+        """What must be restored from now on."""
         self._send({"duty": duty_values(duty)})
 
     def dismiss(self) -> None:
-        """Nothing is owed: the watchdog ends and does nothing."""
+        """Nothing must be restored: the watchdog ends and does nothing."""
         self._send({"dismissed": True})
         self.close()
 

@@ -5,7 +5,7 @@ Rules
   go of it when the process dies, however it dies.
 - `turn` is held while an endpoint is looked at and started or stopped, so that nobody begins to use
   what another is about to stop.
-- The run that wakes an endpoint notes what is owed; whoever uses it last pays.
+- The run that wakes an endpoint notes what must be restored; whoever uses it last restores it.
 - Another machine's runs are not seen. What they change is, by who changed the endpoint and when.
 """
 
@@ -122,22 +122,22 @@ class Lease:
                 time.sleep(_POLL)
             yield
 
-    def owe(self, duty: Duty) -> None:
-        """Note what is owed, whole or not at all."""
-        part = self.folder / f"owed-{uuid4().hex[:8]}.part"
+    def note_duty(self, duty: Duty) -> None:
+        """Note what must be restored, whole or not at all."""
+        part = self.folder / f"duty-{uuid4().hex[:8]}.part"
         part.write_text(json.dumps(duty_values(duty)), encoding="utf-8")
-        part.replace(self.folder / "owed")
+        part.replace(self.folder / "duty")
 
-    def owed(self) -> Duty | None:
-        """What somebody owes here."""
+    def duty(self) -> Duty | None:
+        """What somebody must restore here."""
         try:
-            return duty_from(json.loads((self.folder / "owed").read_text(encoding="utf-8")))
+            return duty_from(json.loads((self.folder / "duty").read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def clear(self) -> None:
-        """Nothing is owed any more."""
-        (self.folder / "owed").unlink(missing_ok=True)
+        """Nothing must be restored any more."""
+        (self.folder / "duty").unlink(missing_ok=True)
 
 
 def duty_values(duty: Duty) -> dict[str, Any]:

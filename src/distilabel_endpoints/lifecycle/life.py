@@ -1,8 +1,8 @@
 """A dedicated endpoint for the length of a run: started, watched, and left as it was found.
 
-Order at the start: look, have the watchdog ready, note what is owed, start. At the end the watchdog
-does what is owed, whether the run ended by itself or was killed; a run that is still there waits
-for it and tells how it went.
+Order at the start: look, have the watchdog ready, note what must be restored, start. At the end the
+watchdog restores it, whether the run ended by itself or was killed; a run that is still there waits
+for it and reports how it went.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from distilabel_endpoints._engine.loop import Task
 from distilabel_endpoints._targets.credentials import saved_token, sendable_token
 from distilabel_endpoints._targets.hub import ask_hub, read_endpoint, start_endpoint
-from distilabel_endpoints.lifecycle.decisions import Doubt, Duty, Then, is_changed, owed_state
+from distilabel_endpoints.lifecycle.decisions import Doubt, Duty, Then, is_changed, state_to_restore
 from distilabel_endpoints.lifecycle.endpoint_api import Control, Trouble
 from distilabel_endpoints.lifecycle.for_runs import check_then
 from distilabel_endpoints.lifecycle.guard import Orders, Watchdog
@@ -199,11 +199,11 @@ class EndpointLife:
         self._follower.start()
 
     def _owed(self, sight: Sight, lease: Lease) -> Duty | None:
-        """What this run will owe."""
-        earlier = lease.owed()
+        """What this run will have to restore."""
+        earlier = lease.duty()
         if earlier is not None and (sight.is_asleep or is_changed(earlier, sight)):
             earlier = None
-        state = owed_state(self._then, sight, earlier.state if earlier else None)
+        state = state_to_restore(self._then, sight, earlier.state if earlier else None)
         if state is None:
             lease.clear()
             return None
@@ -223,7 +223,7 @@ class EndpointLife:
             log=self.log_path(sight),
         )
         self._watchdog = Watchdog.arm(orders, duty, lease)
-        lease.owe(duty)
+        lease.note_duty(duty)
 
     def log_path(self, sight: Sight) -> Path:
         """Where the watchdog writes what it does."""
@@ -246,11 +246,11 @@ class EndpointLife:
         doubt = Doubt.START if self._llm.wake else Doubt.NONE
         self._duty = replace(duty, mark=started.mark, doubt=doubt)
         self._watchdog.tell(self._duty)
-        lease.owe(self._duty)
+        lease.note_duty(self._duty)
         return started
 
     def end(self) -> None:
-        """Have done what is owed, and tell how it went. An interrupt leaves it to the watchdog."""
+        """Restore the endpoint, and report how it went. An interrupt leaves it to the watchdog."""
         self._over.set()
         if self._follower.is_alive():
             self._follower.join(_LAST_LOOK)

@@ -29,7 +29,7 @@ _POLL: Final = 2.0
 
 
 class Ending(StrEnum):
-    """What came of what was owed."""
+    """What came of restoring."""
 
     DONE = "done"
     LEFT = "left"
@@ -63,11 +63,11 @@ def restore(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
-    """Bring the endpoint to the state that is owed, and see that it is so.
+    """Bring the endpoint to the state that must be restored, and see that it is so.
 
     Args:
         control: its control plane.
-        duty: what is owed.
+        duty: what must be restored.
         lease: who else uses it on this machine; held while a command takes effect.
         say: takes one line for the log.
         on_others: told once who else uses it; they are then waited for. None: it is left to them.
@@ -104,7 +104,7 @@ class _Restoring:
             self.on_others(others)
             while self.lease.others():
                 self.sleep(_POLL)
-            if self.lease.owed() is None:
+            if self.lease.duty() is None:
                 return Outcome(Ending.LEFT, f"nothing is left to do for {self.control.title}")
             self.started = self.clock()
         return self._bring()

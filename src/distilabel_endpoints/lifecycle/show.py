@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from distilabel_endpoints._targets.credentials import token_of_environment
 from distilabel_endpoints.errors import ConfigurationError, run_error
-from distilabel_endpoints.lifecycle.decisions import owed_state
+from distilabel_endpoints.lifecycle.decisions import state_to_restore
 from distilabel_endpoints.lifecycle.hardware_prices import HourlyPrice
 from distilabel_endpoints.lifecycle.life import Plane, safety_text
 from distilabel_endpoints.lifecycle.sight import Sight
@@ -105,8 +105,8 @@ def _what_happens(sight: Sight) -> str:
     """What `generate` would do with it as it is."""
     if sight.state in {"failed", "updateFailed"}:
         return "stops at once: the endpoint has failed"
-    owed = owed_state("restore", sight, None)
-    if owed is None:
+    state = state_to_restore("restore", sight, None)
+    if state is None:
         return "uses it as it is and leaves it as it is (--then pause stops it at the end)"
-    again = "pauses it again" if owed == "paused" else "scales it to zero again"
+    again = "pauses it again" if state == "paused" else "scales it to zero again"
     return f"starts it and {again} at the end (--then keep leaves it running)"

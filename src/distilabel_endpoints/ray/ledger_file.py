@@ -163,6 +163,7 @@ def begin_ledger(
             earlier=earlier,
             seconds=earlier.seconds,
         )
+        # Left by the job before, it would end this one at its first rows.
         halt_path(output).unlink(missing_ok=True)
         _write(output, ledger)
     return ledger
@@ -189,6 +190,7 @@ def _locked(output: Path) -> Iterator[None]:
     try:
         output.mkdir(parents=True, exist_ok=True)
         with (output / _LOCK).open("ab") as file:
+            # On a file that is never replaced, as the ledger is with every change.
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
     except OSError as error:

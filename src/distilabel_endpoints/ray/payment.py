@@ -99,6 +99,7 @@ class JobPayment:
             hourly=self._pricing.hourly,
             earlier=self._ledger.note(is_over=True),
         )
+        # As a time of day: nodes share no monotonic clock.
         left = clock.seconds_left
         limit = limit_of(budget, self._pricing.hourly)
         return Terms(limit, None if left is None else time.time() + left)

@@ -80,9 +80,11 @@ def write_shards(
     ds.context.checkpoint_config = CheckpointConfig(
         id_column=id_column,
         checkpoint_path=str(checkpoint_of(target)),
+        # It is what a resumed run, and `status`, know the finished rows by.
         delete_checkpoint_on_success=False,
     )
     with warnings.catch_warnings():
+        # Ray warns, and writes all the same: the next run would answer everything again.
         warnings.filterwarnings("error", message=_UNSUPPORTED)
         try:
             ds.write_parquet(str(target), ray_remote_args={"num_cpus": num_cpus})
@@ -272,6 +274,7 @@ def _take_out_failed(shard: Path, checkpoint: Path, prefix: str) -> None:
         shard.unlink()
         return
     noted = pq.read_schema(note).names
+    # In this order: a row in the shard alone is done again, one in the checkpoint alone is lost.
     _rewrite(note, kept.select(noted))
     _rewrite(shard, kept)
 

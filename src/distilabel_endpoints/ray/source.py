@@ -246,6 +246,7 @@ def read_rows(
     )
     from distilabel_endpoints.ray.datasource import RowDatasource
 
+    # One block: several would be read side by side, and ordinals need the order.
     return ray.data.read_datasource(RowDatasource(file), num_cpus=_CPUS, override_num_blocks=1)
 
 
