@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,18 +150,18 @@ def llm(simulated_endpoint: Make) -> InferenceEndpointsLLM:
 def test_workers_plan_what_one_process_plans(
     name: str, llm: InferenceEndpointsLLM, tmp_path: Path
 ) -> None:
-    """The same requests, in the same order, for every format: tables change no conversation."""
+    """The same requests from the same places, for every format: tables change no conversation."""
     path, options = FORMATS[name](tmp_path), RunOptions()
     source = open_rows(path)
     planner = RowPlanner(llm, source.columns, options, first=source.first)
-    local = [planned(planner, row) for row in source]
+    local = [(row.place, planned(planner, row)) for row in source]
     over_ray: list[Any] = []
-    file = look_through(str(path))
+    file = replace(look_through(str(path)), has_places=True)
     worker = GenerateRows(JobSpec(parcel=None, options=options, id_column=ROW_ID), None)  # type: ignore[arg-type]
     for block in file.tables():
         names = [name for name in block.column_names if name not in ADDED]
         planner = RowPlanner(llm, names, options)
-        over_ray += [planned(planner, row) for row in worker._rows(block)]
+        over_ray += [(row.place, planned(planner, row)) for row in worker._rows(block)]
     assert over_ray == local
 
 

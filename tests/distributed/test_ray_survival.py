@@ -328,11 +328,13 @@ def test_rows_are_printed_when_a_job_has_finished(
     short_folder: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`-o -` gives the bytes of a run of one process; a key in a variable reaches all workers."""
+    """`-o -` gives the bytes of a run of one process, errors too; a key reaches all workers."""
     monkeypatch.chdir(tmp_path)
     refuses = Fault(Respond(400, {"error": "too long"}), marker="Question 7?")
     endpoint = simulated_endpoint(flavor="vllm", tokens=(Token("key-mine"),), faults=(refuses,))
     path = write_rows(tmp_path / "in.jsonl", 100)
+    with path.open("a", encoding="utf-8") as file:
+        file.write('\n{"id": 100, "prompt": 7}\nnot json\n')
     words = ("generate", path, "-o", "-", "--base-url", endpoint.url, "--max-new-tokens", 4)
     driver = start(
         *words, "--ray", "--api-key-env", "MY_KEY", RAY_TMPDIR=short_folder, MY_KEY="key-mine"
@@ -342,7 +344,7 @@ def test_rows_are_printed_when_a_job_has_finished(
     with InferenceEndpointsLLM(base_url=endpoint.url, api_key="key-mine") as llm:
         generate_dataset(llm, path, tmp_path / "local.jsonl", max_new_tokens=4)
     assert printed == (tmp_path / "local.jsonl").read_text(encoding="utf-8")
-    assert "99 ok, 1 failed of 100 rows" in run("status", tmp_path / "in.answers").stdout
+    assert "99 ok, 3 failed of 102 rows" in run("status", tmp_path / "in.answers").stdout
 
 
 def test_a_full_disk_over_ray_is_exit_code_4(

@@ -397,7 +397,9 @@ class _RayDriver:
                 report=self._report_change,
             )
             with self._followed(ray, coordinator), tuned as self._steering:
-                self._send_in_turn(sender, replace(file, halt=halt_path(run.output)))
+                self._send_in_turn(
+                    sender, replace(file, halt=halt_path(run.output), has_places=True)
+                )
 
     def _send_in_turn(self, sender: Sender, file: RowFile) -> None:
         """The rows that show who answers, if one provider is to; the pilot's; then the others."""

@@ -38,6 +38,7 @@ __all__ = [
     "ordinal_of",
     "read_rows",
     "row_id",
+    "told_place",
     "told_problem",
 ]
 
@@ -47,7 +48,9 @@ PROBLEM: Final = "row_problem"
 """The column that says in JSON why a row of the input cannot be used; null for all others."""
 FAILURE: Final = "row_failures"
 """The column of a shard that keeps why a row failed, in JSON; null for all others."""
-ADDED: Final = (ROW_ID, PROBLEM, ORIGINAL)
+PLACE: Final = "row_place"
+"""The column of a job's tables that says in JSON where each row stands."""
+ADDED: Final = (ROW_ID, PROBLEM, ORIGINAL, PLACE)
 """The columns that a table of rows has besides those of the input."""
 _FORM: Final = re.compile(r"(\d{12,})-[0-9a-f]{32}")
 _CHUNK: Final = 1024
@@ -77,6 +80,8 @@ class RowFile:
     """Whether the layout holds all values as they are."""
     identity: tuple[FileIdentity, ...] = ()
     """The files, as they were when the rows were looked through."""
+    has_places: bool = False
+    """Whether tables say where rows stand, so that workers can name the place."""
     only: frozenset[int] | None = None
     """The rows that `tables` gives, by their places; None for all."""
     halt: Path | None = None
@@ -117,6 +122,9 @@ class RowFile:
         problems = [_problem(row) if isinstance(row, BadRow) else None for row in rows]
         table = given_table(self.layout, rows)
         table = table.append_column(ROW_ID, pa.array(ids, type=pa.string()))
+        if self.has_places:
+            places = [json.dumps(row.place) for row in rows]
+            table = table.append_column(PLACE, pa.array(places, type=pa.string()))
         if not self.is_exact:
             table = table.append_column(ORIGINAL, originals(rows))
         return table.append_column(PROBLEM, pa.array(problems, type=pa.string()))
@@ -252,6 +260,11 @@ def read_rows(
 
 def _problem(row: BadRow) -> str:
     return json.dumps([row.reason, row.message, *row.place])
+
+
+def told_place(text: str | None, ordinal: int) -> Place:
+    """The place that `row_place` tells of; as a row of the input if there is none."""
+    return Place("the input", ordinal + 1) if text is None else Place(*json.loads(text))
 
 
 def told_problem(text: str, ordinal: int, content_hash: bytes) -> BadRow:

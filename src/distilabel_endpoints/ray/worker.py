@@ -38,13 +38,15 @@ from distilabel_endpoints.ray.results import added_to, failures_column
 from distilabel_endpoints.ray.source import (
     ADDED,
     FAILURE,
+    PLACE,
     PROBLEM,
     ROW_ID,
     ordinal_of,
+    told_place,
     told_problem,
 )
 from distilabel_endpoints.records import Failure, FailureKind, Result
-from distilabel_endpoints.rows import BadRow, OutputColumns, Place, Row
+from distilabel_endpoints.rows import BadRow, OutputColumns, Row
 from distilabel_endpoints.rows.arrow import arrow_rows, pyarrow
 from distilabel_endpoints.rows.batch_lines import BatchLook
 from distilabel_endpoints.rows.intake import Intake, ReadOptions
@@ -263,18 +265,20 @@ class GenerateRows:
         ids = block[column].to_pylist() if column is not None else repeat(None)
         problems = block[PROBLEM].to_pylist() if PROBLEM in names else repeat(None)
         texts = block[ORIGINAL].to_pylist() if ORIGINAL in names else repeat(None)
+        places = block[PLACE].to_pylist() if PLACE in names else repeat(None)
         table = block.drop_columns([name for name in ADDED if name in names])
         intake = Intake(ReadOptions(max_row_bytes=self._spec.options.max_row_bytes))
         rows = chain.from_iterable(
             arrow_rows(batch, intake, "the input", 1)
             for batch in table.combine_chunks().to_batches()
         )
-        for row, identity, problem, text in zip(rows, ids, problems, texts, strict=False):
+        added = zip(rows, ids, problems, texts, places, strict=False)
+        for row, identity, problem, text, place in added:
             ordinal = ordinal_of(identity, row.content_hash)
             if problem is not None:
                 yield told_problem(problem, ordinal, row.content_hash)
                 continue
-            numbered = replace(row, ordinal=ordinal, place=Place("the input", ordinal + 1))
+            numbered = replace(row, ordinal=ordinal, place=told_place(place, ordinal))
             if text is not None and isinstance(numbered, Row):
                 numbered = replace(numbered, columns=restored(numbered.columns, text))
             yield numbered
@@ -288,5 +292,5 @@ class GenerateRows:
         if self._spec.keeps_failures:
             block = block.append_column(FAILURE, failures_column(kept))
         return block.drop_columns(
-            [name for name in (PROBLEM, ORIGINAL) if name in block.column_names]
+            [name for name in ADDED if name in block.column_names and name != ROW_ID]
         )
