@@ -155,3 +155,42 @@ def test_a_result_is_asked_for_once() -> None:
     assert task.run() == "done"
     with pytest.raises(RuntimeError, match="asked for twice"):
         task.result()
+
+
+def test_work_may_begin_other_work_as_it_ends() -> None:
+    """The loop looks once more before it ends: what came in the last moment is done."""
+    second = Task(answered)
+
+    async def first() -> str:
+        second.start()
+        return "first"
+
+    assert Task(first).run() == "first"
+    second.await_end()
+    assert second.result() == "done"
+
+
+def test_an_interrupt_ends_the_work_that_is_waited_for() -> None:
+    """It comes through when the work has been cancelled, and not before."""
+    begun = threading.Event()
+
+    async def work() -> None:
+        begun.set()
+        await asyncio.sleep(600)
+
+    task = Task(work)
+    with pytest.raises(KeyboardInterrupt):
+        task.wait(Interrupted(lambda: begun.wait(20)))
+    assert task.is_over
+    with pytest.raises(asyncio.CancelledError):
+        task.result()
+
+
+def test_work_that_is_over_is_cancelled_in_vain() -> None:
+    """Its engine may have ended, too."""
+    task = Task(answered)
+    assert task.run() == "done"
+    assert task.engine.thread is not None
+    task.engine.thread.join(20)
+    task.cancel()
+    assert task.is_over

@@ -24,6 +24,9 @@ from distilabel_endpoints.errors import (
     UnavailableError,
 )
 from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
+from distilabel_endpoints.spending.account import Account
+from distilabel_endpoints.spending.budget import parse_budget
+from distilabel_endpoints.spending.reservation import Bound
 
 
 def requests(count: int) -> list[Request]:
@@ -609,5 +612,69 @@ def test_more_capacity_is_tried_at_once() -> None:
         scheduler.note_capacity("3 replicas")
         limiter = scheduler.statistics().limiter
         assert (limiter.phase, limiter.reason) == ("ramping up", "3 replicas")
+
+    run_virtual(main)
+
+
+def test_nothing_is_begun_after_the_runs_end() -> None:
+    """A row that comes while others are still in flight is not sent."""
+
+    async def main() -> None:
+        async def script(request: Request) -> Answer | Failure:
+            if request.ordinal == 0:
+                return failure(FailureKind.LOCAL, code="no_file")
+            await asyncio.sleep(5)
+            return answer()
+
+        client = ScriptedClient(script)
+        scheduler = scheduler_for(client, max_concurrency=4)
+        broken, slow, late = requests(3)
+        in_flight = asyncio.ensure_future(scheduler.complete(slow))
+        await asyncio.sleep(1)
+        with pytest.raises(RunError):
+            await scheduler.complete(broken)
+        with pytest.raises(RunError):
+            await scheduler.complete(late)
+        assert isinstance(await in_flight, Answer)
+        assert late not in client.sent
+
+    run_virtual(main)
+
+
+def test_a_pause_ends_in_time_behind_one_that_was_given_up() -> None:
+    """A row that is cancelled in its pause holds up none that pauses longer."""
+
+    async def main() -> None:
+        tries: dict[int, int] = {}
+
+        async def script(request: Request) -> Answer | Failure:
+            tries[request.ordinal] = tries.get(request.ordinal, 0) + 1
+            if tries[request.ordinal] > 1:
+                return answer()
+            pause = 50.0 + 10 * request.ordinal
+            return failure(FailureKind.TRANSIENT, code="server_error", retry_after=pause)
+
+        scheduler = scheduler_for(ScriptedClient(script), max_concurrency=2)
+        first, second = (asyncio.ensure_future(scheduler.complete(r)) for r in requests(2))
+        await asyncio.sleep(1)
+        first.cancel()
+        assert isinstance(await second, Answer)
+        assert asyncio.get_running_loop().time() == pytest.approx(60, abs=1)
+
+    run_virtual(main)
+
+
+def test_a_run_whose_time_was_used_up_before_sends_nothing() -> None:
+    """The hours of earlier processes count, too."""
+
+    async def main() -> None:
+        loop, client, done = asyncio.get_running_loop(), ScriptedClient(steady), list[object]()
+        account = Account(
+            parse_budget("2h"), Bound(), clock=loop.time, began=loop.time() - 7201, earlier=None
+        )
+        scheduler = scheduler_for(client)
+        await scheduler.drive(requests(3), scheduler.complete, done.append, None, account)
+        assert (done, client.sent) == ([], [])
+        assert account.is_exhausted
 
     run_virtual(main)

@@ -27,7 +27,7 @@ def sample(at: float, done: int = 0) -> Sample:
     return Sample(at=at, part=0, limit=8, in_flight=8, done=done, failed=0, output_tokens=done * 10)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 5000))
 def test_a_long_run_keeps_few_samples(seconds: int) -> None:
     """However long it goes on; the first and the last are among them, in order."""
