@@ -458,3 +458,19 @@ def test_a_rebuild_keeps_what_was_noted(tmp_path: Path) -> None:
         assert journal.repair.rebuilt
         with journal.reader() as reader:
             assert reader.note("spent") == {"tokens": 8}
+
+
+def test_a_rebuild_believes_no_damaged_note(tmp_path: Path) -> None:
+    """What a run has spent is rather unknown than wrong; other notes are kept."""
+    output = tmp_path / "out.jsonl"
+    with Journal(output, SPEC, pace=BY_HAND) as journal:
+        journal.write_note("spent", {"tokens": 8})
+        journal.write_note("run", {"total": 1})
+    path = journal_path(output)
+    content = path.read_bytes()
+    value = content.index(b'{"tokens"')
+    path.write_bytes(flipped(content, [(20, 0xFF), (30, 0xFF), (100, 0xFF), (value + 11, 1)]))
+    with Journal(output, SPEC) as journal:
+        assert journal.repair.rebuilt
+        with journal.reader() as reader:
+            assert (reader.note("spent"), reader.note("run")) == (None, {"total": 1})

@@ -100,6 +100,8 @@ def refuse_insecure_token(url: str, trusted_hosts: Sequence[str] = ()) -> None:
 
 def _is_public(address: str) -> bool:
     try:
+        # Without the zone of a link-local address (`fe80::1%eth0`), which is not part of the
+        # address.
         return ipaddress.ip_address(address.partition("%")[0]).is_global
     except ValueError:
         return False
@@ -136,6 +138,7 @@ async def refuse_public_address(url: str) -> None:
                 hint="Check the URL.",
             )
         ) from None
+    # All of them: which one is connected to is not known before it is done.
     if any(_is_public(str(address[0])) for *_, address in addresses):
         raise _public(parts.hostname or "")
 

@@ -87,6 +87,7 @@ async def _resolve_all(named: Sequence[TargetSettings]) -> list[Target]:
         from distilabel_endpoints._targets.connect import resolve_providers
 
         return await resolve_providers(named[0])
+    # Not a task group: its error is a group, and the caller wants the endpoint's own.
     tasks = [asyncio.ensure_future(_resolve(settings, len(named))) for settings in named]
     try:
         return await asyncio.gather(*tasks)
@@ -204,6 +205,7 @@ def _open_pool(
             limiter=Limiter(limits, rng=rng, now=now),
             policy=RetryPolicy(retries, rng=rng),
         )
+    # The pool keeps to these for all of them: once for each member would be too often.
     own = replace(limits, requests_per_minute=None, tokens_per_minute=None)
     history, spoken = PoolHistory(retries.retry_burst), dialects(endpoints)
 

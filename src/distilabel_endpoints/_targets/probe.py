@@ -66,6 +66,7 @@ async def probe(session: httpx2.AsyncClient, target: Target) -> Findings | Failu
     Raises:
         RunError: no request can succeed: the token is rejected, TLS fails, the URL has moved.
     """
+    # Together: a server that hangs on one of the two costs its time once.
     (api, models), about = await asyncio.gather(
         _list_models(session, target), ask(session, f"{target.root}/info")
     )

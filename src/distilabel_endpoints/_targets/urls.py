@@ -101,6 +101,7 @@ def check_base_url(url: str) -> SplitResult:
             f"base_url {_shown(url)!r} is not an http(s) URL. "
             "Give it as in https://host:port or http://localhost:8080/v1."
         )
+    # Clients would send them as Basic authentication, and every log would show them.
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(
             f"base_url {_shown(url)!r} has credentials in it. Pass them as api_key."

@@ -54,5 +54,6 @@ class ReadyWait:
                 extra={"waiting_for": f"{subject} is {state} (at most {self.limit:.0f} s)"},
             )
             self._state, self._said = state, now
+        # Not beyond the limit: the last look is at its end.
         await anyio.sleep(min(self._pause, max(0.0, self.limit - self.waited)))
         self._pause = min(self._pause * _GROWTH, _LONGEST_PAUSE)

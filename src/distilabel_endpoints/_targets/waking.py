@@ -44,10 +44,12 @@ class WakingClient:
 
     def _wake(self) -> None:
         now = asyncio.get_running_loop().time()
+        # Every row in flight comes back as paused; one call is enough for all of them.
         if self._woken_at is not None and now - self._woken_at < _AGAIN:
             return
         if self._waking is None or self._waking.done():
             self._woken_at = now
+            # Beside the attempt: its time limit is for an answer, and a resume is not part of it.
             self._waking = asyncio.create_task(self._resume())
 
     async def _resume(self) -> None:

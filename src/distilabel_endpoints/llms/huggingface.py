@@ -139,6 +139,7 @@ class InferenceEndpointsLLM(Attributes):
             AuthenticationError, AccessError, CreditError, ModelNotFoundError, TargetError,
             UnavailableError: no request can succeed.
         """
+        # Several threads may make the first call: one of them loads, the others find it loaded.
         with self._loading:
             if self._lease is not None and self._lease.alive:
                 return
