@@ -95,7 +95,7 @@ class _Restoring:
     sleep: Callable[[float], None]
     clock: Callable[[], float]
     started: float
-    asked: float | None = None
+    commanded_at: float | None = None
     """When the last command to stop was accepted."""
 
     def run(self) -> Outcome:
@@ -115,7 +115,7 @@ class _Restoring:
             # Nobody begins to use it between the look and the command.
             with self._turn():
                 outcome = self._step()
-                while outcome is None and self.asked is not None and not self._is_late:
+                while outcome is None and self.commanded_at is not None and not self._is_late:
                     # A run that begins now would find it running, and see it stop.
                     self.sleep(next_look(looks))
                     looks += 1
@@ -154,7 +154,7 @@ class _Restoring:
             seen,
             others=bool(self.lease.others()),
             elapsed=now - self.started,
-            waited=None if self.asked is None else now - self.asked,
+            waited=None if self.commanded_at is None else now - self.commanded_at,
         )
         match verdict:
             case Verdict.DONE:
@@ -190,7 +190,7 @@ class _Restoring:
             self.say(f"the command failed: {answer.message}")
             return
         self.duty = self.duty.known(answer.mark)
-        self.asked = self.clock()
+        self.commanded_at = self.clock()
 
     def _gave_up(self) -> Outcome:
         return Outcome(

@@ -43,15 +43,15 @@ _TEXT_KEYS = ("content", "text", "generated_text")
 def _edited(payload: Any, change: Callable[[dict[str, Any]], None]) -> Any:
     """A copy with `change` applied to every object in it, innermost first."""
     copy = deepcopy(payload)
-    pending, found = [copy], []
+    pending, objects = [copy], []
     while pending:
         value = pending.pop()
         if isinstance(value, dict):
-            found.append(value)
+            objects.append(value)
             pending.extend(value.values())
         elif isinstance(value, list):
             pending.extend(value)
-    for value in reversed(found):
+    for value in reversed(objects):
         change(value)
     return copy
 

@@ -93,11 +93,11 @@ class Door:
 
     def headers(self) -> Mapping[str, str]:
         """The rate-limit headers, if they are switched on."""
-        found: dict[str, str] = {}
+        headers: dict[str, str] = {}
         if self._limits.rate_headers:
             for name, bucket in (("requests", self._requests), ("tokens", self._tokens)):
                 if bucket is not None:
-                    found[f"x-ratelimit-limit-{name}"] = str(int(bucket.capacity * 10))
-                    found[f"x-ratelimit-remaining-{name}"] = str(int(bucket.remaining))
-                    found[f"x-ratelimit-reset-{name}"] = f"{ceil(bucket.refill * 1000)}ms"
-        return found
+                    headers[f"x-ratelimit-limit-{name}"] = str(int(bucket.capacity * 10))
+                    headers[f"x-ratelimit-remaining-{name}"] = str(int(bucket.remaining))
+                    headers[f"x-ratelimit-reset-{name}"] = f"{ceil(bucket.refill * 1000)}ms"
+        return headers

@@ -112,9 +112,9 @@ class Simulation:
                 self.on_change()
 
     def _route(self, method: str, path: str) -> Route:
-        found = self._routes.get((method, path))
-        if found is not None:
-            return found
+        route = self._routes.get((method, path))
+        if route is not None:
+            return route
         if path.startswith(CONTROL):
             return Route("control", self.control.answer)
         if path.startswith(HUB):

@@ -34,8 +34,8 @@ class Hub:
             return self._whoami(exchange)
         if exchange.path.startswith("/api/models/"):
             return self._model(exchange, exchange.path.removeprefix("/api/models/"))
-        name, found, _ = exchange.path.strip("/").partition("/resolve/")
-        if found:
+        name, is_file, _ = exchange.path.strip("/").partition("/resolve/")
+        if is_file:
             return self._file(exchange, name)
         return json_reply(404, {"error": "Sorry, we can't find the page you are looking for."})
 
@@ -86,14 +86,14 @@ class Hub:
         if model is None:
             status = 401 if exchange.token is None else 404
             return _hub_error(status, "Repository not found", "RepoNotFound")
-        found: dict[str, Any] = {"_id": "0123456789abcdef01234567", "id": name}
+        model_info: dict[str, Any] = {"_id": "0123456789abcdef01234567", "id": name}
         if "inferenceProviderMapping" in exchange.query.values():
-            found["inferenceProviderMapping"] = _mapping(model)
-            return json_reply(200, found)
+            model_info["inferenceProviderMapping"] = _mapping(model)
+            return json_reply(200, model_info)
         return json_reply(
             200,
             {
-                **found,
+                **model_info,
                 "modelId": name,
                 "pipeline_tag": model.pipeline_tag,
                 "tags": [model.pipeline_tag, model.task],

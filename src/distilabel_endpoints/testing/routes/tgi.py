@@ -182,7 +182,7 @@ def _details(parameters: Mapping[str, Any], text: Text, inputs: str) -> dict[str
     prefill: list[dict[str, Any]] = []
     if parameters.get("decoder_input_details"):
         prefill = [{**_token(word), "logprob": logprob(word)} for word in inputs.split()]
-    found = {
+    details = {
         "finish_reason": _finish(text),
         "generated_tokens": len(text.tokens),
         "seed": parameters.get("seed"),
@@ -193,5 +193,5 @@ def _details(parameters: Mapping[str, Any], text: Text, inputs: str) -> dict[str
         ],
     }
     if top := parameters.get("top_n_tokens"):
-        found["top_tokens"] = [_top(others, text) for _, others in text.logprobs(top)]
-    return found
+        details["top_tokens"] = [_top(others, text) for _, others in text.logprobs(top)]
+    return details

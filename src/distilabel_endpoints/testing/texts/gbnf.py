@@ -40,14 +40,14 @@ def _rules(grammar: str) -> dict[str, list[_Token]]:
     current: list[_Token] = []
     at = 0
     while at < len(grammar):
-        found = _TOKEN.match(grammar, at)
-        if found is None:
+        token = _TOKEN.match(grammar, at)
+        if token is None:
             raise ValueError(f"grammar cannot be read at character {at}")
-        at, kind = found.end(), found.lastgroup or ""
+        at, kind = token.end(), token.lastgroup or ""
         if kind == "define":
-            current = rules.setdefault(found[0].removesuffix("::=").strip(), [])
+            current = rules.setdefault(token[0].removesuffix("::=").strip(), [])
         elif kind != "skip":
-            current.append((kind, found[0]))
+            current.append((kind, token[0]))
     return rules
 
 
@@ -130,10 +130,10 @@ def _rounds(repeat: str, depth: int) -> int:
 def _unescaped(text: str) -> str:
     return re.sub(
         r"\\(?:x([0-9a-fA-F]{2})|(.))",
-        lambda found: (
-            chr(int(found[1], 16))
-            if found[1]
-            else {"n": "\n", "t": "\t", "r": "\r"}.get(found[2], found[2])
+        lambda escape: (
+            chr(int(escape[1], 16))
+            if escape[1]
+            else {"n": "\n", "t": "\t", "r": "\r"}.get(escape[2], escape[2])
         ),
         text,
     )

@@ -151,10 +151,10 @@ def _response_format(body: Mapping[str, Any]) -> Constraint | None:
             return None
 
 
-def _named(found: Mapping[str, Any], names: Mapping[str, str]) -> Constraint | None:
+def _named(fields: Mapping[str, Any], names: Mapping[str, str]) -> Constraint | None:
     """The first of the dialect's keys that is set; `names` says which key is which."""
     for kind, key in names.items():
-        value = found.get(key)
+        value = fields.get(key)
         if value is None or value is False:
             continue
         match kind:

@@ -92,10 +92,10 @@ def write(
     length = limit is not None and len(tokens) > limit
     tokens = tokens[:limit]
     text = "".join(tokens)
-    found = [(text.find(mark), mark) for mark in stop if mark and mark in text]
-    if not found:
+    places = [(text.find(mark), mark) for mark in stop if mark and mark in text]
+    if not places:
         return Text(text, tokens, length=length, seed=seed)
-    at, mark = min(found)
+    at, mark = min(places)
     text = text[: at + len(mark) * keep_stop]
     return Text(text, tuple(_TOKEN.findall(text)), stop=mark, seed=seed)
 

@@ -103,11 +103,11 @@ class _Instances:
         return "$ref" not in option if depth >= _DEPTH else option.get("type") != "null"
 
     def _pointed(self, reference: str) -> Any:
-        found = self._root
+        node = self._root
         for step in reference.removeprefix("#").strip("/").split("/"):
             if step:
-                found = found[step.replace("~1", "/").replace("~0", "~")]
-        return found
+                node = node[step.replace("~1", "/").replace("~0", "~")]
+        return node
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties = schema.get("properties", {})
