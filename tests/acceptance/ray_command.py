@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from command import Started, environment, started
+from command import Started, environment, start, started
 
 from distilabel_endpoints.testing import SimulatedEndpoint
 
@@ -39,3 +41,10 @@ def start_job(
     }
     code = f"{ADDRESSES}\nfrom distilabel_endpoints.cli import main\nmain()\n"
     return started(list(map(str, [*words, "--ray"])), variables, code)
+
+
+def finish(*words: object, **more: str) -> Any:
+    """Run a command to its end; on a busy machine Ray alone takes a minute."""
+    driver = start(*words, **more)
+    out, err = driver.communicate(timeout=240)
+    return SimpleNamespace(returncode=driver.returncode, stdout=out, stderr=err)

@@ -8,12 +8,12 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 from command import arguments, environment, run, start
+from ray_command import finish
 
 from distilabel_endpoints.testing import Fault, Latency, Rewrite, SimulatedEndpoint, edits
 
@@ -31,13 +31,6 @@ def write_rows(path: Path, count: int) -> Path:
     lines = [json.dumps({"id": n, "prompt": f"Say something about {n}."}) for n in range(count)]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
-
-
-def finish(*words: object, **more: str) -> Any:
-    """Run a command to its end; on a busy machine Ray alone takes a minute."""
-    driver = start(*words, **more)
-    out, err = driver.communicate(timeout=240)
-    return SimpleNamespace(returncode=driver.returncode, stdout=out, stderr=err)
 
 
 def words_of(rows: Path, out: Path, endpoint: SimulatedEndpoint) -> tuple[object, ...]:

@@ -17,6 +17,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from command import environment, run, start
+from ray_command import finish
 
 from distilabel_endpoints import InferenceEndpointsLLM, RunSummary, generate_dataset
 from distilabel_endpoints.errors import FingerprintError, InputChangedError
@@ -190,7 +191,7 @@ def test_a_killed_driver_is_gone_on_with(
     }
     assert 0 < len(done) < 3000
     assert f"{len(done):,} ok, 0 failed of 3,000 rows" in run("status", shards).stdout
-    finished = run(*words, RAY_TMPDIR=short_folder)
+    finished = finish(*words, RAY_TMPDIR=short_folder)
     assert finished.returncode == 0, finished.stderr
     assert [row["id"] for row in rows_in(shards)] == list(range(3000))
     times = asked(endpoint)
@@ -219,9 +220,9 @@ def test_failed_rows_and_interrupts_over_ray(
     first = start(*words, RAY_TMPDIR=short_folder)
     wait_for(endpoint, lambda: len(endpoint.generations) > 300)
     first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=120)
+    _, said = first.communicate(timeout=240)
     assert first.returncode == 130, said
-    second = run(*words, RAY_TMPDIR=short_folder)
+    second = finish(*words, RAY_TMPDIR=short_folder)
     assert second.returncode == 2, second.stderr
     last = json.loads(second.stdout.splitlines()[-1])
     assert (last["ok"], last["failed"]) == (599, 1)
@@ -231,7 +232,7 @@ def test_failed_rows_and_interrupts_over_ray(
         name: last["failures"][0][name] for name in told
     }
     endpoint.clear_faults()
-    third = run(*words, RAY_TMPDIR=short_folder)
+    third = finish(*words, RAY_TMPDIR=short_folder)
     assert third.returncode == 0, third.stderr
     found = rows_in(shards)
     assert [row["id"] for row in found] == list(range(600))
@@ -247,7 +248,7 @@ def test_rows_left_out_over_ray_are_told_afterwards(
     path.write_text(path.read_text(encoding="utf-8") + "not json\n", encoding="utf-8")
     words = ("generate", path, "-o", shards, "--base-url", endpoint.url, "--ray", "--json")
     for _ in range(2):
-        done = run(*words, "--on-bad-row", "skip", RAY_TMPDIR=short_folder)
+        done = finish(*words, "--on-bad-row", "skip", RAY_TMPDIR=short_folder)
         assert done.returncode == 0, done.stderr
         last = json.loads(done.stdout.splitlines()[-1])
         said = json.loads(run("status", shards, "--json").stdout)
@@ -275,7 +276,7 @@ def test_a_revoked_token_over_ray_is_exit_code_3(
     first = start(*words, RAY_TMPDIR=short_folder, HF_TOKEN="hf_good")
     wait_for(endpoint, lambda: len(endpoint.generations) > 600)
     endpoint.revoke("hf_good")
-    _, said = first.communicate(timeout=120)
+    _, said = first.communicate(timeout=240)
     assert first.returncode == 3, said
     assert "401" in said
     assert "hf_good" not in said
