@@ -185,17 +185,19 @@ def test_models_that_cannot_be_listed(
     [
         *(("data", {"id": "org/open"}), ("models", {"id": "org/open"}), (None, {"id": "org/open"})),
         *(("models", {"name": "org/open", "model": "org/open"}), (None, "org/open")),
+        ("result", {"id": "org/open"}),
     ],
 )
 def test_a_list_of_models_in_other_words(
     key: str | None, model: Any, simulated_endpoint: Start
 ) -> None:
     """OpenAI's `data`, `models`, or a bare list as Together has it; objects, or names alone."""
-    models = [model]
-    answer = Respond(200, {key: models} if key else models)
-    endpoint = simulated_endpoint(faults=(Fault(answer, path="/v1/models"),))
-    with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
-        assert llm.describe().model == "org/open"
+    models = {key: [model]} if key else [model]
+    for listed in (models, {"code": 0, "data": models}):
+        answer = Respond(200, listed)
+        endpoint = simulated_endpoint(faults=(Fault(answer, path="/v1/models"),))
+        with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
+            assert llm.describe().model == "org/open"
 
 
 def test_a_server_that_starts_is_waited_for(

@@ -41,6 +41,8 @@ _FATAL_CODES: Final = frozenset(
     {"proxy_auth", "proxy_denied", "redirect", "tls", "unauthorized", "web_page", "wrong_scheme"}
 )
 
+_LIST_KEYS: Final = ("data", "models", "result")
+_MOST_WRAPPERS: Final = 2
 _OWNERS: Final[Mapping[str, Server]] = {
     "vllm": Server.VLLM,
     "sglang": Server.SGLANG,
@@ -260,9 +262,12 @@ def _is_list(models: Any) -> bool:
 
 
 def _entries(models: Any) -> list[Any] | None:
-    """The list of models, however it is wrapped: OpenAI's `data`, Together's bare list."""
-    if isinstance(models, dict):
-        models = models.get("data", models.get("models"))
+    """The list of models, however it is wrapped: OpenAI's `data`, Together's bare list, and what
+    gateways put around either."""
+    for _ in range(_MOST_WRAPPERS):
+        if isinstance(models, dict):
+            values = map(models.get, _LIST_KEYS)
+            models = next((value for value in values if value is not None), None)
     return models if isinstance(models, list) else None
 
 
