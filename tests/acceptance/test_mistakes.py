@@ -106,3 +106,24 @@ def test_status_of_nothing_names_the_runs_that_are_there(
         main()
     assert ended.value.code == 1
     assert "Runs in this folder: answers.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--template", "{{ promt }}"],
+        ["--template", "{prompt}"],
+        ["--input-column", "promt"],
+        ["--output", "mine.jsonl"],
+    ],
+)
+def test_mistakes_in_files_are_found_before_the_endpoint_is_asked(
+    simulated_endpoint: Make,
+    mistaken: Callable[[list[str]], tuple[int, str]],
+    words: list[str],
+) -> None:
+    """Not even a question for its name goes out: that could wake it, or hide the mistake."""
+    endpoint = simulated_endpoint()
+    code, _ = mistaken(["p.jsonl", "--base-url", endpoint.url, *words])
+    assert code == 1
+    assert len(endpoint.requests) == 0

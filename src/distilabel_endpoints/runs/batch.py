@@ -19,7 +19,7 @@ from distilabel_endpoints.rows.batch_writer import errors_beside
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import Planning, RowPlanner
 
-__all__ = ["BatchPlanner", "batch_look", "error_file_of", "planning"]
+__all__ = ["BatchPlanner", "batch_look", "check_columns", "error_file_of", "planning"]
 
 _BESIDE: Final[Mapping[str, Any]] = {
     "num_generations": 1,
@@ -62,6 +62,16 @@ def _reads_batch(source: RowSource, options: RunOptions) -> bool:
 def error_file_of(output: Path, options: RunOptions) -> Path:
     """Where the failed lines of a batch file go."""
     return Path(options.error_file or errors_beside(output)).absolute()
+
+
+def check_columns(source: RowSource, options: RunOptions) -> None:
+    """Refuse an input that no endpoint could be asked: before one is, as asking may wake it.
+
+    Raises:
+        InputError: no column holds a conversation, or the template is wrong.
+    """
+    if batch_look(source, options) is None and source.columns:
+        options.conversations.bind(source.columns)
 
 
 def planning(

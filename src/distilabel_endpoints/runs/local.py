@@ -44,8 +44,8 @@ from distilabel_endpoints.run_state import (
     Spent,
     TokenCount,
 )
-from distilabel_endpoints.runs.all_done import all_done
-from distilabel_endpoints.runs.batch import planning
+from distilabel_endpoints.runs.all_done import AllDone, all_done
+from distilabel_endpoints.runs.batch import check_columns, planning
 from distilabel_endpoints.runs.finished import Finished
 from distilabel_endpoints.runs.first_provider import keep_to_first_provider
 from distilabel_endpoints.runs.kept_input import OneTimeInput, drop_kept
@@ -179,7 +179,7 @@ class _LocalDriver:
         _ = source.columns  # an input that is not there is reported first
         for note in source.notes:
             run.progress.message(note)
-        done = None if run.fresh else all_done(run.llm, source, run.output, run.options)
+        done = self._without_endpoint()
         planner: Planning = done or self._connected()
         columns = planner.output_columns()
         check_output(run.output, columns, source)
@@ -187,8 +187,6 @@ class _LocalDriver:
             run.output, columns, limit=run.options.limit, tally=self._tally
         )
         check_space(run.output, (source.count_hint or 0) * _BYTES_A_ROW)
-        if not run.fresh:
-            refuse_foreign(run.output)
         spec = done.spec if done else self._spec()
         finished = Finished(run.output, source, run.options, columns)
         if not run.fresh and (counts := finished.find(spec)):
@@ -227,6 +225,18 @@ class _LocalDriver:
                 output.write(self._source, journal, run.progress.message)
                 if self.session.halted is None:
                     output.note_end(self._source, journal, finished)
+
+    def _without_endpoint(self) -> AllDone | None:
+        """What shows that no row is left; refuses what can be known to be wrong by now."""
+        run, source = self._run, self._source
+        if run.fresh:
+            done = None
+        else:
+            done = all_done(run.llm, source, run.output, run.options)
+            refuse_foreign(run.output)
+        if done is None:
+            check_columns(source, run.options)
+        return done
 
     def _connected(self) -> Planning:
         """What plans the rows, now that the endpoint is there."""
