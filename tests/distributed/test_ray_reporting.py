@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
+import ray.data
 from command import run
 
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
@@ -18,6 +21,7 @@ from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.quality.alarms import Closed
 from distilabel_endpoints.quality.cohorts import Shares
 from distilabel_endpoints.quality.flaws import Flaw
+from distilabel_endpoints.ray.cluster import cluster
 from distilabel_endpoints.ray.coordinator import Coordinator, JobProgress, WorkerCounts
 from distilabel_endpoints.ray.following import Following
 from distilabel_endpoints.ray.reporting import Reporter, WorkerTally
@@ -319,3 +323,20 @@ def test_what_does_not_fit_is_refused_from_python(
     llm = InferenceEndpointsLLM(base_url="http://127.0.0.1:1")
     with pytest.raises(ConfigurationError, match=said):
         generate_dataset(llm, given, tmp_path / "out", **more)
+
+
+@pytest.mark.usefixtures("default_signals")
+def test_a_program_keeps_its_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray installs a handler that aborts the process; the run's own, which drains, is put back."""
+
+    def init(**_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def drain(*_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    signal.signal(signal.SIGTERM, drain)
+    with cluster(None, cpus=1):
+        assert signal.getsignal(signal.SIGTERM) is drain

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +43,8 @@ def cluster(address: str | None, *, cpus: float) -> Iterator[Any]:
         ray = ray_package("--ray")
         where = {"address": address} if address is not None else _here(cpus)
         try:
-            ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
+            with _own_sigterm():
+                ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:  # noqa: BLE001 - a start that takes too long is a bare one
             if address is None:
                 raise RunError(_not_started(error)) from None
@@ -53,6 +56,19 @@ def cluster(address: str | None, *, cpus: float) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the program's handler of SIGTERM: Ray puts its own there, which aborts the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _here(cpus: float) -> dict[str, Any]:
