@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.conversations import without_nulls
 from distilabel_endpoints.errors import ConfigurationError, InputError
-from distilabel_endpoints.llms.columns import columns_of
+from distilabel_endpoints.llms.answer_columns import columns_of
 from distilabel_endpoints.llms.internals import answer_plans, planner_of
 from distilabel_endpoints.llms.outputs import refused_row
 from distilabel_endpoints.records import Result

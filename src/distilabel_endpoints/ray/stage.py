@@ -9,7 +9,7 @@ from typing import Any, Final, Unpack
 from distilabel_endpoints._targets.router_models import STICKY
 from distilabel_endpoints.config import MAX_ROW_MB
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.llms.columns import columns_of
+from distilabel_endpoints.llms.answer_columns import columns_of
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.inputs import GenerationParameters
 from distilabel_endpoints.llms.overrides import own_parameters

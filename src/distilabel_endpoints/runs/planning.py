@@ -9,8 +9,8 @@ from typing import Any, Final, Protocol
 
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.errors import ConfigurationError, ConversationError, InputError
+from distilabel_endpoints.llms.answer_columns import columns_of
 from distilabel_endpoints.llms.calls import Planner
-from distilabel_endpoints.llms.columns import columns_of
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import planner_of
 from distilabel_endpoints.records import Conversation
