@@ -38,6 +38,15 @@ class Server:
     sigma: float | None = None
     """None: exponential lengths. Else lognormal ones with this sigma."""
     prefill: float = 0.3
+    """Until the first token, whatever else is read or written."""
+    prompt: float = 0.0
+    """Mean length of a prompt: lognormal, sigma 0.8. One is read after the other, and while one
+    is read nothing is written."""
+    reading: float = 4000.0
+    """Tokens of prompts a second."""
+    tenants: int = 0
+    """Others' requests, which take slots and speed in every second half of `tenants_every`."""
+    tenants_every: float = math.inf
     admit: int | None = None
     """Refuse what exceeds this, running and queueing together."""
     per_minute: float | None = None
@@ -78,6 +87,10 @@ class Server:
         if self.sigma is None:
             return rng.expovariate(1.0 / mean)
         return rng.lognormvariate(math.log(mean) - self.sigma**2 / 2, self.sigma)
+
+    def prompt_length(self, rng: random.Random) -> float:
+        """The length of one prompt."""
+        return self.prompt and self.prompt * rng.lognormvariate(-0.32, 0.8)
 
 
 def plateau(slots: int, seconds: float = 1.0, **changes: Any) -> Server:
@@ -150,12 +163,13 @@ class _Event(Enum):
 
 
 class _Job:
-    __slots__ = ("at", "over", "permit", "work")
+    __slots__ = ("at", "over", "permit", "prompt", "work")
 
-    def __init__(self, permit: Permit, at: float, work: float) -> None:
+    def __init__(self, permit: Permit, at: float, work: float, prompt: float = 0.0) -> None:
         self.permit = permit
         self.at = at
         self.work = work
+        self.prompt = prompt
         self.over = False
 
 
@@ -206,6 +220,10 @@ class _Machine:
         self.now = 0.0
         self.progress = 0.0
         self.running = 0
+        self.others = 0
+        self.switches_at = server.tenants_every / 2
+        self.reading: deque[_Job] = deque()
+        self.read_at = math.inf
         self.decoding: list[tuple[float, int, _Job]] = []
         self.queue: deque[_Job] = deque()
         self.timers: list[tuple[float, int, _Event, _Job]] = []
@@ -217,22 +235,38 @@ class _Machine:
         server, now = self.server, self.now
         if now < server.down_until:
             self._later(now + server.rtt, _Event.UNAVAILABLE, job)
-        elif self.admission.refuses(now, self.running + len(self.queue)):
+        elif self.admission.refuses(now, self.others + self.running + len(self.queue)):
             self._later(now + server.rtt, _Event.REFUSED, job)
         else:
             if server.gateway is not None:
                 self.ages.append(job)
-            if self.running < server.slots:
-                self._start(job)
-            else:
-                self.queue.append(job)
+            self.queue.append(job)
+            self._fill()
 
     def _later(self, at: float, event: _Event, job: _Job) -> None:
         self.sequence += 1
         heappush(self.timers, (at, self.sequence, event, job))
 
+    def _fill(self) -> None:
+        while self.queue and self.running < self.server.slots - self.others:
+            self._start(self.queue.popleft())
+
     def _start(self, job: _Job) -> None:
         self.running += 1
+        if job.prompt > 0.0:
+            self.reading.append(job)
+            if len(self.reading) == 1:
+                self._read()
+        else:
+            self._prefill(job)
+
+    def _read(self) -> None:
+        """Begin with the first prompt that waits."""
+        self.read_at = math.inf
+        if self.reading:
+            self.read_at = self.now + self.reading[0].prompt / self.server.reading
+
+    def _prefill(self, job: _Job) -> None:
         if self.server.prefill > 0.0:
             self._later(self.now + self.server.prefill, _Event.DECODE, job)
         else:
@@ -244,8 +278,13 @@ class _Machine:
 
     def _leave(self) -> None:
         self.running -= 1
-        if self.queue:
-            self._start(self.queue.popleft())
+        self._fill()
+
+    def _switch(self) -> None:
+        """Other tenants come or go."""
+        self.switches_at += self.server.tenants_every / 2
+        self.others = 0 if self.others else self.server.tenants
+        self._fill()
 
     def _kill(self) -> _Job:
         job = self.ages.popleft()
@@ -269,18 +308,29 @@ class _Machine:
                 heappop(self.decoding)
             while self.ages and self.ages[0].over:
                 self.ages.popleft()
-            rate = self.rates[self.running]
+            rate = self.rates[min(self.running + self.others, self.server.slots)]
+            if self.reading:
+                rate = 0.0
             finish = kill = math.inf
-            if self.decoding:
+            if self.decoding and rate:
                 finish = self.now + max(0.0, self.decoding[0][0] - self.progress) / rate
             if self.ages:
                 kill = self.ages[0].at + (self.server.gateway or 0.0)
             timer = self.timers[0][0] if self.timers else math.inf
-            at = min(finish, timer, kill, until)
+            at = min(finish, timer, kill, until, self.read_at, self.switches_at)
             self.progress += rate * (at - self.now)
             self.now = at
             if at == until:
                 return None
+            if at == self.switches_at:
+                self._switch()
+                continue
+            if at == self.read_at:
+                job = self.reading.popleft()
+                self._read()
+                if not job.over:
+                    self._prefill(job)
+                continue
             if at == finish:
                 job = self._finish()
                 if not self.server.distance:
@@ -312,7 +362,8 @@ class _Simulation:
         while left > 0 and (permit := self.limiter.acquire(now)) is not None:
             left -= 1
             self.outcome.sent += 1
-            machine.send(_Job(permit, now, length(self.rng, now)))
+            work, prompt = length(self.rng, now), self.server.prompt_length(self.rng)
+            machine.send(_Job(permit, now, work, prompt))
         return left
 
     def log(self) -> None:
@@ -364,7 +415,8 @@ class _Simulation:
             said = None
         elif self.server.usage == "unrelated":
             said = 1 + int(self.rng.expovariate(1 / 256))
-        self.limiter.succeed(job.permit, now, output_tokens=said, input_tokens=None)
+        read = round(job.prompt) if said is not None and job.prompt else None
+        self.limiter.succeed(job.permit, now, output_tokens=said, input_tokens=read)
 
 
 def simulate(
@@ -373,6 +425,7 @@ def simulate(
     *,
     seconds: float = math.inf,
     rows: float = math.inf,
+    batches: int = 1,
     seed: int = 0,
     step: float = 10.0,
     length: Callable[[random.Random, float], float] | None = None,
@@ -384,7 +437,8 @@ def simulate(
         server: what it plays against.
         make: makes the limiter, which starts at time 0.
         seconds: virtual time to play.
-        rows: how many rows there are.
+        rows: how many rows there are, in each batch.
+        batches: each begins when all of the one before is answered.
         seed: of everything random.
         step: seconds per entry of the outcome's lists.
         length: of an answer, instead of the server's own.
@@ -399,7 +453,11 @@ def simulate(
         if watch is not None:
             watch(machine.now, limiter)
         if left <= 0 and limiter.in_flight == 0:
-            break
+            batches -= 1
+            if not batches:
+                break
+            left = rows
+            continue
         if machine.now >= next_entry:
             next_entry += step
             play.log()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,16 +203,25 @@ def best_goodput(server: Server, at: float) -> float:
         tokens = server.later_tokens
     most = min(server.slots, server.admit or server.slots)
     candidates = sorted({*range(1, min(most, 64) + 1), *range(64, most + 1, 8), most} - {0})
-    best = max(_goodput(server, n, tokens) for n in candidates if n <= most)
+    others = (0, server.tenants) if server.tenants else (0,)
+    best = max(
+        statistics.mean(_goodput(server, min(n, most - o), tokens, others=o) for o in others)
+        for n in candidates
+    )
     if server.per_minute is not None:
         best = min(best, server.per_minute / 60.0 * tokens)
     return best
 
 
-def _goodput(server: Server, running: int, tokens: float) -> float:
-    pace = server.speed(running) / running
+def _goodput(server: Server, running: int, tokens: float, *, others: int) -> float:
+    pace = server.speed(running + others) / (running + others)
     if server.gateway is None:
-        return running * tokens / (server.prefill + tokens / pace)
+        # Decoding goes on in the time that reading leaves, by those that are not in their prefill:
+        # tokens x rate = (1 - rate x reading) x (running - rate x prefill) x pace
+        reading = server.prompt / server.reading
+        linear = pace * (server.prefill + running * reading) + tokens
+        root = linear**2 - 4.0 * running * reading * server.prefill * pace**2
+        return tokens * 2.0 * running * pace / (linear + math.sqrt(root))
     most = (server.gateway - server.prefill) * pace
     lengths = [tokens * x for x in _lengths(server.sigma)]
     kept = math.fsum(length for length in lengths if length <= most)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fluid import plateau, simulate
-from limiter_servers import BEST, NAMES, NINE, efficiency, limiter, score
+from limiter_servers import BEST, NAMES, NINE, efficiency, greedy, limiter, score
 
 from distilabel_endpoints._limits.limiter import LimiterSettings
 
@@ -51,6 +51,13 @@ def main() -> None:
     for rows in (64, 256, 1000):
         ratios = [small_batch(rows, seed) for seed in range(20)]
         write(f"{rows:5} rows   mean {statistics.mean(ratios):.2f}   worst {max(ratios):.2f}")
+    write("\ntime of batches one after the other over one gather of each, answers of 0.25 s")
+    for slots, rows, batches in ((16, 50, 6), (64, 50, 20), (64, 250, 8)):
+        ratios = [in_batches(slots, rows, batches, seed) for seed in range(10)]
+        write(
+            f"{batches:5} batches of {rows:3}, {slots:2} slots"
+            f"   mean {statistics.mean(ratios):.3f}   worst {max(ratios):.3f}"
+        )
 
 
 def least(shares: Iterable[float]) -> str:
@@ -87,6 +94,20 @@ def small_batch(rows: int, seed: int) -> float:
 
     outcome = simulate(plateau(2048), limiter, rows=rows, seed=seed, length=length)
     return outcome.seconds / (max(lengths) / 100.0)
+
+
+def in_batches(slots: int, rows: int, batches: int, seed: int) -> float:
+    """Our time over that of sending each batch at once, as pipelines call us."""
+    lengths: list[float] = []
+
+    def length(rng: random.Random, _: float) -> float:
+        lengths.append(25.0 * rng.lognormvariate(-0.32, 0.8))
+        return lengths[-1]
+
+    server = plateau(slots, 0.25)
+    outcome = simulate(server, limiter, rows=rows, batches=batches, seed=seed, length=length)
+    each = [lengths[start : start + rows] for start in range(0, len(lengths), rows)]
+    return outcome.seconds / (sum(greedy(batch, slots) for batch in each) / 100.0)
 
 
 def write(line: str) -> None:

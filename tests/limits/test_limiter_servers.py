@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from fluid import Server, plateau, simulate
 from limiter_servers import BEST, GRID, NINE, SECONDS, Efficiency, efficiency, fixed, limiter, score
-from limiter_table import small_batch, strict
+from limiter_table import in_batches, small_batch, strict
 
 from distilabel_endpoints._limits.limiter import LimiterSettings
 
@@ -104,6 +104,14 @@ def test_twenty_seconds_on_512_slots() -> None:
 def test_small_batches_are_not_punished_for_caution(rows: int, most: float) -> None:
     """Hardly longer than one gather over all of them, where the endpoint has room."""
     assert max(small_batch(rows, seed) for seed in range(12)) <= most
+
+
+@pytest.mark.parametrize(("slots", "rows", "batches"), [(16, 50, 6), (64, 50, 20)])
+def test_batches_one_after_the_other_take_as_long_as_gathers(
+    slots: int, rows: int, batches: int
+) -> None:
+    """What was found in one is kept for the next."""
+    assert max(in_batches(slots, rows, batches, seed) for seed in range(5)) <= 1.03
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,14 @@ def test_refusals_that_pacing_does_not_lessen_are_random(share: float) -> None:
         assert door.limit == 32
 
 
+def test_a_crowd_that_is_refused_faster_than_it_is_counted_is_looked_at_again() -> None:
+    """Hundreds are sent before the first is refused: those still in flight were not accepted."""
+    door = random_door(0.3)
+    for _ in range(40):
+        door.burst([True] * 300, seconds=0.0)
+    assert door.refusals.stage is not Stage.RANDOM
+
+
 def test_random_refusals_that_become_many_more_are_looked_at_again() -> None:
     """A storm may hide a wall."""
     door = random_door(0.3)

@@ -255,6 +255,8 @@ _CROWDED: Final = 0.7
 _RUNS: Final = 3
 # requests; over which refusals at random are counted again.
 _WATCHED: Final = 100
+# delays; of a refusal, for which they are counted at least, so that few are still to come.
+_WATCHED_DELAYS: Final = 10.0
 # ratio; of accepted requests to before, below which refusals are explained anew.
 _WORSE: Final = 0.4
 
@@ -457,7 +459,7 @@ class Refusals:
 
     def _watch(self, now: float) -> None:
         """Refusals at random: unless many more than before."""
-        if self._sends < _WATCHED:
+        if self._sends < _WATCHED or now - self._since < _WATCHED_DELAYS * self.delay:
             return
         if self._sends - self._refused < _WORSE * (1.0 - self._share) * self._sends:
             self.stage = Stage.CLEAR
