@@ -127,16 +127,17 @@ def test_only_a_workers_own_pauses_are_reported(
     assert 80 < told[name] <= 90
 
 
+@pytest.mark.parametrize("status", [401, 402, 403])
 def test_a_row_is_judged_by_what_other_workers_are_answered(
-    simulated_endpoint: Make,
+    status: int, simulated_endpoint: Make
 ) -> None:
     """A refusal is the row's own if another worker has answers; without any it is the run's."""
-    refuses = Fault(Respond(403, {"error": "not for this one"}), every=1)
+    refuses = Fault(Respond(status, {"error": "not for this one"}), every=1)
     endpoint = simulated_endpoint(flavor="vllm", faults=(refuses,))
     for answered in (0, 7):
         with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=8) as llm:
             stub = Stub()
-            stub.share = Share(ceiling=5, pauses={}, answered=answered)
+            stub.share = Share(ceiling=5, pauses={}, answered_by_others=answered)
             reporter = Reporter(stub, "me", engine_of(llm), shares=True)
             reporter._ray = stub
             reporter.report()
@@ -153,10 +154,11 @@ def test_the_coordinator_tells_each_worker_of_the_others_answers() -> None:
     coordinator = Coordinator(None, reconstructed=False)
     report = WorkerReport(holding=0, demand=0)
     coordinator.report("a", report, WorkerCounts(ok=5))
-    assert coordinator.report("a", report, WorkerCounts(ok=6)).answered == 0
-    assert coordinator.report("b", report, WorkerCounts(ok=2)).answered == 6
+    assert coordinator.report("a", report, WorkerCounts(ok=6)).answered_by_others == 0
+    assert coordinator.report("b", report, WorkerCounts(ok=2)).answered_by_others == 6
     coordinator.note_answered(100)
-    assert coordinator.report("a", report, WorkerCounts(ok=6)).answered == 102
+    share = coordinator.report("a", report, WorkerCounts(ok=6))
+    assert (share.answered_before, share.answered_by_others) == (100, 2)
 
 
 def test_a_cohort_is_reported_until_it_is_confirmed_and_counts_once(

@@ -94,7 +94,9 @@ class PoolHistory:
     credit: float
     """Retries that may follow at once."""
     answered_before: bool = False
-    """Whether the same work was answered before this policy began: a run is resumed."""
+    """Whether the same work was answered elsewhere: a run is resumed, or has several workers."""
+    answered_by_others: bool = False
+    """Whether another process at work on it now was answered."""
     answered_lately: bool = False
     """Whether anything was answered since nothing was under way: in this run, or this call."""
     away_since: float | None = None
@@ -132,9 +134,10 @@ class PoolHistory:
         self.away_since = self.failing_since = self.refusing_since = None
         self.answered_lately = False
 
-    def note_answered(self, rows: int) -> None:
-        """Earlier processes had answers to that many rows of the same work."""
-        self.answered_before |= rows > 0
+    def note_answered(self, before: int, by_others: int = 0) -> None:
+        """Rows of the same work that earlier processes had answers to, and others have now."""
+        self.answered_before |= before + by_others > 0
+        self.answered_by_others |= by_others > 0
 
     def answers_begun_since(self, moment: float) -> int:
         """As far as they are remembered. What was asked before a failure, and answered after it,

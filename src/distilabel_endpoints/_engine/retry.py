@@ -182,7 +182,7 @@ class RetryPolicy:
             return Retry(0.0)
         passed = self.evidence.newest > (tries.refused_at or 0.0)
         # What answered others in an earlier process may have expired since: a key, a credit.
-        lately = self.history.answered_lately
+        lately = self.history.answered_lately or self.history.answered_by_others
         if not passed and not (lately if _is_the_accounts(failure) else self.evidence.has_answered):
             return Stop(failure)
         if tries.refused >= self._settings.refusals_alone:

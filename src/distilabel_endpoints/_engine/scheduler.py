@@ -170,10 +170,11 @@ class Scheduler:
         if in_flight.stopped is not None:
             raise in_flight.stopped
 
-    def note_answered(self, rows: int) -> None:
-        """Earlier processes had answers to N rows of the same work. If the few that are left
-        are refused, it is about them, and no resumed run is to stop at the same row for ever."""
-        self._pool.history.note_answered(rows)
+    def note_answered(self, before: int, by_others: int = 0) -> None:
+        """Rows of the same work that earlier processes had answers to, and other processes have
+        now. If the few that are left are refused, it is about them, and no resumed run is to stop
+        at the same row for ever."""
+        self._pool.history.note_answered(before, by_others)
 
     async def complete(self, request: Request) -> Answer | Failure:
         """Send `request` until it is answered or has failed for good.

@@ -78,7 +78,12 @@ class Coordinator:
         self._counts[worker], self._seen[worker] = counts, now
         share = self._shares.report(worker, report, now)
         others = sum(other.ok for name, other in self._counts.items() if name != worker)
-        return replace(share, answered=self._answered_before + others, drain=self._drain)
+        return replace(
+            share,
+            answered_before=self._answered_before,
+            answered_by_others=others,
+            drain=self._drain,
+        )
 
     def note_answered(self, rows: int) -> None:
         """Earlier jobs of the run had answers to this many rows."""

@@ -188,5 +188,5 @@ async def _look(lease: Lease) -> tuple[float, EngineStatistics]:
 
 async def _share(lease: Lease, share: Share) -> float:
     lease.scheduler.share(share.ceiling, share.pauses)
-    lease.scheduler.note_answered(share.answered)
+    lease.scheduler.note_answered(share.answered_before, by_others=share.answered_by_others)
     return lease.loop.time()

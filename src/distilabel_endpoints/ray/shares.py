@@ -45,8 +45,10 @@ class Share:
     ceiling: int | None
     """Attempts in flight; None if the job has no ceiling."""
     pauses: Mapping[str, float]
-    answered: int = 0
-    """Rows that others have answered: other workers, and earlier jobs of the run."""
+    answered_before: int = 0
+    """Rows that earlier jobs of the run had answers to."""
+    answered_by_others: int = 0
+    """Rows that other workers of this job have answered."""
     drain: float | None = None
     """The job ends: nothing new is sent, and what is in flight has so many seconds."""
 
