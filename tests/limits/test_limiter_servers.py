@@ -224,7 +224,7 @@ def test_a_server_with_room_for_one_or_two_a_second_is_filled_by_half() -> None:
 
 
 def test_a_quota_of_ten_seconds_with_retry_after_is_found() -> None:
-    """When it is used up everything is refused, which is no wall at one request."""
+    """When it is used up everything is refused, which is not a wall at one request."""
     server = plateau(1024, 0.5, per_minute=3000, window=10.0, retry_after=2.0)
     outcome = simulate(server, limiter, seconds=600)
     assert outcome.delivered(300) >= 0.85 * 50 * 300 * 50

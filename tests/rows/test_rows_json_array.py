@@ -69,7 +69,7 @@ def test_empty_arrays_have_no_rows(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_bad_elements_do_not_end_the_array(tmp_path: Path, element: str, message: str) -> None:
-    """An element that is no object is a bad row; its neighbours are read."""
+    """An element that is not an object is a bad row; its neighbours are read."""
     path = array(tmp_path / "x.json", f'[{{"a":0}}, {element}, {{"a":9}}]')
     rows = list(open_rows(path))
     assert good(rows) == [{"a": 0}, {"a": 9}]

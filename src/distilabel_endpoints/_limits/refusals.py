@@ -226,7 +226,7 @@ class Wall:
 _CUT_FIRST: Final = 0.97
 # share; the same, after a wall that was met at another height.
 _CUT_AGAIN: Final = 0.85
-# bursts; at walls of different heights, after which it is no wall.
+# bursts; at walls of different heights, after which it is not a wall.
 _STRIKES: Final = 3
 # share; of the wall: a refusal at less in flight was not caused by the number in flight.
 _BELOW: Final = 0.75

@@ -413,7 +413,7 @@ class _RayDriver:
                 spec, sender.spec = sender.spec, replace(sender.spec, notes_times=True)
                 sender.send(cohort, small)
                 sender.spec = spec
-            if not self._may_go_on(pilot, file, sender.ray.get(times.remote())):
+            if not self._may_send_rest(pilot, file, sender.ray.get(times.remote())):
                 return
         if not self._is_over():
             sender.send(file)
@@ -423,7 +423,7 @@ class _RayDriver:
         is_paid = self._payment is not None and not self._payment.is_exhausted
         return bool(self.session.stopping) or self._watch.error is not None or not is_paid
 
-    def _may_go_on(self, pilot: Pilot, file: RowFile, times: Mapping[int, Span]) -> bool:
+    def _may_send_rest(self, pilot: Pilot, file: RowFile, times: Mapping[int, Span]) -> bool:
         """Whether the other rows are to be sent, now that the pilot's have ended."""
         run, spending = self._run, self._run.spending
         if self._is_over():

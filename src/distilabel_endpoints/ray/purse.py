@@ -132,9 +132,11 @@ class Purse:
         self._terms = money.terms
         budget = money.terms.budget(0.0)
         self.account = Account(budget, money.bound, clock=time.monotonic, save=self._asks.put)
-        threading.Thread(target=self._go_on, name="distilabel-endpoints-purse", daemon=True).start()
+        threading.Thread(
+            target=self._ask_treasury, name="distilabel-endpoints-purse", daemon=True
+        ).start()
 
-    def _go_on(self) -> None:
+    def _ask_treasury(self) -> None:
         while self._lease.alive and self._error is None:
             ask = None
             with suppress(queue.Empty):

@@ -97,7 +97,7 @@ class Reporter:
         self._turn = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(
-            target=self._go_on, name="distilabel-endpoints-reports", daemon=True
+            target=self._report_until_over, name="distilabel-endpoints-reports", daemon=True
         )
         self._ceiling: int | None = 0 if shares else None
         self._told: dict[str, float] = {}
@@ -117,7 +117,7 @@ class Reporter:
         self.report()
         self._thread.start()
 
-    def _go_on(self) -> None:
+    def _report_until_over(self) -> None:
         while not self._over.wait(_PERIOD) and self._lease.alive:
             self.report()
 

@@ -92,7 +92,9 @@ def _read(exchange: Exchange) -> tuple[str, Mapping[str, Any]]:
         raise exchange.refuse(422, "Failed to deserialize the JSON body: missing field `inputs`")
     parameters = body.get("parameters") or {}
     if not isinstance(parameters, dict):
-        raise exchange.refuse(422, "Failed to deserialize the JSON body: `parameters` is no object")
+        raise exchange.refuse(
+            422, "Failed to deserialize the JSON body: `parameters` is not an object"
+        )
     if not body["inputs"]:
         raise _invalid(exchange, "`inputs` cannot be empty")
     check_types(exchange, parameters, TGI_TYPES)
