@@ -266,6 +266,7 @@ _STREAM: Final = (
 )
 _LOGIN: Final = "The proxy on the way wants a login; see HTTPS_PROXY."
 _SHORTEN: Final = "Shorten the conversation or lower max_new_tokens."
+_TOO_LARGE: Final = "The request is larger than the server takes."
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
@@ -311,7 +312,7 @@ RULES: Final[tuple[Rule, ...]] = (
     # What llama.cpp says when its slots, which share one memory, have filled it together; a prompt
     # that is too long by itself is a 400.
     Rule("overloaded", THROTTLE, _on(500), ("^context size has been exceeded",)),
-    Rule("too_large", ROW, _on(400, 413, 429, 500), _TOO_MANY_BYTES, _SHORTEN),
+    Rule("too_large", ROW, _on(400, 413, 429, 500), _TOO_MANY_BYTES, _TOO_LARGE),
     Rule("context_length_exceeded", ROW, _on(400, 413, 422, 500), _TOO_LONG, _SHORTEN),
     Rule(
         "generation_failed",
@@ -401,7 +402,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("proxy_auth", RUN, _on(407), hint=_LOGIN),
     Rule("request_timeout", TRANSIENT, _on(408, 460, 499)),
     Rule("conflict", TRANSIENT, _on(409, 425)),
-    Rule("too_large", ROW, _on(413), hint="The request is larger than the server takes."),
+    Rule("too_large", ROW, _on(413), hint=_TOO_LARGE),
     Rule("invalid_row", ROW, _on(422)),
     Rule("generation_failed", TRANSIENT, _on(424)),
     Rule("no_capacity", TRANSIENT, _on(498)),
