@@ -90,7 +90,8 @@ _DEPENDS: Final = """
   after one if this process was answered nothing: also the last row of a resumed run, as a key may
   have expired and a credit may be spent since. A row whose refusal repeats while others are
   answered (a 401 three times), or that is refused twice when nothing else is left, has failed
-  itself.
+  itself. So has the last row of a resumed run if the server says that some credit is left, and that
+  it is too little for this request (`too_expensive`).
 - **One row's failure.** A row that fails {bounds.poison_attempts} times while
   {bounds.poison_successes} others are answered is set aside with the code `poison`.
 - **Outages are not amplified.** {bounds.retry_burst:.0f} retries, and as many as {share} of the
@@ -132,6 +133,7 @@ _DEPENDS: Final = """
 _WHEN: Final = {
     "content_filter": "it speaks of content, and not only of an organisation's or network's policy",
     "max_tokens_too_large": "`max_new_tokens` alone reaches the limit that the text names",
+    "too_expensive": "it names how much is left, and that is more than nothing",
     "too_large": "it says so, or the number requested is above the limit",
 }
 

@@ -292,6 +292,7 @@ _BY_CODE: Final[Mapping[str, type[RunError]]] = MappingProxyType(
         "protocol": TargetError,
         "redirect": TargetError,
         "tls": TargetError,
+        "too_expensive": CreditError,
         "unauthorized": AuthenticationError,
         "unavailable": UnavailableError,
         "web_page": TargetError,

@@ -104,6 +104,35 @@ def test_no_credit_in_every_providers_words(status: int, body: Any) -> None:
     assert isinstance(run_error(failure), CreditError)
 
 
+TOO_EXPENSIVE: dict[str, tuple[int, str, str | None]] = {
+    "openrouter, an answer": (402, "You requested up to 16384 tokens, but can only afford {}.",
+                              None),
+    "openrouter, a prompt": (402, "Prompt tokens limit exceeded: 230799 > {}.", None),
+    "new-api, a token's": (
+        403, "token quota is not enough, token remain quota: ＄{}, need quota: ＄0.769410",
+        "pre_consume_token_quota_failed"),
+    "new-api, a user's": (403, "预扣费额度失败, 用户剩余额度: ￥{}, 需要预扣费额度: ￥0.10",
+                          "insufficient_user_quota"),
+    "one-api, a numbered user's": (403, "用户[14]剩余额度: {}, 需要预扣费额度: 0.10",
+                                   "insufficient_user_quota"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "words", "code"), TOO_EXPENSIVE.values(), ids=TOO_EXPENSIVE)
+@pytest.mark.parametrize(
+    ("left", "meaning"),
+    [("91442", "too_expensive"), ("0.019310", "too_expensive"), ("0", "no_credit"),
+     ("0.000000", "no_credit"), ("-0.05", "no_credit")],
+)  # fmt: skip
+def test_credit_that_is_too_little_for_one_request(
+    status: int, words: str, code: str | None, left: str, meaning: str
+) -> None:
+    """What is left pays for a cheaper one; with nothing left, no request can be paid."""
+    failure = classified(status, error(words.format(left), code))
+    assert (failure.kind, failure.code) == (FailureKind.RUN, meaning)
+    assert isinstance(run_error(failure), CreditError)
+
+
 GEMINI = (
     "You exceeded your current quota, please check your plan and billing details. Quota exceeded "
     "for metric: generate_content_free_tier_requests, limit: 15. Please retry in 34.5s."

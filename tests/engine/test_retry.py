@@ -66,6 +66,16 @@ class Played:
         assert isinstance(decision, Hold)
         return self.policy.settled(decision.failure, self.rows[row], answered=answered)
 
+    def end_alone(self, failure: Failure) -> Decision:
+        """Fail with nothing else under way until the verdict is final."""
+        decision: Decision = Retry(0.0)
+        while isinstance(decision, Retry):
+            self.now += 2.0
+            decision = self.fail(failure)
+            if isinstance(decision, Hold):
+                decision = self.settle(decision, answered=False)
+        return decision
+
     def succeed(self, times: int = 1) -> None:
         for _ in range(times):
             self.now += MOMENT
@@ -283,12 +293,7 @@ def test_the_last_rows_of_a_resumed_run_keep_the_hint(answers: int, hint: str | 
     played.policy.history.note_answered(8)
     played.succeed(answers)
     refused = fail(FailureKind.RUN, status=403, code="forbidden", hint="Give another key.")
-    decision: Decision = Retry(0.0)
-    while isinstance(decision, Retry):
-        played.now += 2.0
-        decision = played.fail(refused)
-        if isinstance(decision, Hold):
-            decision = played.settle(decision, answered=False)
+    decision = played.end_alone(refused)
     assert isinstance(decision, GiveUp)
     assert decision.failure.hint == hint
 
@@ -300,17 +305,24 @@ def test_the_last_rows_of_a_resumed_run_do_not_fail_for_a_key(status: int, code:
     played = Played()
     played.policy.history.note_answered(8)
     refused = fail(FailureKind.RUN, status=status, code=code)
-    decision: Decision = Retry(0.0)
-    while isinstance(decision, Retry):
-        played.now += 2.0
-        decision = played.fail(refused)
-        if isinstance(decision, Hold):
-            decision = played.settle(decision, answered=False)
+    decision = played.end_alone(refused)
     assert isinstance(decision, Stop)
     assert decision.failure.code == code
 
 
-@pytest.mark.parametrize("code", ["no_credit", "proxy_auth"])
+@pytest.mark.parametrize("status", [402, 403])
+def test_the_last_row_of_a_resumed_run_that_costs_more_than_is_left_fails(status: int) -> None:
+    """It would stop each resume, though there is credit; three such rows stop the run."""
+    played = Played()
+    played.policy.history.note_answered(8)
+    refused = fail(FailureKind.RUN, status=status, code="too_expensive", hint="Raise it.")
+    decision = played.end_alone(refused)
+    assert isinstance(decision, GiveUp)
+    assert decision.failure.hint == "Raise it."
+    assert isinstance([played.fail(refused, row) for row in (1, 2)][-1], Stop)
+
+
+@pytest.mark.parametrize("code", ["no_credit", "too_expensive", "proxy_auth"])
 def test_what_is_about_the_account_stops_sooner(code: str) -> None:
     """Three rows in a row, or one with no answer before it since nothing was under way."""
     refused = fail(FailureKind.RUN, status=402, code=code)

@@ -121,3 +121,22 @@ def test_a_resumed_run_stops_if_its_key_or_credit_is_gone(
         stage.endpoint.clear_faults()
         done = distilabel_endpoints.generate_dataset(stage.llm, rows, output, progress=quiet)
         assert (done.summary.ok, done.summary.failed) == (ROWS, 0)
+
+
+def test_a_row_that_costs_more_than_is_left_stops_no_resumed_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each resume asks for it and finishes; with more credit it is answered."""
+    rows, output = [{"prompt": row[0]["content"]} for row in inputs()], tmp_path / "out.jsonl"
+    words = "You requested up to 16384 tokens, but can only afford 3919."
+    action = Respond(402, {"error": {"message": words, "code": 402}})
+    with open_stage(monkeypatch, "openai", {}, **refusing(action)) as stage:
+        quiet = open_progress("quiet")
+        for _ in range(3):
+            done = distilabel_endpoints.generate_dataset(stage.llm, rows, output, progress=quiet)
+            assert (done.summary.ok, done.summary.failed) == (ROWS - 1, 1)
+        written = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+        assert "can only afford 3919" in written[PLACE]["error"]
+        stage.endpoint.clear_faults()
+        done = distilabel_endpoints.generate_dataset(stage.llm, rows, output, progress=quiet)
+        assert (done.summary.ok, done.summary.failed) == (ROWS, 0)

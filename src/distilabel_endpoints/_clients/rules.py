@@ -107,6 +107,11 @@ _MOST_TOKENS: Final = re.compile(
 _LIMIT_AND_REQUESTED: Final = re.compile(
     rf"\blimit:? {_NUMBER}.{{0,60}}\brequested:? {_NUMBER}", re.IGNORECASE
 )
+_LEFT: Final = re.compile(
+    r"(?:only afford|limit exceeded: [\d,]{1,12} >|remain quota|剩余额度)[\s:：]{0,3}[^\s\w.-]?"
+    r"([\d,.]{1,20})",
+    re.IGNORECASE,
+)
 
 
 def _count(number: str) -> int:
@@ -123,6 +128,12 @@ def _asks_for_too_much(text: str, request: Request | None) -> bool:
 def _is_content(text: str, _: Request | None) -> bool:
     """Policies are also those of an organisation or a network: about who asks, not what."""
     return _any_of(_OF_CONTENT).search(text) is not None
+
+
+def _is_some_left(text: str, _: Request | None) -> bool:
+    """A cheaper request can still be paid."""
+    left = _LEFT.search(text)
+    return left is not None and re.search("[1-9]", left[1]) is not None
 
 
 def _never_fits(text: str, _: Request | None) -> bool:
@@ -185,6 +196,10 @@ _NO_CREDIT: Final = (
     "free tier of the model has been exhausted", "set inference limit",
     "budget has been exceeded", "budget exceeded", "exceeded budget", "over budget",
     "crossed budget", "exceeded token budget", "daily free allocation",
+)  # fmt: skip
+# OpenRouter's, and those of gateways that charge a request before it is sent.
+_ITS_PRICE: Final = (
+    "can only afford #", "prompt tokens limit exceeded", "need quota", "需要预扣费额度",
 )  # fmt: skip
 _A_RATE: Final = (
     "retry in #", "retry after #", "try again in #", "try again after #", "per minute", "per min",
@@ -258,6 +273,10 @@ _UNFINISHED: Final = (
 )  # fmt: skip
 
 _PAY: Final = "The account that pays has no credit left, or a budget is spent. Raise it and resume."
+_CHEAPER: Final = (
+    "The credit that is left does not pay for this request. Raise it or lower max_new_tokens, and "
+    "resume."
+)
 _NAME: Final = "Check the URL's path and the name of the model."
 _FILTER: Final = "A content filter of the server refuses this conversation."
 _STREAM: Final = (
@@ -308,6 +327,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule("rate_limited", THROTTLE, _on(429), _A_RATE),
     Rule("rate_limited", THROTTLE, _on(400, 403, 500), _A_RATE_BY_ANOTHER_STATUS),
+    Rule("too_expensive", RUN, _on(402, 403), _ITS_PRICE, _CHEAPER, when=_is_some_left),
     Rule("no_credit", RUN, _on(400, 401, 402, 403, 412, 429), _NO_CREDIT, _PAY),
     # What llama.cpp says when its slots, which share one memory, have filled it together; a prompt
     # that is too long by itself is a 400.

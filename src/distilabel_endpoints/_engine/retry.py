@@ -102,7 +102,7 @@ Decision = Retry | Defer | GiveUp | Hold | Stop
 # Tries without fault that follow at once, and the longest a request then stands back, in seconds.
 _AT_ONCE: Final = 2
 _LONGEST_STANDBACK: Final = 5.0
-_THE_ACCOUNTS: Final = frozenset({"unauthorized", "no_credit", "proxy_auth"})
+_THE_ACCOUNTS: Final = frozenset({"unauthorized", "no_credit", "too_expensive", "proxy_auth"})
 _ACCOUNT_STATUSES: Final = frozenset({401, 402, 407})
 
 
@@ -181,13 +181,21 @@ class RetryPolicy:
         if answered:
             return Retry(0.0)
         passed = self.evidence.newest > (tries.refused_at or 0.0)
-        # What answered others in an earlier process may have expired since: a key, a credit.
-        lately = self.history.answered_lately or self.history.answered_by_others
-        if not passed and not (lately if _is_the_accounts(failure) else self.evidence.has_answered):
+        if not passed and not self._others_were_answered(failure):
             return Stop(failure)
         if tries.refused >= self._settings.refusals_alone:
             return self._the_rows(failure)
         return Retry(self._settings.confirm_after)
+
+    def _others_were_answered(self, failure: Failure) -> bool:
+        """Others than the refused row: so recently that its refusal is its own."""
+        history = self.history
+        if not _is_the_accounts(failure):
+            return self.evidence.has_answered
+        # What answered them in an earlier process may have expired since: a key, a credit. But if
+        # some credit is left, it is this request that costs more.
+        lately = history.answered_lately or history.answered_by_others
+        return lately or (failure.code == "too_expensive" and history.answered_before)
 
     def _decide(self, failure: Failure, tries: Tries, now: float, elapsed: float) -> Decision:
         if failure.kind is not FailureKind.UNAVAILABLE and failure.code != "starting":
