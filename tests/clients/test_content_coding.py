@@ -1,4 +1,4 @@
-"""Compressed answers that were not asked for: read if that can be done, else said so."""
+"""Compressed answers that were not asked for: read if they can be, else reported."""
 
 from __future__ import annotations
 

@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 from test_failures_words import classified, error
 
+
+def baidu(code: int, message: str) -> tuple[int, Any]:
+    return 200, {"error_code": code, "error_msg": message}
+
+
 REPORTED: dict[str, tuple[int, Any, str]] = {
     "gemini 400 missing auth": (
         400,
@@ -556,24 +561,11 @@ REPORTED: dict[str, tuple[int, Any, str]] = {
         ),
         "run not_found",
     ),
-    "baidu 18": (
-        200,
-        {"error_code": 18, "error_msg": "Open api qps request limit reached"},
-        "throttle rate_limited",
-    ),
-    "baidu 17": (
-        200,
-        {"error_code": 17, "error_msg": "Open api daily request limit reached"},
-        "throttle rate_limited",
-    ),
-    "baidu key": (
-        200,
-        {"error_code": 110, "error_msg": "Access token invalid or no longer valid"},
-        "run unauthorized",
-    ),
+    "baidu 18": (*baidu(18, "Open api qps request limit reached"), "throttle rate_limited"),
+    "baidu 17": (*baidu(17, "Open api daily request limit reached"), "throttle rate_limited"),
+    "baidu key": (*baidu(110, "Access token invalid or no longer valid"), "run unauthorized"),
     "baidu 336007": (
-        200,
-        {"error_code": 336007, "error_msg": "the max input characters is 4800"},
+        *baidu(336007, "the max input characters is 4800"),
         "row context_length_exceeded",
     ),
     "minimax token": (

@@ -38,6 +38,11 @@ def answer(text: str = "yes", tokens: int = 10) -> Answer:
     )
 
 
+async def at_once(_: Request) -> Answer | Failure:
+    """A script: everything is answered, and nothing waits."""
+    return answer()
+
+
 def failure(kind: FailureKind, **given: Any) -> Failure:
     """A failure of a kind."""
     return Failure(kind=kind, message=given.pop("message", "no"), **given)
@@ -70,6 +75,10 @@ class ScriptedClient:
 
     async def aclose(self) -> None:
         self.closed = True
+
+    def attempts(self, row: int) -> int:
+        """How often a row was sent."""
+        return sum(request.ordinal == row for request in self.sent)
 
 
 def scheduler_for(

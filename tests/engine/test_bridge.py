@@ -10,16 +10,11 @@ import warnings
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from scripted_client import ScriptedClient, answer, scheduler_for
+from scripted_client import ScriptedClient, at_once, scheduler_for
 
 from distilabel_endpoints._engine.bridge import aiter_results, iter_results
 from distilabel_endpoints._engine.loop import Lease
 from distilabel_endpoints._engine.scheduler import Scheduler
-from distilabel_endpoints.records import Answer, Failure, Request
-
-
-async def at_once(_: Request) -> Answer | Failure:
-    return answer()
 
 
 @pytest.fixture
@@ -80,8 +75,12 @@ def test_a_forked_child_leaves_what_its_parent_was_doing(lease: Lease) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # of any fork beside threads
         child = os.fork()
     if child == 0:
-        results.close()  # type: ignore[attr-defined]
-        os._exit(0 if time.monotonic() - began < 20 else 1)
+        status = 1
+        try:
+            results.close()  # type: ignore[attr-defined]
+            status = int(time.monotonic() - began >= 20)
+        finally:
+            os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len([*results]) == 999
     assert threading.active_count() >= 2

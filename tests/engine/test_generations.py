@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from scripted_client import ScriptedClient, answer, failure, run_virtual, scheduler_for
+from scripted_client import (
+    ScriptedClient,
+    answer,
+    at_once,
+    failure,
+    run_virtual,
+    scheduler_for,
+)
 
 from distilabel_endpoints._engine.generations import RowPlan, answer_row
 from distilabel_endpoints.errors import RunError
@@ -27,7 +34,7 @@ def answered(client: ScriptedClient, plan: RowPlan, *, choices: int | None = Non
 
 def test_an_answer_that_fits_is_not_asked_for_again() -> None:
     """Tries are left over: they are for answers that do not fit."""
-    client = ScriptedClient(_once)
+    client = ScriptedClient(at_once)
     plan = RowPlan(request=ROW, check=lambda text: None if text == "yes" else "no", check_retries=3)
     assert answered(client, plan).status == "ok"
     assert len(client.sent) == 1
@@ -60,7 +67,3 @@ def test_the_runs_end_waits_for_generations_that_are_in_flight() -> None:
         answered(client, RowPlan(request=ROW, wanted=3), choices=1)
     assert sorted(request.seed or 0 for request in client.sent) == [7, 8, 9]
     assert client.cancelled == 0
-
-
-async def _once(_: Request) -> Answer | Failure:
-    return answer()

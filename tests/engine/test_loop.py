@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scripted_client import ScriptedClient, answer, scheduler_for
+from scripted_client import ScriptedClient, at_once, scheduler_for
 
 from distilabel_endpoints._engine import loop as engine_loop
 from distilabel_endpoints._engine.loop import Engine, Lease, Task
 from distilabel_endpoints._engine.scheduler import Scheduler
-from distilabel_endpoints.records import Answer, Failure, Request
 
 
 async def answered() -> str:
@@ -22,9 +21,6 @@ async def answered() -> str:
 
 
 async def make() -> Scheduler:
-    async def at_once(_: Request) -> Answer | Failure:
-        return answer()
-
     return scheduler_for(ScriptedClient(at_once))
 
 
@@ -115,8 +111,7 @@ def test_an_interrupt_after_the_end_comes_through_at_once() -> None:
     task = Task(answered)
 
     def until_it_has_ended() -> None:
-        assert task.engine.thread is not None or task._over.wait(20)
-        task._over.wait(20)
+        assert task._over.wait(20)
         thread = task.engine.thread
         assert thread is not None
         thread.join(20)

@@ -118,11 +118,8 @@ def test_no_permit_is_held_while_a_row_waits() -> None:
     """With one permit, a row in its backoff lets the others through."""
 
     async def main() -> None:
-        tries: dict[int, int] = {}
-
         async def script(request: Request) -> Answer | Failure:
-            tries[request.ordinal] = tries.get(request.ordinal, 0) + 1
-            if request.ordinal == 0 and tries[0] < 3:
+            if request.ordinal == 0 and client.attempts(0) < 3:
                 return failure(FailureKind.TRANSIENT, status=500)
             return answer()
 
@@ -136,7 +133,7 @@ def test_no_permit_is_held_while_a_row_waits() -> None:
 
         await scheduler.drive(requests(10), work, order.append)
         assert order[-1] == 0
-        assert tries[0] == 3
+        assert client.attempts(0) == 3
 
     run_virtual(main)
 
@@ -645,16 +642,14 @@ def test_a_pause_ends_in_time_behind_one_that_was_given_up() -> None:
     """A row that is cancelled in its pause holds up none that pauses longer."""
 
     async def main() -> None:
-        tries: dict[int, int] = {}
-
         async def script(request: Request) -> Answer | Failure:
-            tries[request.ordinal] = tries.get(request.ordinal, 0) + 1
-            if tries[request.ordinal] > 1:
+            if client.attempts(request.ordinal) > 1:
                 return answer()
             pause = 50.0 + 10 * request.ordinal
             return failure(FailureKind.TRANSIENT, code="server_error", retry_after=pause)
 
-        scheduler = scheduler_for(ScriptedClient(script), max_concurrency=2)
+        client = ScriptedClient(script)
+        scheduler = scheduler_for(client, max_concurrency=2)
         first, second = (asyncio.ensure_future(scheduler.complete(r)) for r in requests(2))
         await asyncio.sleep(1)
         first.cancel()

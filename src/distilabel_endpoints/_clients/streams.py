@@ -239,7 +239,7 @@ class Stream:
         answer = self._gathered.answer(is_done=self._events.is_done)
         if answer is None or not self._events.has_foreign_bytes:
             return answer
-        return replace(answer, completions=tuple(map(_mended, answer.completions)))
+        return replace(answer, completions=tuple(map(_repaired, answer.completions)))
 
 
 def answer_in(form: Form, body: bytes) -> Answer | None:
@@ -284,12 +284,12 @@ def _error_of(chunk: Json) -> Any:
     return None
 
 
-def _mended(completion: Completion) -> Completion:
+def _repaired(completion: Completion) -> Completion:
     """Texts whose bytes were kept: whole characters where halves met, U+FFFD elsewhere."""
     texts = (completion.text, completion.reasoning)
     text, reasoning = (text and _ESCAPED.sub(_unescaped, text) for text in texts)
     calls = json.dumps(completion.tool_calls, ensure_ascii=False)
-    mended = replace(
+    repaired = replace(
         completion,
         text=text,
         reasoning=reasoning,
@@ -297,7 +297,7 @@ def _mended(completion: Completion) -> Completion:
     )
     was = "".join(filter(None, (*texts, calls)))
     lost = any("\ufffd" in _unescaped(kept) for kept in _ESCAPED.finditer(was))
-    return replace(mended, utf8_replaced=lost)
+    return replace(repaired, utf8_replaced=lost)
 
 
 def _unescaped(match: re.Match[str]) -> str:

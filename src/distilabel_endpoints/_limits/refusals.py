@@ -244,14 +244,14 @@ _FEW: Final = 0.03
 _SAME_SHARE: Final = 0.5
 # seconds; over which an accepted rate is measured at least.
 _MEASURED: Final = 1.0
-# share; of refusals that is no accident: something else is wrong.
+# share; of refusals that is not an accident: something else is wrong.
 _NEARLY_ALL: Final = 0.97
 # share; of the accepted rate that is sent.
 _MARGIN: Final = 0.97
 # share; of a rate: so much less was accepted than is sent, as of a crowd that is admitted one by
 # one.
 _CROWDED: Final = 0.7
-# refusals; that are no single accident.
+# refusals; that are more than a single accident.
 _RUNS: Final = 3
 # requests; over which refusals at random are counted again.
 _WATCHED: Final = 100
