@@ -83,6 +83,12 @@ BODIES: dict[str, tuple[Any, str]] = {
         "throttle rate_limited"),
     "lm studio's wrong path": (
         {"error": "Unexpected endpoint or method. (POST /chat/completions)"}, "run not_found"),
+    "an error beside a text that speaks of choices": (
+        events({"error": {"code": 8, "message": "queue is full"}, "data": "no choices"}, end=""),
+        "throttle rate_limited"),
+    "an error beside what begins like an answer": (
+        events({"error": {"code": 8, "message": "queue is full"}, "body": '{"choices": \ud800'},
+               end=""), "throttle rate_limited"),
     "grpc's error": (events({"error": {"code": 8, "message": "queue is full"}}, end=""),
                      "throttle rate_limited"),
 }  # fmt: skip

@@ -140,11 +140,15 @@ NAMES = st.sampled_from(
         "reasoning_content", "tool_calls", "id", "function", "arguments", "name", "logprobs",
         "top_logprobs", "tokens", "token_logprobs", "token", "logprob", "finish_reason", "usage",
         "prompt_tokens", "completion_tokens", "model", "generated_text", "details", "special",
-        "generated_tokens", "top_tokens", "error",
+        "generated_tokens", "top_tokens", "error", "result", "data", "response", "body", "value",
+        "finishReason",
     ]
 )  # fmt: skip
+TEXTS = st.text(max_size=4) | st.sampled_from(
+    ["choices", "{choices", '{"choices": [{}]}', "\ud800"]
+)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=6),
     max_leaves=25,
 )

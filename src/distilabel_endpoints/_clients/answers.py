@@ -241,17 +241,24 @@ def _bodies(body: bytes) -> list[Json]:
 
 
 def unwrapped(value: Any) -> Any:
-    """An answer without what a gateway has put around it: an object, or a text of JSON."""
+    """An answer without what a gateway has put around it: an object, or a text of JSON.
+
+    What is not an answer in a wrapper comes back as it is.
+    """
+    inner = value
     for _ in range(_MOST_WRAPPERS):
-        if isinstance(value, str) and value.startswith("{"):
-            value = _load(value.encode())
-        if not isinstance(value, dict) or "choices" in value:
+        inner = _load(inner) if isinstance(inner, str) else inner
+        if not isinstance(inner, dict) or "choices" in inner:
             break
-        inner = next((value[n] for n in _WRAPPERS if _may_hold_choices(value.get(n))), value)
-        if isinstance(inner, dict) and "usage" in value:
-            inner = {"usage": value["usage"], **inner}
-        value = inner
-    return value
+        inner = _inside(inner)
+    return inner if isinstance(inner, dict) and "choices" in inner else value
+
+
+def _inside(wrapper: Json) -> Any:
+    inner = next((wrapper[n] for n in _WRAPPERS if _may_hold_choices(wrapper.get(n))), None)
+    if isinstance(inner, dict) and "usage" in wrapper:
+        return {"usage": wrapper["usage"], **inner}
+    return inner
 
 
 def _may_hold_choices(value: Any) -> bool:
@@ -311,7 +318,7 @@ def _is_silent(completion: Completion) -> bool:
     return completion.text is None and not beside and not ended
 
 
-def _load(body: bytes) -> Any:
+def _load(body: bytes | str) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
