@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from distilabel_endpoints._clients.rules import FAULTS, OTHER_RULES, RULES, Rule
-from distilabel_endpoints._engine.retry import SURELY_THE_ROWS
 from distilabel_endpoints._engine.retry_settings import RetrySettings
 from distilabel_endpoints.errors import run_error
-from distilabel_endpoints.records import Failure, FailureKind
+from distilabel_endpoints.records import SURELY_THE_ROWS, Failure, FailureKind
 
 PAGE: Final = Path(__file__).with_name("failures.md")
 _BOUNDS: Final = RetrySettings()

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 __all__ = [
     "MESSAGE_LIMIT",
+    "SURELY_THE_ROWS",
     "Answer",
     "Client",
     "Completion",
@@ -34,6 +35,8 @@ Conversation = list[dict[str, Any]]
 
 MESSAGE_LIMIT = 2048
 """Longest message of a failure, in characters."""
+SURELY_THE_ROWS = frozenset({"content_filter", "context_length_exceeded", "too_large"})
+"""Codes of failures that are about one prompt beyond doubt."""
 
 
 class FailureKind(StrEnum):

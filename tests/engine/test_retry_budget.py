@@ -171,7 +171,7 @@ def test_those_that_wait_for_a_time_all_continue_at_an_answer() -> None:
 
 
 def test_those_that_wait_for_a_time_continue_after_it() -> None:
-    """Whether or not there is an answer; that those who wait for one are let go is not theirs."""
+    """Whether or not there is an answer. To let go those that wait for nothing else leaves them."""
 
     async def main() -> None:
         waiting = Waiting()

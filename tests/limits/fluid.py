@@ -410,13 +410,13 @@ class _Simulation:
         outcome.tokens[-1] += tokens
         outcome.latency += now - job.at
         outcome.longest = max(outcome.longest, now - job.at)
-        said: int | None = tokens
+        reported: int | None = tokens
         if self.server.usage == "silent":
-            said = None
+            reported = None
         elif self.server.usage == "unrelated":
-            said = 1 + int(self.rng.expovariate(1 / 256))
-        read = round(job.prompt) if said is not None and job.prompt else None
-        self.limiter.succeed(job.permit, now, output_tokens=said, input_tokens=read)
+            reported = 1 + int(self.rng.expovariate(1 / 256))
+        read = round(job.prompt) if reported is not None and job.prompt else None
+        self.limiter.succeed(job.permit, now, output_tokens=reported, input_tokens=read)
 
 
 def simulate(

@@ -42,7 +42,7 @@ from distilabel_endpoints._clients.rules import (
 )
 from distilabel_endpoints._clients.streams import StreamError
 from distilabel_endpoints._clients.transport import Exchange, WireFault
-from distilabel_endpoints.records import Answer, Failure, FailureKind, Request
+from distilabel_endpoints.records import SURELY_THE_ROWS, Answer, Failure, FailureKind, Request
 
 __all__ = [
     "UNREADABLE",
@@ -58,8 +58,6 @@ _NO_KEY: Final = (
     "token in HF_TOKEN goes to Hugging Face's hosts and this machine only."
 )
 _SAYS_NOTHING: Final = re.compile(r"HTTP 500|internal server error\W*", re.IGNORECASE)
-
-_THE_PROMPTS: Final = frozenset({"content_filter", "context_length_exceeded", "too_large"})
 
 UNREADABLE: Final = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 """What the libraries raise on events that are none."""
@@ -112,7 +110,7 @@ def classify(
 
 def _parameter(failure: Failure, exchange: Exchange, request: Request) -> str | None:
     """What is wrong with a prompt says nothing of parameters, whichever it counts or names."""
-    if failure.code in _THE_PROMPTS:
+    if failure.code in SURELY_THE_ROWS:
         return None
     return refused_parameter(exchange.body() or b"", request)
 

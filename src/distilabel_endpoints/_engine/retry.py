@@ -33,10 +33,9 @@ from distilabel_endpoints._engine.evidence import (
     Tries,
 )
 from distilabel_endpoints._engine.retry_settings import RetrySettings
-from distilabel_endpoints.records import Failure, FailureKind
+from distilabel_endpoints.records import SURELY_THE_ROWS, Failure, FailureKind
 
 __all__ = [
-    "SURELY_THE_ROWS",
     "Decision",
     "Defer",
     "GiveUp",
@@ -45,10 +44,6 @@ __all__ = [
     "RetryPolicy",
     "Stop",
 ]
-
-
-SURELY_THE_ROWS: Final = frozenset({"content_filter", "context_length_exceeded", "too_large"})
-"""Codes of what is about one prompt beyond doubt."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,11 @@ class RetryBudget:
         return len(self._waiting)
 
     async def wait(self, who: object, at_most: float | None = None) -> None:
-        """Until `who`, a request's history or the like, may be tried again.
+        """Until `who` may be tried again.
 
         Args:
-            who: waits.
-            at_most: seconds.
+            who: a request's history or the like, by which `ended` knows it again.
+            at_most: seconds, after which it continues without an answer, too.
         """
         waiter = _Waiter(who, self._loop.create_future(), self._loop.time(), at_most is not None)
         timer = None if at_most is None else self._loop.call_later(at_most, waiter.release)

@@ -15,7 +15,7 @@ _FIRST_PAUSE: Final = 0.5
 # A model takes minutes to load: 5 s more are not noticed, and the server is not disturbed.
 _LONGEST_PAUSE: Final = 5.0
 _GROWTH: Final = 1.5
-_SAY_EVERY: Final = 30.0
+_LOG_EVERY: Final = 30.0
 
 
 class ReadyWait:
@@ -26,7 +26,7 @@ class ReadyWait:
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
-        self._started = self._said = anyio.current_time()
+        self._started = self._logged_at = anyio.current_time()
         self._state: str | None = None
         self._pause = _FIRST_PAUSE
 
@@ -41,9 +41,9 @@ class ReadyWait:
         return self.waited >= self.limit
 
     async def pause(self, subject: str, state: str) -> None:
-        """Say what is waited for, if it is time to, and wait a little."""
+        """Log what is waited for, if it is time to, and wait a little."""
         now = anyio.current_time()
-        if state != self._state or now - self._said >= _SAY_EVERY:
+        if state != self._state or now - self._logged_at >= _LOG_EVERY:
             logger.warning(
                 "%s is %s; waited %.0f s of %.0f s at most",
                 subject,
@@ -53,7 +53,7 @@ class ReadyWait:
                 # For displays that count the seconds themselves.
                 extra={"waiting_for": f"{subject} is {state} (at most {self.limit:.0f} s)"},
             )
-            self._state, self._said = state, now
+            self._state, self._logged_at = state, now
         # Not beyond the limit: the last look is at its end.
         await anyio.sleep(min(self._pause, max(0.0, self.limit - self.waited)))
         self._pause = min(self._pause * _GROWTH, _LONGEST_PAUSE)
