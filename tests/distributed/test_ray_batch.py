@@ -18,7 +18,7 @@ from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
 from distilabel_endpoints.errors import DamagedError, OutputExistsError
 from distilabel_endpoints.ray.lines_file import LinesFile
 from distilabel_endpoints.ray.marker import Marker
-from distilabel_endpoints.ray.results import RESULT, added_to, failures_column, result_of
+from distilabel_endpoints.ray.result_columns import RESULT, added_to, failures_column, result_of
 from distilabel_endpoints.ray.source import FAILURE, look_through
 from distilabel_endpoints.records import Completion, Failure, FailureKind, Result, Usage
 from distilabel_endpoints.rows import OutputColumns, open_rows

@@ -17,7 +17,7 @@ from distilabel_endpoints._store.store import Closing, StoreStatistics
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.ray.ledger_file import read_ledger
 from distilabel_endpoints.ray.marker import Marker, marker_path
-from distilabel_endpoints.ray.results import names_of, result_of
+from distilabel_endpoints.ray.result_columns import names_of, result_of
 from distilabel_endpoints.ray.shards import read_shards, rows_in_order
 from distilabel_endpoints.ray.source import ROW_ID
 from distilabel_endpoints.records import Result

@@ -22,7 +22,7 @@ from distilabel_endpoints._store.atomic import writing
 from distilabel_endpoints._store.store import StoreStatistics
 from distilabel_endpoints.errors import ConfigurationError, DamagedError, StorageError
 from distilabel_endpoints.ray.package import ray_package
-from distilabel_endpoints.ray.results import COUNTED, stored_failures
+from distilabel_endpoints.ray.result_columns import COUNTED, stored_failures
 from distilabel_endpoints.ray.source import FAILURE, ROW_ID, ordinal_of
 from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.rows.arrow import pyarrow

@@ -34,7 +34,7 @@ from distilabel_endpoints.ray.originals import ORIGINAL, restored
 from distilabel_endpoints.ray.parcel import Parcel
 from distilabel_endpoints.ray.purse import JobMoney, Purse
 from distilabel_endpoints.ray.reporting import Reporter
-from distilabel_endpoints.ray.results import added_to, failures_column
+from distilabel_endpoints.ray.result_columns import added_to, failures_column
 from distilabel_endpoints.ray.source import (
     ADDED,
     FAILURE,

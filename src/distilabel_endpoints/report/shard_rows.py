@@ -13,7 +13,7 @@ from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.ray.folder import Folder
 from distilabel_endpoints.ray.marker import Marker, marker_path
-from distilabel_endpoints.ray.results import names_of, result_of
+from distilabel_endpoints.ray.result_columns import names_of, result_of
 from distilabel_endpoints.ray.shards import committed_shards
 from distilabel_endpoints.ray.source import ROW_ID, ordinal_of
 from distilabel_endpoints.report.stored import (
