@@ -242,11 +242,14 @@ class _Wanted:
                 "ray_actors": address is None,
                 "push_to_hub": self.push_to_hub is not None,
                 "on_row": self.on_row is not None,
-                "- as INPUT": self.input == "-",
+                "- as INPUT": isinstance(self.input, str) and self.input == "-",
             }
         )
         if not isinstance(self.input, str | os.PathLike):
-            raise ConfigurationError("with ray, input must be a path that workers can read.")
+            raise ConfigurationError(
+                "with ray, input must be a path that workers can read; it is of type "
+                f"{type(self.input).__name__}. Save it as a file."
+            )
         return RayRun(
             llm=self.llm,
             input=os.fspath(self.input),

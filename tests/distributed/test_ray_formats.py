@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.ray import generate_ray, read_rows, write_shards
-from distilabel_endpoints.ray.originals import restored
-from distilabel_endpoints.ray.source import ADDED, ROW_ID, look_through
+from distilabel_endpoints.ray.originals import ORIGINAL, restored
+from distilabel_endpoints.ray.source import ADDED, PLACE, ROW_ID, look_through
 from distilabel_endpoints.ray.worker import GenerateRows, JobSpec
 from distilabel_endpoints.rows import Row, open_rows
 from distilabel_endpoints.rows.json_text import json_text
@@ -215,6 +215,15 @@ def test_what_a_pipeline_changes_is_sent() -> None:
         "messages": [{"content": "changed", "name": None}],
         "added": "new",
     }
+
+
+@pytest.mark.parametrize("own", [1, "Paris", "[1, 2]", "null", None])
+def test_a_table_with_such_columns_of_its_own(own: Any, llm: InferenceEndpointsLLM) -> None:
+    """In a pipeline of the user's own, columns that no reading wrote do not end the job."""
+    block = pa.table({"prompt": ["Why?"], ORIGINAL: [own], PLACE: [own]})
+    worker = GenerateRows(JobSpec(parcel=None, options=RunOptions(), id_column=None), None)  # type: ignore[arg-type]
+    (row,) = worker._rows(block)
+    assert planned(RowPlanner(llm, ["prompt"], RunOptions()), row).messages[0]["content"] == "Why?"
 
 
 @pytest.mark.prove

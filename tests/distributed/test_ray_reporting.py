@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import ray
 import ray.data
@@ -325,6 +327,14 @@ def test_what_does_not_fit_is_refused_from_python(
     llm = InferenceEndpointsLLM(base_url="http://127.0.0.1:1")
     with pytest.raises(ConfigurationError, match=said):
         generate_dataset(llm, given, tmp_path / "out", **more)
+
+
+@pytest.mark.parametrize("rows", [pd.DataFrame({"prompt": ["a", "b"]}), np.array(["a", "b"])])
+def test_rows_in_memory_are_refused_over_ray(tmp_path: Path, rows: Any) -> None:
+    """Whatever holds them: also an object that compares its cells one by one."""
+    llm = InferenceEndpointsLLM(base_url="http://127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match=f"of type {type(rows).__name__}. Save it"):
+        generate_dataset(llm, rows, tmp_path / "out", ray="local")
 
 
 @pytest.mark.usefixtures("default_signals")

@@ -33,9 +33,14 @@ def restored(columns: Mapping[str, Any], text: str) -> dict[str, Any]:
 
     Args:
         columns: as the table holds them.
-        text: its cell of `ORIGINAL`.
+        text: its cell of `ORIGINAL`; nothing is restored from what no reading has written.
     """
-    original = json.loads(text)
+    try:
+        original = json.loads(text)
+    except (ValueError, TypeError):
+        return dict(columns)
+    if not isinstance(original, dict):
+        return dict(columns)
     changed = {
         name: cell
         for name, cell in columns.items()

@@ -31,6 +31,7 @@ from distilabel_endpoints.rows.tables import TableLayout, given_table, learn_lay
 __all__ = [
     "ADDED",
     "FAILURE",
+    "PLACE",
     "PROBLEM",
     "ROW_ID",
     "RowFile",
@@ -210,8 +211,8 @@ def look_through(
     clash = {*ADDED, FAILURE}.intersection(layout.schema.names)
     if clash:
         raise ConfigurationError(
-            f"the input already has the column {min(clash)!r}, which tells rows apart here; "
-            "rename it."
+            f"the input has the column {min(clash)!r}, a name that a run over Ray uses for its "
+            "own; rename it."
         )
     return RowFile(
         path=path,
@@ -263,8 +264,11 @@ def _problem(row: BadRow) -> str:
 
 
 def told_place(text: str | None, ordinal: int) -> Place:
-    """The place that `row_place` tells of; as a row of the input if there is none."""
-    return Place("the input", ordinal + 1) if text is None else Place(*json.loads(text))
+    """The place that `row_place` tells of; else that of a row of the input."""
+    try:
+        return Place(*json.loads(text or ""))
+    except (ValueError, TypeError):  # none, or a column of the user's own
+        return Place("the input", ordinal + 1)
 
 
 def told_problem(text: str, ordinal: int, content_hash: bytes) -> BadRow:
