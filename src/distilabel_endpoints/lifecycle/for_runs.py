@@ -41,7 +41,7 @@ def is_asleep(llm: InferenceEndpointsLLM) -> bool:
         return False
     from distilabel_endpoints.lifecycle.life import Plane
 
-    plane = Plane(llm.endpoint_name, llm.endpoint_namespace, llm.api_key)
+    plane = Plane.of(llm)
     return plane.token is not None and plane.read().is_asleep
 
 

@@ -101,6 +101,12 @@ class Plane:
         self._name = name
         self._namespace = namespace
 
+    @classmethod
+    def of(cls, llm: InferenceEndpointsLLM) -> Plane:
+        """The one of the dedicated endpoint that `llm` names."""
+        assert llm.endpoint_name is not None
+        return cls(llm.endpoint_name, llm.endpoint_namespace, llm.api_key)
+
     def read(self) -> Sight:
         """The endpoint as it is. Wakes nothing.
 
@@ -158,12 +164,11 @@ class EndpointLife:
     def __init__(
         self, llm: InferenceEndpointsLLM, then: Then, log: Path | None, say: Callable[[str], None]
     ) -> None:
-        assert llm.endpoint_name is not None
         self._llm = llm
         self._then = then
         self._log = log
         self._say = say
-        self._plane = Plane(llm.endpoint_name, llm.endpoint_namespace, llm.api_key)
+        self._plane = Plane.of(llm)
         self._lease: Lease | None = None
         self._duty: Duty | None = None
         self._watchdog: Watchdog | None = None
@@ -187,7 +192,7 @@ class EndpointLife:
             self._lease = lease
             sight = self._plane.read()
             self.price = self._plane.price(sight)
-            self._duty = self._owed(sight, lease)
+            self._duty = self._new_duty(sight, lease)
             if self._duty is not None:
                 self._guard(sight, self._duty, lease)
             self._say(_start_text(sight, self.price, self._duty))
@@ -198,7 +203,7 @@ class EndpointLife:
         self._see(sight)
         self._follower.start()
 
-    def _owed(self, sight: Sight, lease: Lease) -> Duty | None:
+    def _new_duty(self, sight: Sight, lease: Lease) -> Duty | None:
         """What this run will have to restore."""
         earlier = lease.duty()
         if earlier is not None and (sight.is_asleep or is_changed(earlier, sight)):

@@ -6,16 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from distilabel_endpoints._targets.router_models import STICKY
-from distilabel_endpoints.llms.attributes import Attributes
+from distilabel_endpoints.llms.attributes import effective_parameters
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.rows import OutputColumns
 
-__all__ = ["columns_of", "effective_parameters"]
-
-
-def effective_parameters(llm: Attributes, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The generation parameters of a call, and those of the LLM that it does not set."""
-    return {**llm.generation_kwargs, **parameters}
+__all__ = ["columns_of"]
 
 
 def columns_of(

@@ -6,7 +6,7 @@ Nothing here talks to anybody: what was named is looked up when the object is lo
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from inspect import cleandoc
 from typing import Annotated, Any, Literal, Self, cast
@@ -39,7 +39,7 @@ from distilabel_endpoints.grammar.labels import LabelSet
 from distilabel_endpoints.llms.calls import growth
 from distilabel_endpoints.llms.serialization import Serializable
 
-__all__ = ["Attributes", "listed"]
+__all__ = ["Attributes", "effective_parameters", "listed"]
 
 
 def _usable_policy(policy: str) -> str:
@@ -322,6 +322,11 @@ class Attributes(Serializable):
         values = {name: value for name, value in state["dump"].items() if name != "type_info"}
         other = type(self).from_dict(values)
         super().__setstate__(BaseModel.__getstate__(other))
+
+
+def effective_parameters(llm: Attributes, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The generation parameters of a call, and those of the LLM that it does not set."""
+    return {**llm.generation_kwargs, **parameters}
 
 
 def listed(value: str | list[str] | None) -> list[str]:

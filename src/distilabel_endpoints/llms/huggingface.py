@@ -46,7 +46,7 @@ from distilabel_endpoints.errors import (
 from distilabel_endpoints.grammar import parse_grammar
 from distilabel_endpoints.grammar.labels import LabelSet
 from distilabel_endpoints.html_text import figures
-from distilabel_endpoints.llms.attributes import Attributes, listed
+from distilabel_endpoints.llms.attributes import Attributes, effective_parameters, listed
 from distilabel_endpoints.llms.calls import Call, Planner, growth, plan_in_dialects
 from distilabel_endpoints.llms.classification import (
     check_labelling,
@@ -234,7 +234,7 @@ class InferenceEndpointsLLM(Attributes):
             "tokenizer_id": self.tokenizer_id if self.sends_prompts else None,
             "structured_output": self.structured_output
             and parse_grammar(self.structured_output).as_value(),
-            "parameters": {**self.generation_kwargs, **parameters},
+            "parameters": effective_parameters(self, parameters),
         }
 
     @final
@@ -497,14 +497,14 @@ class InferenceEndpointsLLM(Attributes):
         method = overridden(type(self))
         if method is None:
             return self._plan_requests(num_generations, parameters)
-        seed = {**self.generation_kwargs, **parameters}.get("seed")
+        seed = effective_parameters(self, parameters).get("seed")
         planner = own_planner(self, method, num_generations, parameters, seed)
         self._engine()
         return planner
 
     def _plan_requests(self, num_generations: int, parameters: Mapping[str, Any]) -> Planner:
         own = {name: value for name, value in parameters.items() if value is not None}
-        merged = check_parameters({**self.generation_kwargs, **own})
+        merged = check_parameters(effective_parameters(self, own))
         self._engine()
         check_abilities(self._endpoints, merged)
         labels = LabelSet(tuple(self.labels)) if self.labels else None

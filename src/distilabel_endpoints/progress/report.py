@@ -28,7 +28,7 @@ from distilabel_endpoints.progress.formatting import (
 from distilabel_endpoints.run_state import FailureGroup, RunEnding, RunSummary, Spent, TokenCount
 from distilabel_endpoints.spending.amounts import show_dollars
 
-__all__ = ["command_lines", "report", "spent_text"]
+__all__ = ["command_lines", "report", "spent_parts", "spent_text"]
 
 GROUPS_SHOWN = 6
 _LONGER: Final = (
@@ -177,16 +177,21 @@ def _is_worth_a_line(spent: Spent) -> bool:
 
 def spent_text(spent: Spent) -> str:
     """What a run has spent, and how much of that was not counted."""
-    parts = [f"{short_count(spent.tokens)} tokens"]
+    return "".join(spent_parts(spent))
+
+
+def spent_parts(spent: Spent) -> tuple[str, str]:
+    """What a run has spent, in dollars if they are known; and the text that follows the amount."""
+    amount = f"{short_count(spent.tokens)} tokens"
+    text = f" in {duration(spent.seconds)}"
     if spent.dollars is not None:
-        parts.insert(0, show_dollars(spent.dollars))
-    text = f"{', '.join(parts)} in {duration(spent.seconds)}"
+        amount, text = show_dollars(spent.dollars), f", {amount}{text}"
     if spent.budget is not None:
         text += f", of a budget of {spent.budget}"
     if spent.unknown_tokens:
         unknown = f"{short_count(spent.unknown_tokens)} tokens"
         text += f"; at most, as {unknown} are reserved for attempts whose outcome is unknown"
-    return text
+    return amount, text
 
 
 def _whole(label: str, text: str) -> Line:

@@ -246,7 +246,8 @@ class _RayDriver:
         self._life.enter_context(life_of_run(run.llm, run.then, run.output, tell))
         engine_of(run.llm)
         self._pricing = pricing_of(run.llm, run.spending)
-        _refuse_unsendable(file, self._planner(file))  # which counts what it plans
+        # With a planner of its own: each counts the rows that it plans, for its remarks.
+        _refuse_unsendable(file, self._planner(file))
         return self._planner(file)
 
     def _planner(self, file: RowFile) -> Planning:

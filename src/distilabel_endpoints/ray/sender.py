@@ -18,6 +18,7 @@ from distilabel_endpoints.ray.shards import write_shards
 from distilabel_endpoints.ray.source import RowFile, read_rows
 from distilabel_endpoints.ray.stage import ROWS_PER_BLOCK, generate_blocks
 from distilabel_endpoints.ray.worker import JobSpec
+from distilabel_endpoints.runs.first_provider import first_provider
 
 __all__ = ["Sender"]
 
@@ -37,7 +38,7 @@ class Sender:
     actors: int
     spec: JobSpec
     reason: Callable[[Exception], DistilabelError]
-    """What an execution failed for, by its exception."""
+    """The error to raise for an exception of an execution."""
 
     def send(
         self, rows: RowFile, rows_per_block: int = ROWS_PER_BLOCK, *, actors: int | None = None
@@ -82,11 +83,4 @@ class Sender:
             tell(f"{name} answers all rows (provider sticky)")
 
     def _first_provider(self) -> tuple[bool, str | None]:
-        """Whether any row has an answer, and who gave the first one, if that is said."""
-        stored = Folder(self.output, Marker.read(self.output)).results()
-        has_answers = False
-        for answer in (c for row in stored for c in row.result.completions if c is not None):
-            has_answers = True
-            if answer.provider is not None:
-                return True, answer.provider
-        return has_answers, None
+        return first_provider(Folder(self.output, Marker.read(self.output)))

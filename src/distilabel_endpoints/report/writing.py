@@ -14,13 +14,12 @@ from distilabel_endpoints._store.place import beside
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.histogram import Histogram
 from distilabel_endpoints.progress.formatting import count, duration, rate, share, short_count
-from distilabel_endpoints.progress.report import spent_text
+from distilabel_endpoints.progress.report import spent_parts
 from distilabel_endpoints.quality.flaws import Flaw
 from distilabel_endpoints.report.charts import histogram_chart, timeline
 from distilabel_endpoints.report.figures import EXAMPLES, Figures, gather, sample_key
 from distilabel_endpoints.report.page import RowView, render, row_view, shown_line
 from distilabel_endpoints.report.stored import AboutRun, StoredRows, open_stored
-from distilabel_endpoints.run_state import Spent
 from distilabel_endpoints.served import Served
 
 __all__ = ["report_path", "write_comparison", "write_report"]
@@ -187,21 +186,14 @@ def _facts(about: AboutRun, figures: Figures, history: History) -> list[dict[str
     if figures.attempts:
         facts.append(_fact("requests for them", count(figures.attempts)))
     if about.spent is not None:
-        amount, detail = _spent(about.spent)
-        facts.append(_fact(f"spent{detail}", amount))
+        amount, text = spent_parts(about.spent)
+        facts.append(_fact(f"spent{text}", amount))
     seconds, done, tokens = _worked(history.samples)
     if seconds > 0:
         facts.append(_fact("time of work", duration(seconds)))
         facts.append(_fact("rows/s on average", rate(done / seconds)))
         facts.append(_fact("output tokens/s", rate(tokens / seconds)))
     return facts
-
-
-def _spent(spent: Spent) -> tuple[str, str]:
-    """What was spent, in dollars if they are known, and how that came about."""
-    text = spent_text(spent)
-    amount = text.partition(", " if spent.dollars is not None else " in ")[0]
-    return amount, text.removeprefix(amount)
 
 
 def _worked(samples: Sequence[Sample]) -> tuple[float, int, int]:

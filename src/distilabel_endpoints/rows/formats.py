@@ -76,7 +76,7 @@ def choose_reading(form: Format, column: str | None, names: Sequence[str]) -> Re
         raise _nothing(form, column, wanted, names)
     first = _of_column(form, chosen, names, named=column is not None)
     others = {name: _of_column(form, name, names, named=False) for name in wanted if name != chosen}
-    return _Falling(chosen, first, others).reading() if others else first
+    return _FirstHeld(chosen, first, others).reading() if others else first
 
 
 def _of_column(form: Format, column: str, names: Sequence[str], *, named: bool) -> Reading:
@@ -101,7 +101,7 @@ def _of_column(form: Format, column: str, names: Sequence[str], *, named: bool) 
     return _reading_of(column, description, unsent, as_list=as_list)
 
 
-class _Falling:
+class _FirstHeld:
     """Reads a column, and in rows in which it holds nothing the next one that holds something."""
 
     def __init__(self, column: str, first: Reading, others: Mapping[str, Reading]) -> None:

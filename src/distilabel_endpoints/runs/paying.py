@@ -79,7 +79,7 @@ class SpendingOptions:
 
 
 def pricing_of(llm: InferenceEndpointsLLM, options: SpendingOptions) -> Pricing:
-    """What the target costs: as the user says, or as who is asked for answers anyway has it.
+    """What the target costs: by the user, else by the router, the control plane or a list.
 
     Raises:
         ConfigurationError: a budget in dollars, and no price is known.
@@ -102,7 +102,7 @@ def _by_the_hour(llm: InferenceEndpointsLLM) -> Pricing | None:
         return None
     from distilabel_endpoints.lifecycle.life import Plane
 
-    plane = Plane(llm.endpoint_name, llm.endpoint_namespace, llm.api_key)
+    plane = Plane.of(llm)
     try:
         price = plane.price(plane.read())
     except RunError as error:

@@ -13,6 +13,7 @@ from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints._store.journal import Reader
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.config import MAX_NEW_TOKENS
+from distilabel_endpoints.llms.attributes import effective_parameters
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.rows import BadRow, OutputColumns, Row, RowSource, check_output
 from distilabel_endpoints.runs.batch import BatchPlanner, planning
@@ -129,7 +130,7 @@ def _plan_lines(
 ) -> list[str]:
     about = llm.describe()
     limit = f", the first {options.limit:,}" if options.limit else ""
-    parameters = {**llm.generation_kwargs, **options.parameters}
+    parameters = effective_parameters(llm, options.parameters)
     if not isinstance(planner, BatchPlanner):  # whose bodies say it, or leave it to the server
         parameters = {"max_new_tokens": MAX_NEW_TOKENS, **parameters}
     return [

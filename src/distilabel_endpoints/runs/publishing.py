@@ -20,7 +20,7 @@ import yaml
 
 from distilabel_endpoints._targets.credentials import saved_token
 from distilabel_endpoints.errors import ConfigurationError, RunError, run_error
-from distilabel_endpoints.llms.answer_columns import effective_parameters
+from distilabel_endpoints.llms.attributes import effective_parameters
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.records import Failure, FailureKind
 from distilabel_endpoints.rows.compression import COMPRESSIONS
