@@ -16,7 +16,23 @@ from typing import Any
 
 from fork_server import Command, ForkServer
 
+from distilabel_endpoints.testing import SimulatedEndpoint
+
 Started = Command | subprocess.Popen[str]
+
+AT_SIMULATED_HUGGING_FACE = """
+import importlib, json, os
+for name, address in json.loads(os.environ["SIMULATED_ADDRESSES"]).items():
+    owner, _, attribute = name.rpartition(".")
+    try:
+        holder = importlib.import_module(owner)
+    except ImportError:
+        module, _, inner = owner.rpartition(".")
+        holder = getattr(importlib.import_module(module), inner)
+    setattr(holder, attribute, address)
+"""
+"""A program's beginning: Hugging Face is where `addresses_of` says from now on."""
+MAIN = "from distilabel_endpoints.cli import main\nmain()\n"
 
 
 def write_rows(path: Path, count: int) -> Path:
@@ -41,6 +57,11 @@ def environment(**more: str) -> dict[str, str]:
         if not name.startswith(("HF_", "DISTILABEL_ENDPOINTS_", "OPENAI_"))
     }
     return {**kept, "HF_HUB_DISABLE_TELEMETRY": "1", **more}
+
+
+def addresses_of(endpoint: SimulatedEndpoint) -> dict[str, str]:
+    """The variable that names a simulated endpoint's addresses to `AT_SIMULATED_HUGGING_FACE`."""
+    return {"SIMULATED_ADDRESSES": json.dumps(dict(endpoint.hugging_face_addresses))}
 
 
 def start(*words: object, **more: str) -> Started:

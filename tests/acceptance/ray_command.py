@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from command import Started, environment, start, started
+from command import (
+    AT_SIMULATED_HUGGING_FACE,
+    MAIN,
+    Started,
+    addresses_of,
+    environment,
+    start,
+    started,
+)
 
 from distilabel_endpoints.testing import SimulatedEndpoint
-
-# Ray starts its workers itself: they find the simulated Hugging Face when Python starts.
-ADDRESSES = """
-import importlib, json, os
-for name, address in json.loads(os.environ["SIMULATED_ADDRESSES"]).items():
-    owner, _, attribute = name.rpartition(".")
-    try:
-        holder = importlib.import_module(owner)
-    except ImportError:
-        module, _, inner = owner.rpartition(".")
-        holder = getattr(importlib.import_module(module), inner)
-    setattr(holder, attribute, address)
-"""
 
 
 def start_job(
     endpoint: SimulatedEndpoint, tmp_path: Path, short_folder: str, token: str, *words: object
 ) -> Started:
     """The command with `--ray`, in a process of its own; standard output and error are pipes."""
+    # Ray starts its workers itself: they find the simulated Hugging Face when Python starts.
     (tmp_path / "site").mkdir(exist_ok=True)
-    (tmp_path / "site" / "sitecustomize.py").write_text(ADDRESSES, encoding="utf-8")
+    (tmp_path / "site" / "sitecustomize.py").write_text(AT_SIMULATED_HUGGING_FACE, encoding="utf-8")
     path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
     variables = {
         **environment(HF_TOKEN=token, XDG_STATE_HOME=str(tmp_path / "state")),
-        "SIMULATED_ADDRESSES": json.dumps(dict(endpoint.hugging_face_addresses)),
+        **addresses_of(endpoint),
         "PYTHONPATH": path.rstrip(os.pathsep),
         "RAY_TMPDIR": short_folder,
     }
-    code = f"{ADDRESSES}\nfrom distilabel_endpoints.cli import main\nmain()\n"
+    code = AT_SIMULATED_HUGGING_FACE + MAIN
     return started(list(map(str, [*words, "--ray"])), variables, code)
 
 

@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import psutil
-from command import Started, ended, started
+from command import (
+    AT_SIMULATED_HUGGING_FACE,
+    MAIN,
+    Started,
+    addresses_of,
+    ended,
+    environment,
+    started,
+)
 from lifecycle_samples import KEY
 
 from distilabel_endpoints.testing import SimulatedEndpoint
 
-PROGRAM = """
-import importlib, json, sys
-for name, address in json.loads(sys.argv.pop(1)).items():
-    owner, _, attribute = name.rpartition(".")
-    try:
-        holder = importlib.import_module(owner)
-    except ImportError:
-        module, _, inner = owner.rpartition(".")
-        holder = getattr(importlib.import_module(module), inner)
-    setattr(holder, attribute, address)
-from distilabel_endpoints.cli import main
-main()
-"""
-
-
-def environment(state: Path) -> dict[str, str]:
-    """A token, a place for state, and nothing of the machine's own settings."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("HF_", "DISTILABEL_ENDPOINTS_", "XDG_"))
-    }
-    return {
-        **kept,
-        "HF_TOKEN": KEY,
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "XDG_STATE_HOME": str(state),
-    }
-
 
 def start(endpoint: SimulatedEndpoint, state: Path, *words: object) -> Started:
-    """Start a command; its standard output and error are pipes."""
-    addresses = json.dumps(dict(endpoint.hugging_face_addresses))
-    return started([addresses, *map(str, words)], environment(state), PROGRAM)
+    """Start a command with a token; its standard output and error are pipes."""
+    variables = environment(HF_TOKEN=KEY, XDG_STATE_HOME=str(state), **addresses_of(endpoint))
+    return started(list(map(str, words)), variables, AT_SIMULATED_HUGGING_FACE + MAIN)
 
 
 def run(endpoint: SimulatedEndpoint, state: Path, *words: object) -> Any:

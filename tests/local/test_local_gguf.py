@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +19,7 @@ from distilabel_endpoints.errors import (
 )
 from distilabel_endpoints.local import find_default_model, find_model
 from distilabel_endpoints.local.gguf import name_of
+from listening import listening
 
 ADDRESS = "hf://owner/small-GGUF/small.gguf"
 
@@ -107,22 +107,16 @@ class Hub(BaseHTTPRequestHandler):
         self.end_headers()
         return content
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A Hub on this machine, and the empty cache that files are fetched into."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, args=[0.01]).start()
-        url = f"http://127.0.0.1:{server.server_port}"
+    with listening(Hub) as url:
         monkeypatch.setattr(constants, "ENDPOINT", url)
         template = url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         yield tmp_path / "cache"
-        server.shutdown()
 
 
 def test_a_file_on_the_hub_is_fetched_once(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from distilabel_endpoints.testing import Deployment, SimulatedEndpoint, Token
+from listening import listening
 
 Start = Callable[..., SimulatedEndpoint]
 GOOD, POOR = "hf_good", "hf_poor"
@@ -74,9 +74,6 @@ class _Prefixed(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
-        """Say nothing."""
-
 
 @contextmanager
 def below_a_prefix(
@@ -90,9 +87,5 @@ def below_a_prefix(
         path: what stands in its place at the endpoint.
     """
     handler = type("Prefixed", (_Prefixed,), {"target": endpoint.url + path, "prefix": prefix})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}{prefix}"
-        server.shutdown()
-        thread.join()
+    with listening(handler) as url:
+        yield f"{url}{prefix}"
