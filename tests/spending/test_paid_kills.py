@@ -95,6 +95,36 @@ def test_a_budget_in_dollars_is_used_up_and_not_exceeded(
     assert spent.dollars - spent.unknown_dollars <= billed <= spent.dollars
 
 
+@pytest.mark.prove
+def test_an_hour_of_work_uses_its_budget_in_dollars(tmp_path: Path) -> None:
+    """An hour, with faults, a kill and an interrupt in it: it ends at 95 to 100 % of its budget."""
+    rows = write_rows(tmp_path / "in.jsonl", 20_000)
+    out = tmp_path / "out.jsonl"
+    budget = 2.4
+    with SimulatedEndpoint(
+        latency=Latency(5, sigma=0.5), lengths=Lengths(40), slots=8, faults=FAULTS
+    ) as endpoint:
+        words = ("generate", rows, "-o", out, "--base-url", endpoint.url, "--quiet")
+        prices = ("--budget", f"${budget}", "--price-in", "2", "--price-out", "10")
+        started = time.monotonic()
+        for signal_number in (signal.SIGKILL, signal.SIGINT):
+            process = start(*words, *prices)
+            endpoint.wait_for(partial(_has_sent, len(endpoint.generations) + 1500), 1800)
+            process.send_signal(signal_number)
+            process.communicate(timeout=300)
+        process = start(*words, *prices)
+        _, told = process.communicate(timeout=6000)
+        assert process.returncode == 6, told
+        spent = read_status(out).spent
+        assert spent is not None
+        assert spent.dollars is not None
+        billed = sum(2 * r.input_tokens + 10 * r.output_tokens for r in endpoint.generations) / 1e6
+        seconds = time.monotonic() - started
+        assert 0.95 * budget <= spent.dollars <= budget
+        assert billed <= spent.dollars
+        assert seconds > 3000
+
+
 def test_the_price_is_the_bill_to_the_cent(simulated_hugging_face: object, tmp_path: Path) -> None:
     """With the router's own price, what is shown is what its provider bills."""
     assert callable(simulated_hugging_face)
