@@ -6,7 +6,7 @@
 The endpoint answers at once, so this is the cost of the machinery: rows per second, peak memory,
 the size of the journal, and how long it takes to see that nothing is left to do. Beyond two
 million rows, all but the last hundred thousand are put into the journal beforehand, with answers
-like those of the endpoint, and the run goes on from there: everything but sending is at full size.
+like those of the endpoint, and the run resumes from there: everything but sending is at full size.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ _CONTENT: Final = (
         None,
         (
             "asked for once more with `max_new_tokens` times 2 (or any other factor over 1); cut "
-            "off again, the longer text is kept, and where that try fails, the first one"
+            "off again, the longer text is kept, and if that try fails, the first one"
         ),
     ),
     (
@@ -186,7 +186,7 @@ def _rules() -> Iterator[str]:
     yield "judged by the text alone, by all rules that have one. Capitals, and what joins words"
     yield "(`rate limit`, `rate_limit`, `RateLimit`), make no difference; `...` is any short text."
     yield ""
-    yield "| what is seen | class | code | raised as, where it stops a run | how to fix it |"
+    yield "| what is seen | class | code | raised as, if it stops a run | how to fix it |"
     yield "|---|---|---|---|---|"
     for rule in RULES:
         yield _row(_seen(rule), rule)

@@ -194,7 +194,7 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message is a command that mends it."""
+    """The message is a command that fixes it."""
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InstallationError, match=r"pip install 'distilabel-endpoints\[tokenizer\]'"):
         load_renderer("any", None)

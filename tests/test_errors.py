@@ -32,7 +32,7 @@ from distilabel_endpoints.errors import (
 from distilabel_endpoints.llms.serialization import Serializable
 from distilabel_endpoints.records import Failure, FailureKind
 
-FAILURE = Failure(kind=FailureKind.RUN, message="no", status=401, hint="Mend it.")
+FAILURE = Failure(kind=FailureKind.RUN, message="no", status=401, hint="Fix it.")
 CLASSES = {
     name: value
     for name, value in vars(errors).items()
@@ -103,7 +103,7 @@ def test_every_error_survives_a_journey(
 def test_an_endpoints_error_says_what_to_do() -> None:
     """Status, words and hint, and never the outputs it carries."""
     error = run_error(FAILURE, ["private text"])
-    assert str(error) == "run 401: no Hint: Mend it."
+    assert str(error) == "run 401: no Hint: Fix it."
     assert error.outputs == ["private text"]
     assert "private" not in repr(error)
     assert run_error(FAILURE).outputs == []
@@ -147,7 +147,7 @@ def test_errors_are_what_callers_expect_them_to_be() -> None:
 
 def test_a_rows_error_is_a_value() -> None:
     """Two errors of one failure are equal, whatever list they stand in."""
-    same = Failure(kind=FailureKind.RUN, message="no", status=401, hint="Mend it.")
+    same = Failure(kind=FailureKind.RUN, message="no", status=401, hint="Fix it.")
     assert GenerationError(FAILURE) == GenerationError(same)
     assert len({GenerationError(FAILURE), GenerationError(same)}) == 1
     other = GenerationError(FAILURE.after(2))

@@ -165,7 +165,7 @@ def test_eta() -> None:
 
 def refusal(message: str, status: int = 400) -> Failure:
     """A row's failure."""
-    return Failure(kind=FailureKind.ROW, status=status, code="bad", message=message, hint="mend it")
+    return Failure(kind=FailureKind.ROW, status=status, code="bad", message=message, hint="fix it")
 
 
 def test_failures_are_grouped_by_reason() -> None:
@@ -177,7 +177,7 @@ def test_failures_are_grouped_by_reason() -> None:
     tally.add(refusal("6000 tokens are too many", 422), 1, rows=1)
     first, second, third = tally.groups()
     assert (first.count, first.example_ordinal, first.example_source) == (2, 7, "a.jsonl:8")
-    assert (first.message, first.hint) == ("5231 tokens are too many", "mend it")
+    assert (first.message, first.hint) == ("5231 tokens are too many", "fix it")
     assert (second.status, third.message) == (422, "no tools")
 
 

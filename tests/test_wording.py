@@ -8,12 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-READ = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/**/*.py")])
+PLACES = (
+    "*.md",
+    "docs/*.md",
+    ".github/**/*.yml",
+    "src/**/*.py",
+    "tests/**/*.py",
+    "benchmarks/*.py",
+)
+READ = sorted({path for place in PLACES for path in ROOT.glob(place)} - {Path(__file__)})
 INSTEAD = {
-    r"how to mend|mend (it|them|the)\b": "fix",
-    r"goes on where (it|an)\b": "resumes where ... stopped",
-    r"gone on with": "resumed",
-    r"\b(is|was) no (name|class|file|number|UTF-8)\b": "is not a ...",
+    r"\b[Mm]end(s|ed|ing)?\b": "fix",
+    r"\b(run|job) goes on\b|goes on where|gone on with": "resumes, continues",
+    r"(?<!here )\b(is|was|are|were) no (?!longer\b|more\b)[a-z]": "is not a ...",
     r"files a row|condemns": "records a row as failed; ends",
 }
 

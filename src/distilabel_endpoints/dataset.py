@@ -177,7 +177,7 @@ def generate_dataset(
         max_row_mb=max_row_mb,
         error_file=None if error_file is None else os.fspath(error_file),
     )
-    wanted = _Wanted(
+    settings = _RunSettings(
         llm=llm,
         input=input,
         output=Path(output),
@@ -193,14 +193,14 @@ def generate_dataset(
         push_to_hub=push_to_hub,
     )
     is_here = ray is None and ray_actors is None
-    run = wanted.run_here() if is_here else wanted.run_over_ray(ray, ray_actors)
-    summary = _finished(*run.execute(), wanted.output, report=report)
-    return FinishedRun(summary, wanted.output, wanted.pushed(summary), options)
+    run = settings.run_here() if is_here else settings.run_over_ray(ray, ray_actors)
+    summary = _finished(*run.execute(), settings.output, report=report)
+    return FinishedRun(summary, settings.output, settings.pushed(summary), options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
-    """What `generate_dataset` was asked for, checked, and the run that does it."""
+class _RunSettings:
+    """The settings of `generate_dataset`, checked, and the run they describe."""
 
     llm: InferenceEndpointsLLM
     input: Any

@@ -18,7 +18,7 @@
     │       ├── AccessError              403: the token may not do this
     │       ├── ModelNotFoundError       404: no such model, endpoint or path
     │       ├── TargetError              the URL is not what it should be: TLS, redirect, web page
-    │       └── UnavailableError         nothing answered for as long as we were told to wait
+    │       └── UnavailableError         nothing answered within `wait_ready` seconds
     ├── AlarmError                       the answers cannot be right, or the user's alarm says so
     ├── BudgetError                      the budget is spent; a larger one resumes the run
     ├── UserCodeError                    a function of the caller's raised: `on_row`, an override
@@ -245,7 +245,7 @@ class TargetError(RunError):
 
 
 class UnavailableError(RunError):
-    """Nothing answered, or the endpoint was not ready, for as long as we were told to wait."""
+    """Nothing answered, or the endpoint was not ready, within `wait_ready` seconds."""
 
 
 class UserCodeError(DistilabelError):

@@ -1,4 +1,4 @@
-"""Small pieces of HTML for notebooks. Everything from outside is escaped and, where long, clipped.
+"""Small pieces of HTML for notebooks. Everything from outside is escaped and, if long, clipped.
 
 No scripts, no addresses, no style sheets of others: what is shown works in a saved notebook too.
 """

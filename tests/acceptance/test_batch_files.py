@@ -256,7 +256,7 @@ def test_settings_beside_bodies_are_refused(
 
 def test_outputs_that_cannot_be_batch_files(simulated_endpoint: Make, tmp_path: Path) -> None:
     """Another format, one name for both files, somebody's file: refused before the first request;
-    an error file for rows that are no batch, too."""
+    an error file for rows that are not a batch, too."""
     endpoint = simulated_endpoint()
     llm = InferenceEndpointsLLM(base_url=endpoint.url)
     source = write_lines(tmp_path / "batch.jsonl", [line(0)])

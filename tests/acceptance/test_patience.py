@@ -44,7 +44,7 @@ def test_cut_off_answers_can_be_asked_for_again(simulated_endpoint: Make, tmp_pa
 
 
 def test_a_pause_that_is_too_long_stops_the_run(simulated_endpoint: Make, tmp_path: Path) -> None:
-    """`--max-pause`: exit code 3, nothing filed, and the same command goes on with it."""
+    """`--max-pause`: exit code 3, no row fails, and the same command resumes the run."""
     endpoint = simulated_endpoint(faults=(Fault(Throttle(30)),))
     rows, output = write_rows(tmp_path / "rows.jsonl", 3), tmp_path / "out.jsonl"
     words = ("generate", rows, "-o", output, "--base-url", endpoint.url, "--max-pause", "20")

@@ -17,7 +17,7 @@ Make = Callable[..., SimulatedEndpoint]
 def test_a_run_over_two_endpoints_goes_on_over_others(
     simulated_endpoint: Make, tmp_path: Path
 ) -> None:
-    """R3: both are used and one dies; when all are gone the run stops; it goes on with a new one,
+    """R3: both are used and one dies; when all are gone the run stops; it resumes with a new one,
     no row is lost or done twice, and the bytes are those of a run over a single endpoint."""
     rows = write_rows(tmp_path / "rows.jsonl", 400)
     first, second, third = (
@@ -50,7 +50,7 @@ def test_a_run_over_two_endpoints_goes_on_over_others(
 def test_a_permission_lost_at_one_stops_the_run_with_its_url(
     simulated_endpoint: Make, tmp_path: Path
 ) -> None:
-    """Exit 3, and the endpoint is named; without it the run goes on."""
+    """Exit 3, and the endpoint is named; without it the run resumes."""
     rows = write_rows(tmp_path / "rows.jsonl", 200)
     well = simulated_endpoint(latency=Latency(0.02))
     revoked = Fault(Respond(403))

@@ -1,4 +1,4 @@
-"""Disks that are full, gone or wrong: what was acknowledged stays, and the run can go on."""
+"""Disks that are full, gone or wrong: what was acknowledged stays, and the run can resume."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_flipped_bytes_in_the_journal(simulated_endpoint: Make, tmp_path: Path, 
 
 
 def test_an_output_folder_that_is_deleted(simulated_endpoint: Make, tmp_path: Path) -> None:
-    """Exit 4 while the run goes on: nothing can be kept any more, and no crash."""
+    """Exit 4 while the run is in progress: nothing can be kept any more, and no crash."""
     rows = write_rows(tmp_path / "rows.jsonl", ROWS)
     folder = tmp_path / "results"
     folder.mkdir()

@@ -202,7 +202,7 @@ async def test_what_means_something_is_not_left_out(refused: str) -> None:
 
 @pytest.mark.anyio
 async def test_a_server_that_refuses_everything_ends() -> None:
-    """Also if it goes on refusing what is no longer sent."""
+    """Also if it still refuses what is no longer sent."""
 
     class Stubborn(Picky):
         async def complete(self, request: Request) -> Answer | Failure:

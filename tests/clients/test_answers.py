@@ -575,7 +575,7 @@ def test_tgi_text_is_read(body: bytes, expected: Completion) -> None:
 def test_tgi_counts_come_from_details_and_headers(
     body: bytes, headers: dict[str, str], expected: Usage
 ) -> None:
-    """The body's own count wins; a header that is no number counts nothing."""
+    """The body's own count wins; a header that is not a number counts nothing."""
     answer = parse_generated(body, headers)
     assert answer is not None
     assert answer.usage == expected
@@ -711,7 +711,7 @@ def test_tool_calls_join_from_their_pieces(cut: str, pieces: list[dict[str, Any]
 
 @BOTH
 def test_a_tool_call_beside_an_empty_role_event_has_no_text(cut: str) -> None:
-    """The empty content that opens most streams is no text beside a call."""
+    """The empty content that opens most streams is not a text beside a call."""
     call = call_delta(0, id="call_1", type="function", name="add", arguments='{"a": 1}')
     events = [delta(role="assistant", content=""), call, delta(finish="tool_calls")]
     assert only(chat_of(cut, events)) == Completion(
@@ -761,7 +761,7 @@ def text_event(text: str, finish: str | None = None, **fields: Any) -> dict[str,
 
 
 def test_streamed_completions_are_gathered() -> None:
-    """Text and log probabilities of `/v1/completions` join; a cut one is no answer."""
+    """Text and log probabilities of `/v1/completions` join; a cut one is not an answer."""
     events = [text_event("Hi", logprobs=COLUMNS), text_event("!", "length"), usage(1, 2)]
     assert text_of(events) == Answer(
         completions=(Completion(text="Hi!", finish_reason="length", logprobs=[TOP]),),

@@ -77,7 +77,7 @@ def openai_error(message: str, code: Any = None, kind: str = "invalid_request_er
     ],
 )  # fmt: skip
 def test_a_bare_status(status: int, kind: FailureKind, code: str, hinted: bool) -> None:
-    """Without a body the status alone decides; what a person can mend has a hint."""
+    """Without a body the status alone decides; what a person can fix has a hint."""
     failure = classified(status, b"")
     assert (failure.kind, failure.code, failure.status) == (kind, code, status)
     assert (failure.hint is not None) is hinted
@@ -265,7 +265,7 @@ def test_every_fault_is_in_the_table_above() -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 429, 503])
 def test_a_status_counts_even_where_its_body_broke_off(status: int) -> None:
-    """Once the server has said 429, a reset after that is no row's fault."""
+    """Once the server has said 429, a reset after that is not a row's fault."""
     broken = Exchange(status=status, fault=WireFault.TRUNCATED, detail="the body ended early")
     assert classify(broken, ASKED).kind is classified(status, b"").kind
 

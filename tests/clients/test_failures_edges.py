@@ -95,7 +95,7 @@ def test_an_answer_that_cannot_be_used(
     ids=["text", "no-utf8", "escaped", "cut"],
 )
 def test_what_was_sent_as_a_secret_is_not_shown(body: bytes, message: str) -> None:
-    """Not in a body that is no text, not escaped, and not the half of it that a cut leaves."""
+    """Not in a body that is not text, not escaped, and not the half of it that a cut leaves."""
     assert classify(exchange(400, body, secret=PASSWORD), ASKED).message == message
 
 

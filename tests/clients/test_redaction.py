@@ -101,7 +101,7 @@ def test_no_servers_error_brings_the_prompt_back(body: Any) -> None:
 
 
 def test_a_prompt_does_not_decide_what_its_failure_means() -> None:
-    """A conversation about overload or pauses is no reason to wait for the endpoint."""
+    """A conversation about overload or pauses is not a reason to wait for the endpoint."""
     prompt = "Our endpoint is paused; the server is overloaded, it has an insufficient_quota of tea"
     asking = Request(ordinal=0, prompt=prompt)
     for status, kind in ((400, FailureKind.ROW), (503, FailureKind.UNAVAILABLE)):

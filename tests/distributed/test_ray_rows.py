@@ -175,7 +175,7 @@ def shard(
     noted: bool = True,
     ids: list[str] | None = None,
 ) -> None:
-    """A shard as Ray writes it, with its checkpoint; a warning is no error."""
+    """A shard as Ray writes it, with its checkpoint; a warning is not an error."""
     ids = ids or [f"{name}-{n}" for n in range(len(errors))]
     tokens = [None if error else 2 for error in errors]
     said = pa.array(errors)

@@ -169,7 +169,7 @@ def test_a_prefix_is_the_runs_own(output: Path) -> None:
 
 
 def test_another_prefix_is_another_run(output: Path) -> None:
-    """Shards with two sets of columns would be of no use: going on is refused by name."""
+    """Shards with two sets of columns would be of no use: resuming is refused by name."""
     before = begin(output, column_prefix="a_")
     after = begin(output.with_name("other"), column_prefix="b_")
     with pytest.raises(FingerprintError, match="column_prefix"):
@@ -210,7 +210,7 @@ def test_a_shard_that_goes_meanwhile_is_passed_over(
 
 
 def test_a_damaged_shard_is_named_with_its_cure(output: Path) -> None:
-    """What is no Parquet is an error that says what to remove, and removing it mends it."""
+    """What is not Parquet is an error that says what to remove, and removing it fixes it."""
     begin(output)
     write_shard(output, 0, [None])
     path = write_shard(output, 1, [None, None])
@@ -265,7 +265,7 @@ def test_status_without_ray(output: Path) -> None:
 def test_a_ray_that_does_not_start(
     output: Path, simulated_endpoint: Callable[..., SimulatedEndpoint]
 ) -> None:
-    """A plain exception of Ray's is no defect of ours: exit 4, what happened and what to do."""
+    """A plain exception of Ray's is not a defect of ours: exit 4, what happened and what to do."""
     begin(output)
     broken = (
         "import ray, ray.data, sys\n"

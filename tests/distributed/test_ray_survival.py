@@ -102,7 +102,7 @@ def coordinators() -> set[psutil.Process]:
 def test_a_killed_coordinator_is_made_anew(
     ray_session: Path, simulated_endpoint: Make, tmp_path: Path, shards: Path
 ) -> None:
-    """The new one begins with what workers hold: the ceiling is kept and the run goes on."""
+    """The new one begins with what workers hold: the ceiling is kept and the run continues."""
     endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.05))
     path = write_rows(tmp_path / "in.jsonl", 3000)
     before = coordinators()

@@ -248,7 +248,7 @@ def test_attempts_are_counted_over_all_endpoints() -> None:
 
 
 @pytest.mark.parametrize(("status", "error"), [(401, AuthenticationError), (403, AccessError)])
-def test_what_condemns_one_endpoint_ends_the_run_with_its_name(
+def test_what_rules_out_one_endpoint_ends_the_run_with_its_name(
     status: int, error: type[RunError]
 ) -> None:
     """Though the other answers; nothing is filed as failed."""

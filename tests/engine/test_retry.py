@@ -798,7 +798,7 @@ def test_equal_histories_have_equal_verdicts() -> None:
 
 
 def test_answers_that_were_on_their_way_prove_nothing() -> None:
-    """What began before a row failed, and is answered after it, neither charges nor condemns it."""
+    """What began before a row failed, and is answered after it, neither charges nor ends it."""
     played = Played(RetrySettings(retry_burst=0), left=None)
     assert played.fail(TRANSIENT, elapsed=0.0) == Defer()
     assert played.rows[0].charged == 0

@@ -114,7 +114,7 @@ def test_whoever_is_cancelled_is_forgotten() -> None:
         assert waiting.numbers == [2]
         await waiting.enter(3)
         waiting.tasks[3].cancel()
-        await asyncio.sleep(10)  # the timer finds nobody, and is no probe
+        await asyncio.sleep(10)  # the timer finds nobody, and is not a probe
         await waiting.enter(4)
         await asyncio.sleep(100)
         assert waiting.numbers == [2, 4]

@@ -132,7 +132,7 @@ def test_text_that_is_no_utf8_is_taken_as_it_is_next_time(code: str, lenient: bo
 
 
 def test_refusals_with_other_words_are_other_refusals() -> None:
-    """Rows told off in different words, in turn, are no streak of one and stop nothing."""
+    """Rows refused in different words, in turn, are not a streak of one and stop nothing."""
     policy = RetryPolicy(RetrySettings(), rng=random.Random(0))
     for n in range(40):
         words = ("slow down", "come back tomorrow")[n % 2]

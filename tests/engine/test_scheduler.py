@@ -139,7 +139,7 @@ def test_no_permit_is_held_while_a_row_waits() -> None:
 
 
 def test_a_slow_row_holds_no_one_up() -> None:
-    """There is no batch: rows go on while one takes a hundred times as long."""
+    """There is no batch: rows are answered while one takes a hundred times as long."""
 
     async def main() -> None:
         async def script(request: Request) -> Answer | Failure:
@@ -277,7 +277,7 @@ def test_a_refusal_of_every_row_is_the_runs_failure() -> None:
 
 
 def test_a_refused_row_among_good_ones_is_filed() -> None:
-    """The other rows go on, and so does a run whose last rows are all refused."""
+    """The other rows are answered, and so is a run whose last rows are all refused."""
 
     async def main() -> None:
         async def script(request: Request) -> Answer | Failure:

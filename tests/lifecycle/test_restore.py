@@ -210,7 +210,7 @@ def test_others_on_this_machine_are_waited_for(simulated_hugging_face: Start, le
 
 
 def test_what_must_be_restored_can_be_read_back(lease: Lease) -> None:
-    """By the next run, from its file; damage is no debt."""
+    """By the next run, from its file; damage is not a debt."""
     assert lease.duty() is None
     duty = Duty(state="scaledToZero", mark=lifecycle_mark(), owner=ADA, doubt=Doubt.START)
     lease.note_duty(duty)

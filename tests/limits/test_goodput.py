@@ -50,7 +50,7 @@ def test_variance_tells_how_sure_it_is() -> None:
 
 
 def test_timeouts_are_time_without_work() -> None:
-    """They lower the goodput; nothing but timeouts is no goodput at all."""
+    """They lower the goodput; nothing but timeouts means a goodput of zero."""
     evidence = collect(random.Random(3), 50, 10, 100.0)
     before = evidence.log_goodput()
     for _ in range(10):

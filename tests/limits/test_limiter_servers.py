@@ -250,7 +250,7 @@ def settled(name: str, *, longer: float = 1.0, distance: float = 0.0, first_seed
 
 @pytest.mark.parametrize("name", SETTLING)
 def test_answers_twice_as_long_leave_the_limit(name: str) -> None:
-    """Longer answers take longer; that is no overload."""
+    """Longer answers take longer; that is not an overload."""
     assert settled(name, longer=2.0) == pytest.approx(settled(name), rel=0.1)
 
 

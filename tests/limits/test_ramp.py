@@ -76,7 +76,7 @@ def test_a_moment_without_growth_does_not_end_it() -> None:
 
 
 def test_answers_to_a_limit_that_is_not_full_count_and_do_not_raise_it() -> None:
-    """A gate holds sends back for a while: that is no server that became slower."""
+    """A gate holds sends back for a while: the server did not become slower."""
     ramp = Ramp(0.0, 32)
     now, limit = 0.0, 32
     while limit < 400 and not ramp.over:
@@ -89,7 +89,7 @@ def test_answers_to_a_limit_that_is_not_full_count_and_do_not_raise_it() -> None
 
 
 def test_void_forgets_what_was_seen() -> None:
-    """A standstill of an hour is no slower server."""
+    """A standstill of an hour does not mean a slower server."""
     ramp = Ramp(0.0, 32)
     now, limit = 0.0, 32
     while limit < 100:

@@ -100,7 +100,7 @@ def test_an_unsaturated_limit_says_nothing() -> None:
 
 
 def test_a_probe_that_rows_do_not_fill_is_given_up() -> None:
-    """The end of a batch is no evidence against the larger limit."""
+    """The end of a batch is not evidence against the larger limit."""
     fed = held(knee(1000), 100)
     while fed.search.phase is not Phase.UP:
         fed.run(0.5)

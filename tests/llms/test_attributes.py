@@ -74,7 +74,7 @@ def test_an_assigned_key_is_a_secret(simulated_endpoint: Make) -> None:
 
 
 def test_an_assignment_after_loading_loads_anew(simulated_endpoint: Make) -> None:
-    """What was read when loading is read again; nothing goes on with the old value."""
+    """What was read when loading is read again; nothing uses the old value."""
     first, second = simulated_endpoint(), simulated_endpoint()
     with InferenceEndpointsLLM(base_url=first.url) as llm:
         llm.generate([HELLO])

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from chat_tokenizer import make_tokenizer
 from distilabel_endpoints.errors import ConfigurationError, ParameterError, RunError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
-from distilabel_endpoints.testing import Asked, Limits, RequestRecord, SimulatedEndpoint
+from distilabel_endpoints.testing import AnswerRequest, Limits, RequestRecord, SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
 FLAVORS = ("tgi", "vllm", "sglang", "llamacpp", "openai")
@@ -315,11 +315,11 @@ def test_each_its_own(case: Case, opened: Any) -> None:
 @pytest.mark.parametrize(("retries", "expected"), [(1, None), (2, "aba-1")])
 def test_retries(case: Case, retries: int, expected: str | None, opened: Any) -> None:
     """`structured_output_retries` asks that many times more, with another seed each time."""
-    asked_for: list[Asked] = []
+    requests: list[AnswerRequest] = []
 
-    def reply(asked: Asked) -> str:
-        asked_for.append(asked)
-        return "aba-1" if len(asked_for) == 3 else "off"
+    def reply(request: AnswerRequest) -> str:
+        requests.append(request)
+        return "aba-1" if len(requests) == 3 else "off"
 
     told = {"reply": reply}
     with opened(case, told=told, structured_output_retries=retries) as (endpoint, llm):
@@ -365,7 +365,7 @@ def test_growth(case: Case, factor: str, words: int, ends: str, opened: Any) -> 
 @by_name(WORKING)
 def test_growth_of_some(case: Case, opened: Any) -> None:
     """Of several answers, only those are asked for again that were cut off."""
-    told = {"reply": lambda asked: "short" if asked.seed + asked.index == 6 else LONG}
+    told = {"reply": lambda request: "short" if request.seed + request.index == 6 else LONG}
     with opened(case, told=told, on_length="grow:2x") as (endpoint, llm):
         (output,) = llm.generate_outputs([HELLO], num_generations=3, max_new_tokens=8, seed=5)
     assert output["generations"] in ([LONG, "short", LONG], [LONG, "short", "short"])
@@ -403,7 +403,7 @@ def test_growth_to_what_fits(case: Case, opened: Any) -> None:
 
 @pytest.mark.parametrize("given", ["", "grow", "grow:", "grow:2", "grow:x", "grow:1x", "grow:0.9x"])
 def test_no_growth(given: str) -> None:
-    """What is no factor over 1 is refused, with what there is."""
+    """What is not a factor over 1 is refused, with what there is."""
     with pytest.raises(ConfigurationError, match="'keep', 'fail', or 'grow:2x'"):
         InferenceEndpointsLLM(base_url="http://127.0.0.1:1", on_length=given)
 

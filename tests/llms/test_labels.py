@@ -14,7 +14,7 @@ from command import rows_of, run, write_rows
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
 from distilabel_endpoints.errors import ConfigurationError, ParameterError, RunError
 from distilabel_endpoints.testing import Fault, Respond, SimulatedEndpoint
-from distilabel_endpoints.testing.asked import Asked
+from distilabel_endpoints.testing.answer_request import AnswerRequest
 
 Make = Callable[..., SimulatedEndpoint]
 HELLO = [{"role": "user", "content": "Hello world!"}]
@@ -25,7 +25,7 @@ AFTER: Mapping[str, Mapping[str, float]] = {
 }
 
 
-def next_tokens(_: Asked, text: str) -> Mapping[str, float]:
+def next_tokens(_: AnswerRequest, text: str) -> Mapping[str, float]:
     """A model of a few words."""
     return AFTER.get(text, {".": 1.0})
 

@@ -118,7 +118,7 @@ print(threading.active_count())
 
 
 def test_an_interrupted_generate_cancels_its_requests(simulated_endpoint: Make) -> None:
-    """Ctrl-C in a blocked `generate` leaves nothing in flight; the object goes on to work."""
+    """Ctrl-C in a blocked `generate` leaves nothing in flight; the object still works."""
     from distilabel_endpoints.testing import Latency
 
     endpoint = simulated_endpoint(latency=Latency(0.5))

@@ -84,7 +84,7 @@ def test_a_list_of_one_is_that_one(simulated_endpoint: Make) -> None:
 
 
 def test_the_urls_are_no_part_of_what_a_run_is(simulated_endpoint: Make) -> None:
-    """The model is: a run goes on with more endpoints, or with fewer."""
+    """The model is: a run resumes with more endpoints, or with fewer."""
     _, urls = two(simulated_endpoint, model="org/model")
     with (
         InferenceEndpointsLLM(base_url=urls) as both,

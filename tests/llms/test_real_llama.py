@@ -110,7 +110,7 @@ def test_llama_json(llm: InferenceEndpointsLLM) -> None:
 
 
 def test_llama_longer(llm: InferenceEndpointsLLM, arguments: dict[str, Any]) -> None:
-    """`grow` brings the text that was cut off, and how it goes on; and JSON that is whole."""
+    """`grow` brings the text that was cut off, and its continuation; and JSON that is whole."""
     wanted = {"format": "json", "schema": CITY}
     cut, whole = (llm.generate([FRANCE], max_new_tokens=most)[0][0] for most in (4, 12))
     with InferenceEndpointsLLM(**arguments, on_length="grow:3x") as growing:

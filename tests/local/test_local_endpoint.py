@@ -306,7 +306,7 @@ def test_an_xllamacpp_that_cannot_be_imported_is_an_installation_error(
 def test_the_address_of_all_interfaces_is_reached_through_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`0.0.0.0` is no address to connect to: the URL has one that is. Noise on stdout is none."""
+    """`0.0.0.0` is not an address to connect to: the URL has one. Noise on stdout is ignored."""
     listening = "print('llama.cpp'); self.listening_address = f'http://0.0.0.0:{listen()}'"
     imitation.install(tmp_path, monkeypatch, listening)
     with LocalEndpoint() as endpoint:

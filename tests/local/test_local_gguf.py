@@ -160,7 +160,7 @@ def test_a_cache_that_cannot_be_written_is_a_storage_error(
 def test_without_the_default_model_the_command_is_named(
     hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither installed nor on the Hub: what, where, and two ways to mend it."""
+    """Neither installed nor on the Hub: what, where, and two ways to fix it."""
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr(sys, "path_importer_cache", {})
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

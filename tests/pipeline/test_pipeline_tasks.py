@@ -25,7 +25,7 @@ from distilabel.steps.tasks import (
 )
 from distilabel_endpoints.pipeline import InferenceEndpointsLLM
 from distilabel_endpoints.testing import (
-    Asked,
+    AnswerRequest,
     Fault,
     HubModel,
     Limits,
@@ -46,10 +46,10 @@ class User(BaseModel):
 SCHEMA = User.model_json_schema()
 
 
-def rated(asked: Asked) -> str:
+def rated(request: AnswerRequest) -> str:
     """Answers as `UltraFeedback` wants them; others as they are asked for."""
-    if "#### Output" not in asked.text and "<text 1>" not in asked.text.lower():
-        return f"an answer to {asked.text.splitlines()[-1]}"
+    if "#### Output" not in request.text and "<text 1>" not in request.text.lower():
+        return f"an answer to {request.text.splitlines()[-1]}"
     return "Rating: 4\nRationale: good\n\nRating: 2\nRationale: poor"
 
 

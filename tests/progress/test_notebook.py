@@ -193,7 +193,7 @@ def test_an_llm_shows_what_it_is_connected_to(
 def test_a_call_takes_progress_and_gives_outputs(
     simulated_endpoint: Callable[..., SimulatedEndpoint],
 ) -> None:
-    """`progress=False` is no generation parameter; outputs are the list that shows as a table."""
+    """`progress=False` is not a generation parameter; the list of outputs shows as a table."""
     inputs = [[{"role": "user", "content": "Hi"}]]
     with InferenceEndpointsLLM(base_url=simulated_endpoint().url) as llm:
         outputs = llm.generate_outputs(inputs, progress=False)

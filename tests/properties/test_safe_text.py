@@ -132,6 +132,6 @@ def test_line_breaks_become_unix_ones() -> None:
 
 
 def test_time_is_linear() -> None:
-    """Many unclosed sequences are no trap: 100,000 of each are read in one pass."""
+    """Many unclosed sequences are not a trap: 100,000 of each are read in one pass."""
     for introducer in ("\x1b]", "\x9d", "\x1b[", "\x9b", "\x1b(", "\x1b", "\x1b[1;"):
         assert safe_text(introducer * 100_000).count("\x1b") == 0

@@ -1,4 +1,4 @@
-"""A whole run whose disk fails at one call: what was said to be done is there, and it goes on."""
+"""A whole run whose disk fails at one call: what was reported as done is there, and it resumes."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_a_start_of_six_minutes_is_waited_out(library: Library) -> None:
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_a_paused_endpoint_fails_no_row(library: Library, comes_back: bool) -> None:
-    """Its 400 is nobody's fault: the run goes on when it is back, or stops with nothing filed."""
+    """Its 400 is nobody's fault: the run continues when it is back, or stops and fails no row."""
     until = 200.0 if comes_back else None
     driven = run_virtually(
         drive(

@@ -9,7 +9,7 @@ from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints.dataset import generate_dataset
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.testing import SimulatedEndpoint
-from distilabel_endpoints.testing.asked import Asked
+from distilabel_endpoints.testing.answer_request import AnswerRequest
 
 __all__ = ["BEACON", "HOSTILE", "hostile_run"]
 
@@ -41,8 +41,8 @@ def hostile_run(output: Path) -> Path:
     ]
     rows += [{"prompt": 5, f"<script>{text}": text[:9]} for text in HOSTILE[:3]]
 
-    def reply(asked: Asked) -> str:
-        return HOSTILE[len(str(asked.messages)) % len(HOSTILE)]
+    def reply(request: AnswerRequest) -> str:
+        return HOSTILE[len(str(request.messages)) % len(HOSTILE)]
 
     model = HOSTILE[1]
     with (

@@ -30,7 +30,7 @@ def sample(at: float, done: int = 0) -> Sample:
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 5000))
 def test_a_long_run_keeps_few_samples(seconds: int) -> None:
-    """However long it goes on; the first and the last are among them, in order."""
+    """However long it is; the first and the last are among them, in order."""
     history = History()
     for second in range(seconds):
         if history.is_due(float(second)):

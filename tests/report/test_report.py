@@ -1,4 +1,4 @@
-"""`report`: what a page says of a run, from a journal or shards, also while the run goes on."""
+"""`report`: what a page shows of a run, from a journal or shards, also during the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.report import write_comparison, write_report
 from distilabel_endpoints.testing import Fault, Latency, Respond, SimulatedEndpoint
-from distilabel_endpoints.testing.asked import Asked
+from distilabel_endpoints.testing.answer_request import AnswerRequest
 
 Make = Callable[..., SimulatedEndpoint]
 
@@ -29,8 +29,8 @@ def said(page: Path) -> str:
     return " ".join(" ".join(Page(page.read_text("utf-8")).texts).split())
 
 
-def reply(asked: Asked) -> str:
-    text = str(asked.messages)
+def reply(request: AnswerRequest) -> str:
+    text = str(request.messages)
     if "loop" in text:
         return "again and again, " * 20
     return "" if "empty" in text else f"An answer to {text[-12:-3]}"

@@ -50,7 +50,7 @@ def test_filters_and_search(output: Path) -> None:
 
 
 def test_a_row_is_shown_whole(output: Path) -> None:
-    """Prompt, answer or failure, and how it ended; what is no command shows the commands."""
+    """Prompt, answer or failure, and how it ended; what is not a command shows the commands."""
     done = run("view", output, stdin="n\nwhat?\nq\nn\n")
     assert done.returncode == 0
     assert "[user]\nQuestion 0\n[answer, ended by stop]\nAn answer to" in done.stdout

@@ -72,7 +72,7 @@ def test_quote_that_takes_in_more_than_a_row_may_have(tmp_path: Path) -> None:
 
 
 def test_line_that_names_the_delimiter(tmp_path: Path) -> None:
-    """Excel's first line `sep=;` is no header."""
+    """Excel's first line `sep=;` is not a header."""
     path = table(tmp_path / "x.csv", "sep=;\r\na;b;c\r\n1,5;2;3\r\n")
     assert good(open_rows(path)) == [{"a": "1,5", "b": "2", "c": "3"}]
 

@@ -170,7 +170,7 @@ def test_json_under_another_name(tmp_path: Path, suffix: str, text: str) -> None
 
 @pytest.mark.parametrize("suffix", ["csv", "txt"])
 def test_line_ends_of_old_macs(tmp_path: Path, suffix: str) -> None:
-    """Carriage returns alone are no line ends, so the whole file would be one row."""
+    """Carriage returns alone are not line ends, so the whole file would be one row."""
     (tmp_path / f"x.{suffix}").write_bytes(b"prompt\ra\rb\r")
     with pytest.raises(InputError, match="carriage returns only"):
         list(open_rows(tmp_path / f"x.{suffix}"))
@@ -448,7 +448,7 @@ def test_files_that_are_not_read(tmp_path: Path, name: str, message: str) -> Non
 
 @pytest.mark.parametrize("source", ["", "https://example.org/a.jsonl", "s3://bucket/a.jsonl"])
 def test_inputs_that_are_no_files(source: str) -> None:
-    """An empty variable is not this folder, and an address is no path."""
+    """An empty variable is not this folder, and an address is not a path."""
     with pytest.raises(ConfigurationError, match=r"empty text|download it first"):
         open_rows(source)
 

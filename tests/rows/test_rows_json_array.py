@@ -52,7 +52,7 @@ def test_rows_and_places(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["[]", " [ ] ", "\ufeff[]", "[\n]\n", ""])
 def test_empty_arrays_have_no_rows(tmp_path: Path, text: str) -> None:
-    """An empty array and an empty file are no errors."""
+    """An empty array and an empty file are not errors."""
     assert list(open_rows(array(tmp_path / "x.json", text))) == []
 
 

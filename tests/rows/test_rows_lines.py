@@ -91,7 +91,7 @@ def test_equal_rows_stay_two(tmp_path: Path) -> None:
     ],
 )
 def test_bad_rows_say_why(tmp_path: Path, line: bytes, reason: BadReason, message: str) -> None:
-    """A line that is no strict JSON object is a bad row; the rows around it are good."""
+    """A line that is not a strict JSON object is a bad row; the rows around it are good."""
     path = lines_of(tmp_path / "x.jsonl", b'{"a":0}\n' + line + b'\n{"a":9}\n')
     first, second, third = open_rows(path)
     assert isinstance(first, Row)
@@ -245,7 +245,7 @@ def test_damaged_compressed_files(
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"  \r\n\n", b"\xef\xbb\xbf"])
 def test_empty_files_have_no_rows(tmp_path: Path, content: bytes) -> None:
-    """An empty or blank file is no error; it has no rows and no columns."""
+    """An empty or blank file is not an error; it has no rows and no columns."""
     source = open_rows(lines_of(tmp_path / "x.jsonl", content))
     assert list(source) == []
     assert source.columns == ()

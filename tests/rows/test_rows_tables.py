@@ -243,7 +243,7 @@ def test_mixed_times_are_json(tmp_path: Path, days: list[Any]) -> None:
 
 
 def test_odd_decimals_are_json(tmp_path: Path) -> None:
-    """Decimals that are no number, or too long for any decimal type, are text."""
+    """Decimals that are not a number, or too long for any decimal type, are text."""
     values = [decimal.Decimal("NaN"), decimal.Decimal("1e80"), decimal.Decimal("0.5")]
     assert len(write_all([{"c": value} for value in values], tmp_path / "y.parquet")) == 1
     rows = [json.loads(row["c"]) for row in written(tmp_path / "y.parquet")]

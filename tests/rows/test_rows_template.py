@@ -338,7 +338,7 @@ def test_other_templates_are_not_read(tag: str) -> None:
 
 
 def test_columns_with_names_of_jinja() -> None:
-    """A column may be called `range`; one whose name is no word is reached through `row`."""
+    """A column may be called `range`; one whose name is not a word is reached through `row`."""
     template = PromptTemplate("{{ range }}")
     template.check_columns(["range"])
     assert template.render({"range": "far"}) == "far"

@@ -14,21 +14,21 @@ from distilabel_endpoints.dataset import generate_dataset
 from distilabel_endpoints.errors import AlarmError, ConfigurationError
 from distilabel_endpoints.progress import open_progress
 from distilabel_endpoints.testing import Latency, SimulatedEndpoint
-from distilabel_endpoints.testing.asked import Asked
+from distilabel_endpoints.testing.answer_request import AnswerRequest
 
 Make = Callable[..., SimulatedEndpoint]
 ROWS = 600
 
 
-def one_text(_: Asked) -> str:
+def one_text(_: AnswerRequest) -> str:
     return "I am here to help you with that."
 
 
-def looping(_: Asked) -> str:
+def looping(_: AnswerRequest) -> str:
     return "The number is a number and so on. " * 10
 
 
-def empty(_: Asked) -> str:
+def empty(_: AnswerRequest) -> str:
     return ""
 
 
@@ -36,7 +36,7 @@ def empty(_: Asked) -> str:
     ("reply", "name"), [(one_text, "identical"), (looping, "loops"), (empty, "empty")]
 )
 def test_a_broken_model_pauses_a_run(
-    simulated_endpoint: Make, tmp_path: Path, reply: Callable[[Asked], str], name: str
+    simulated_endpoint: Make, tmp_path: Path, reply: Callable[[AnswerRequest], str], name: str
 ) -> None:
     """Exit 7 before most rows are paid for; `--alarm off` resumes and sends the rest, once."""
     endpoint = simulated_endpoint(flavor="vllm", slots=16, latency=Latency(0.02), reply=reply)
@@ -62,9 +62,9 @@ def test_a_broken_model_pauses_a_run(
 def test_a_warning_stops_nothing(simulated_endpoint: Make, tmp_path: Path) -> None:
     """It is shown once, and stands in the summary; the run ends as always."""
 
-    def reply(asked: Asked) -> str:
-        number = int("".join(filter(str.isdigit, str(asked.messages))))
-        return looping(asked) if number % 4 == 0 else f"An answer to number {number}."
+    def reply(request: AnswerRequest) -> str:
+        number = int("".join(filter(str.isdigit, str(request.messages))))
+        return looping(request) if number % 4 == 0 else f"An answer to number {number}."
 
     endpoint = simulated_endpoint(flavor="vllm", reply=reply)
     rows, output = write_rows(tmp_path / "rows.jsonl", 300), tmp_path / "out.jsonl"

@@ -100,7 +100,7 @@ def damage_journal(bench: Bench) -> None:
     "change", [rewrite, touch, cut_output, remove_output, damage_journal], ids=lambda f: f.__name__
 )
 def test_what_may_have_changed_is_looked_at(bench: Bench, change: Callable[[Bench], None]) -> None:
-    """Input, output or journal not as they were left: all rows are compared, and all is mended."""
+    """Input, output or journal not as they were left: all rows are compared, all is repaired."""
     bench.run()
     kept = bench.output.read_bytes()
     change(bench)

@@ -139,7 +139,7 @@ def test_answered_rows_that_are_not_in_the_input(
 
 
 def test_starting_over_on_nothing(bench: Bench) -> None:
-    """`fresh` with an input that has no rows is no word to empty the output."""
+    """`fresh` with an input that has no rows does not mean to empty the output."""
     bench.run()
     before = bench.output.read_bytes()
     with pytest.raises(InputChangedError, match="no rows"):
@@ -281,7 +281,7 @@ def run_was_stopped(bench: Bench) -> None:
     ids=lambda before: before.__name__,
 )
 def test_a_file_that_this_run_did_not_write(bench: Bench, before: Callable[[Bench], None]) -> None:
-    """Refused before anything is sent; moved away it is no trouble, and `fresh` replaces it."""
+    """Refused before anything is sent; moved away it does not matter, and `fresh` replaces it."""
     before(bench)
     content, sent = bench.output.read_bytes(), len(bench.sent)
     for more in ({}, {"limit": 1}):
@@ -320,7 +320,7 @@ def test_an_output_that_broke_off(bench: Bench, name: str, left: int) -> None:
 
 
 def test_a_copy_is_this_runs_output_too(bench: Bench) -> None:
-    """Other time stamps on the same bytes are no edit."""
+    """Other time stamps on the same bytes are not an edit."""
     bench.run()
     os.utime(bench.output, (1, 1))
     bench.write([*ROWS, {"id": 5, "prompt": "One more?"}])
@@ -354,7 +354,7 @@ def refused_from_4(status: int) -> tuple[Fault, ...]:
 
 
 def test_an_export_while_the_run_goes_on(simulated_endpoint: Make, tmp_path: Path) -> None:
-    """It writes what is done; stopped after it, the run goes on over that file."""
+    """It writes what is done; stopped after it, the run resumes over that file."""
     exported: list[int] = []
 
     def reply(asked: Any) -> str:

@@ -1,4 +1,4 @@
-"""`generate_dataset`: what goes in, what comes out, what is refused, and going on after a stop."""
+"""`generate_dataset`: what goes in, what comes out, what is refused, and resuming after a stop."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def test_several_generations(llm: InferenceEndpointsLLM, tmp_path: Path, suffix:
 def test_other_settings_are_refused(
     llm: InferenceEndpointsLLM, endpoint: SimulatedEndpoint, tmp_path: Path
 ) -> None:
-    """Going on with another seed or system message names them; `fresh` starts over."""
+    """Resuming with another seed or system message names them; `fresh` starts over."""
     output = tmp_path / "out.jsonl"
     generate(llm, prompts(3), output, seed=1)
     with pytest.raises(FingerprintError, match="seed"):

@@ -22,7 +22,7 @@ Make = Callable[..., SimulatedEndpoint]
 
 
 def test_a_run_is_paused_slowed_and_resumed(simulated_endpoint: Make, tmp_path: Path) -> None:
-    """From outside, while it goes on: nothing is sent meanwhile, and every row is answered once."""
+    """From outside, during the run: nothing is sent meanwhile, and every row is answered once."""
     endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.2))
     rows, output = write_rows(tmp_path / "rows.jsonl", 300), tmp_path / "out.jsonl"
     words = ("--base-url", endpoint.url, "--max-concurrency", 8, "--json")

@@ -127,7 +127,7 @@ def test_fresh_begins_anew(output: Path, rows: int | None) -> None:
 
 @pytest.mark.parametrize("content", [b"my own notes\n", b"SQLite format 3\0" + b"\xff" * 9000])
 def test_foreign_file_is_refused(output: Path, content: bytes) -> None:
-    """A file that is no journal is left as it is; `fresh` keeps it under another name."""
+    """A file that is not a journal is left as it is; `fresh` keeps it under another name."""
     path = journal_path(output)
     path.write_bytes(content)
     with pytest.raises(DamagedError, match="--fresh"):
@@ -157,7 +157,7 @@ def test_empty_file_is_nothing(output: Path) -> None:
 
 
 def test_newer_format_is_refused(output: Path) -> None:
-    """A journal this version could misread is left alone, with the way to mend it."""
+    """A journal this version could misread is left alone, with the way to fix it."""
     header = Header(spec=SPEC, created="", versions={}, format=FORMAT + 1)
     _replace(journal_path(output), header)
     with pytest.raises(StorageError, match="Upgrade"):
@@ -342,7 +342,7 @@ def test_notes(output: Path) -> None:
 
 
 def test_what_cannot_be_stored(output: Path) -> None:
-    """A value that is no JSON is the caller's error, and the journal goes on."""
+    """A value that is not JSON is the caller's error, and the journal stays usable."""
     with Journal(output, SPEC) as journal:
         broken = Result(ordinal=0, completions=(Completion(text="", logprobs={1j}),), failures=())
         with pytest.raises(TypeError, match="set"):

@@ -214,7 +214,7 @@ def test_lost_page_is_noticed(sample: Sample) -> None:
 
 
 def test_schema_that_is_not_text(sample: Sample) -> None:
-    """A schema damaged into bytes that are no text is damage like any other."""
+    """A schema damaged into bytes that are not text is damage like any other."""
     changed = sample.content.replace(b"CREATE TABLE notes", b"CREATE TABL\xdb notes")
     assert changed != sample.content
     repair, found = sample.resume(changed)
@@ -231,7 +231,7 @@ def test_one_header_is_enough(sample: Sample, page: int) -> None:
 
 
 def test_damaged_note(tmp_path: Path) -> None:
-    """A note that is not what was written is no note."""
+    """A note that is not what was written is not a note."""
     output = tmp_path / "out.jsonl"
     with Journal(output, SPEC) as journal:
         journal.write_note("export", "complete")

@@ -83,7 +83,7 @@ def test_every_damaged_record_is_dropped_and_counted(output: Path, path: Path) -
 
 
 def test_what_a_rebuild_loses_is_counted(output: Path, path: Path) -> None:
-    """A record that is wrong and a row that cannot be read are two lost; a header is no loss."""
+    """A record that is wrong and a row that cannot be read are two lost; a header is not a loss."""
     made(path, records([ok(0), ok(1), ok(2, "x" * 30_000)], damaged=[1]))
     content = path.read_bytes()
     path.write_bytes(bytes(PAGE) + content[PAGE : 5 * PAGE] + bytes(len(content) - 5 * PAGE))
@@ -265,7 +265,7 @@ def test_fresh_keeps_what_was_kept_before(output: Path, path: Path, there: bool)
 
 
 def test_fresh_after_a_kill_in_a_commit(output: Path, path: Path) -> None:
-    """What a killed writer left is no damage: it goes, with its rollback journal."""
+    """What a killed writer left is not damage: it goes, with its rollback journal."""
     write(output, map(ok, range(50)))
     crashed = output.parent / "crashed" / output.name
     crashed.parent.mkdir()

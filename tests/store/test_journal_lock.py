@@ -62,7 +62,7 @@ def _stream(stream: IO[str] | None) -> IO[str]:
 
 @pytest.mark.promise("R11")
 def test_second_process_is_told_who(tmp_path: Path) -> None:
-    """A second writer leaves within a second, naming host, process and start; the first goes on."""
+    """A second writer leaves within a second, naming host, process and start; the first stays."""
     output = tmp_path / "out.jsonl"
     program = (
         "import sys; from pathlib import Path\n"

@@ -134,7 +134,7 @@ def test_reader_cannot_touch_a_successor(output: Path) -> None:
 
 
 def test_rebuilt_under_a_reader(output: Path) -> None:
-    """A reader goes on where it was after a damaged journal was rebuilt under it."""
+    """A reader continues where it was after a damaged journal was rebuilt under it."""
     write(output, map(ok, range(3000)))
     with Reader(output) as reader:
         results = reader.results()

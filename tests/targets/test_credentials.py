@@ -126,7 +126,7 @@ def test_a_host_that_is_named_gets_the_token(url: str, names: list[str]) -> None
 
 @pytest.mark.parametrize("host", ["8.8.8.8", "[2606:4700::1]"])
 def test_a_public_address_is_not_trusted(host: str) -> None:
-    """Naming it is no help: strangers are on the way."""
+    """Naming it does not help: strangers are on the way."""
     with pytest.raises(ConfigurationError, match="public address"):
         refuse_insecure_token(f"http://{host}/v1", [host.strip("[]")])
 

@@ -147,7 +147,7 @@ def test_a_password_with_a_slash_is_not_shown() -> None:
 
 
 def test_a_target_shows_no_token() -> None:
-    """The token is no part of a target's repr."""
+    """The token is not part of a target's repr."""
     assert "token" not in repr(Target(root="http://h", api="http://h/v1"))
 
 

@@ -272,7 +272,7 @@ def test_control_plane_refuses(
 
 
 def test_huggingface_hub_pauses_resumes_and_waits(simulated_hugging_face: Start) -> None:
-    """The whole life: pause, resume, wait until it answers; resuming a running one is no error."""
+    """The whole life: pause, resume, wait until it answers; a running one can be resumed."""
     endpoint = simulated_hugging_face(deployment=Deployment("mine"))
     seen = get_inference_endpoint("mine", namespace="simulated-user", token=GOOD)
     assert seen.pause().status == "paused"

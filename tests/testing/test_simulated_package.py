@@ -156,7 +156,7 @@ BLOCKS = re.findall(
 
 
 def test_the_documentations_scripts_run() -> None:
-    """Every Python block of docs/testing.md that is no test runs as it stands."""
+    """Every Python block of docs/testing.md that is not a test runs as it stands."""
     scripts = [block for block in BLOCKS if "def test_" not in block]
     assert len(scripts) >= 4
     for block in scripts:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from distilabel_endpoints.testing import Asked, Lengths, Settings
-from distilabel_endpoints.testing.asked import content_text, request_key
+from distilabel_endpoints.testing import AnswerRequest, Lengths, Settings
+from distilabel_endpoints.testing.answer_request import content_text, request_key
 from distilabel_endpoints.testing.texts.gbnf import gbnf_sample
 from distilabel_endpoints.testing.texts.grammars import (
     Choice,
@@ -32,15 +32,17 @@ from distilabel_endpoints.testing.texts.schema_instances import schema_instance
 SETTINGS = Settings()
 
 
-def asked(content: str = "hello", **parameters: Any) -> Asked:
+def answer_request(content: str = "hello", **parameters: Any) -> AnswerRequest:
     """A prompt with its key."""
     key = request_key(content, parameters, 0)
-    return Asked(prompt=content, parameters=parameters, key=key, seed=parameters.get("seed"))
+    return AnswerRequest(
+        prompt=content, parameters=parameters, key=key, seed=parameters.get("seed")
+    )
 
 
 def wrote(content: str = "hello", *, limit: int | None = None, **parameters: Any) -> Text:
     """The answer to a prompt under default settings."""
-    return write(asked(content, **parameters), SETTINGS, limit=limit)
+    return write(answer_request(content, **parameters), SETTINGS, limit=limit)
 
 
 def test_same_request_same_text() -> None:
@@ -71,7 +73,7 @@ def test_endpoint_seed_changes_every_text() -> None:
 
 def test_indexes_give_different_answers() -> None:
     """The n answers to one request differ."""
-    texts = {write(replace(asked(), index=i), SETTINGS, limit=None).text for i in range(5)}
+    texts = {write(replace(answer_request(), index=i), SETTINGS, limit=None).text for i in range(5)}
     assert len(texts) == 5
 
 
@@ -87,11 +89,13 @@ def test_limit_is_kept_and_marked(content: str, limit: int) -> None:
 
 def test_stop_ends_the_text_before_its_first_mark() -> None:
     """The earliest stop sequence cuts, and is left out unless the flavor keeps it."""
-    whole = write(asked(), replace(SETTINGS, lengths=Lengths(8, spread="constant")), limit=None)
+    whole = write(
+        answer_request(), replace(SETTINGS, lengths=Lengths(8, spread="constant")), limit=None
+    )
     marks = (whole.tokens[5].strip(), whole.tokens[2].strip())
     settings = replace(SETTINGS, lengths=Lengths(8, spread="constant"))
-    cut = write(asked(), settings, limit=None, stop=marks)
-    kept = write(asked(), settings, limit=None, stop=marks, keep_stop=True)
+    cut = write(answer_request(), settings, limit=None, stop=marks)
+    kept = write(answer_request(), settings, limit=None, stop=marks, keep_stop=True)
     assert cut.text == "".join(whole.tokens[:2]) + " "
     assert cut.stop == marks[1]
     assert not cut.length
@@ -101,7 +105,7 @@ def test_stop_ends_the_text_before_its_first_mark() -> None:
 def test_reply_writes_instead() -> None:
     """A `reply` function gets what was asked and gives the text."""
     settings = Settings(reply=lambda seen: f"{seen.text} {seen.seed} {seen.index}")
-    text = write(asked("two words", seed=3), settings, limit=None)
+    text = write(answer_request("two words", seed=3), settings, limit=None)
     assert text.text == "two words 3 0"
     assert text.tokens == ("two", " words", " 3", " 0")
 
@@ -110,7 +114,7 @@ def test_reply_writes_instead() -> None:
 @given(st.text())
 def test_tokens_make_up_the_text(reply: str) -> None:
     """Joined tokens are the text, whatever a reply function wrote."""
-    text = write(asked(), Settings(reply=lambda _: reply), limit=None)
+    text = write(answer_request(), Settings(reply=lambda _: reply), limit=None)
     assert "".join(text.tokens) == text.text == reply
 
 
@@ -147,7 +151,7 @@ def test_content_text_reads_parts() -> None:
 def test_asked_text_joins_messages() -> None:
     """A conversation's text is its contents, a line each."""
     messages = ({"role": "system", "content": "s"}, {"role": "user", "content": "u"})
-    assert Asked(messages=messages).text == "s\nu"
+    assert AnswerRequest(messages=messages).text == "s\nu"
 
 
 class _Address(BaseModel):
@@ -333,7 +337,7 @@ def test_gbnf_samples_derive_from_root(grammar: str, pattern: str, seed: int) ->
     ["", "root ::= missing", "root ::= @", 'root ::= ("a"', "root ::= root"],
 )
 def test_gbnf_refuses_what_is_no_grammar(grammar: str) -> None:
-    """No text comes from a text that is no grammar."""
+    """No text comes from a text that is not a grammar."""
     with pytest.raises(ValueError, match=r"grammar|rule"):
         gbnf_sample(grammar)
 
@@ -375,6 +379,6 @@ def test_satisfy_says_what_cannot_be_read(constraint: Any) -> None:
 def test_constrained_text_is_cut_like_any_other() -> None:
     """`max_tokens` cuts a constrained answer too, as servers do."""
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 9}
-    text = write(asked(), SETTINGS, limit=3, constraint=JsonSchema(schema))
+    text = write(answer_request(), SETTINGS, limit=3, constraint=JsonSchema(schema))
     assert text.length
     assert len(text.tokens) == 3

@@ -396,7 +396,7 @@ def contents_of(message: Json) -> Contents:
 
 
 def _text_of_parts(parts: list[Any]) -> tuple[str | None, str]:
-    """The text and the thinking of contents that come as parts; no part is no text."""
+    """The text and the thinking of contents that come as parts; no part means no text."""
     texts, thinking = list[str](), list[str]()
     for part in parts:
         if isinstance(part, str):

@@ -28,7 +28,7 @@ GATEWAY_AGE: Final = 25.0
 _GATEWAY: Final = frozenset({502, 504, 520, 521, 522, 523, 525, 526, 527, 530})
 _RECENT: Final = 30.0
 _PATIENCE: Final = 3
-# Others are being answered: the last answer is no older than this many seconds, or latencies.
+# Others are being answered: the last answer is not older than this many seconds, or latencies.
 _JUST_NOW: Final = 2.0
 _LATENCIES: Final = 1.5
 _LONGEST_JUST_NOW: Final = 60.0

@@ -148,7 +148,7 @@ class Permit:
 # seconds; a longer time without any event is a pause or a suspended machine: the evidence is
 # dropped.
 _IDLE: Final = 30.0
-# latencies; the same, where answers take long: silence is usual for as long as this.
+# latencies; the same, if answers take long: silence is usual for as long as this.
 _SILENT_LATENCIES: Final = 4.0
 # seconds; the silence that is usual before the first answer of all, which may take minutes.
 _LONGEST_FIRST_LATENCY: Final = 600.0
@@ -167,7 +167,7 @@ _RETRY_JITTER: Final = 0.1
 _LONGEST_GATE: Final = 1800.0
 # requests; probes go no lower: so few hurt no server.
 _FLOOR: Final = 4
-# requests; the same where max_concurrency is set: the user has vouched for the endpoint.
+# requests; the same if max_concurrency is set: the user has vouched for the endpoint.
 _FLOOR_WITH_CEILING: Final = 32
 # share; of the mean distance between sends (latency over limit) that sends keep while refusals
 # are being explained.

@@ -100,7 +100,7 @@ LEAST: Final = 16
 _GROWTH: Final = 2
 # ratio; a doubling that brings less speed than this is doubted.
 _PLATEAU: Final = 1.15
-# ratio; the same, where the limit is already well above what the measured speed needs.
+# ratio; the same, if the limit is already well above what the measured speed needs.
 _SUSPECT: Final = 1.4
 # ratio; a doubling that leaves less speed than this ends the ramp at once, at half.
 _COLLAPSE: Final = 0.9

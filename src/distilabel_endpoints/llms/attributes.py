@@ -101,7 +101,7 @@ class Attributes(Serializable):
     generation_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Generation parameters that per-call ones win over."""
     stream: bool | Literal["auto"] = "auto"
-    """Read answers as a stream: `True`, `False`, or `"auto"`: where long answers need it."""
+    """Read answers as a stream: `True`, `False`, or `"auto"`: if long answers need it."""
     max_concurrency: PositiveInt | None = None
     """Requests in flight at most, at all endpoints together; default: as many as they take."""
     requests_per_minute: PositiveFloat | None = None

@@ -1,4 +1,4 @@
-"""A bar for one call of `generate`: after two seconds, where a person is watching.
+"""A bar for one call of `generate`: after two seconds, if a person is watching.
 
 Results are counted in the engine's thread and drawn in another, so that no request waits for a
 terminal. The bar is tqdm's, which comes with huggingface_hub.

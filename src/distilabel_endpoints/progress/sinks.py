@@ -242,7 +242,7 @@ def _pace(snapshot: RunSnapshot) -> list[str]:
 
 
 class LineProgress(Sink):
-    """One line that is written over, for where a carriage return works and little else.
+    """One line that is written over, for streams on which a carriage return works and little else.
 
     That is a notebook's output, of a cell or of a `!command`: it keeps no cursor to move up.
     """

@@ -127,7 +127,7 @@ def read_ledger(output: Path) -> JobLedger | None:
 
 
 def limit_of(budget: Budget, hourly: int | None) -> Cost:
-    """What attempts may cost: where time is paid for, they cost no dollars besides."""
+    """What attempts may cost: if time is paid for, they cost no dollars besides."""
     return (replace(budget, picodollars=None) if hourly else budget).cost
 
 

@@ -9,7 +9,7 @@
 | `provider` | with several providers: who answered | list, one entry each |
 | `reasoning_tokens` | with `reasoning`: those of the output that were thinking | the same, summed |
 | `label`, `confidence`, `distribution` | with `labels`: the likeliest, how likely, all | - |
-| `error`, `error_code` | text or null | null, or a list with text where a generation failed |
+| `error`, `error_code` | text or null | null, or a list with text if a generation failed |
 | `failed_generation` | text or null | the same: the text of an answer that was refused |
 
 `error_code` is stable and null for every row that did not fail; `error` is for people. Beside a

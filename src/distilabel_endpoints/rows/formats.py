@@ -41,7 +41,7 @@ _BESIDE_TEXT: Final = (
     *("input", "context", "history", "question", "passage", "document", "options", "choices"),
     *_ASIDE,
 )
-"""Columns that belong to the question where they stand beside a prompt."""
+"""Columns that belong to the question if they stand beside a prompt."""
 _BLANK_LINE: Final = "\n\n"
 
 

@@ -1,4 +1,4 @@
-"""An output, read back as a table: mapped where its format allows that, else in memory."""
+"""An output, read back as a table: mapped if its format allows that, else in memory."""
 
 from __future__ import annotations
 

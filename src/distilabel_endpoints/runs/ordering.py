@@ -1,4 +1,4 @@
-"""The order in which a run's rows are sent, where it is ours to choose; the output has its own.
+"""The order in which a run's rows are sent, if it is ours to choose; the output has its own.
 
 Rules
 - Rows are looked at a few thousand, or a few megabytes, at a time; between two looks no row waits

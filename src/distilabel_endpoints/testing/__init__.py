@@ -22,8 +22,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distilabel_endpoints.testing.answer_request import AnswerRequest
     from distilabel_endpoints.testing.app import build_app
-    from distilabel_endpoints.testing.asked import Asked
     from distilabel_endpoints.testing.bounds import greedy_bound
     from distilabel_endpoints.testing.endpoint import LoopEndpoint, SimulatedEndpoint, serve
     from distilabel_endpoints.testing.endpoint_settings import (
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SERVERS",
     "Action",
-    "Asked",
+    "AnswerRequest",
     "BreakStream",
     "Deployment",
     "Drip",
@@ -101,7 +101,7 @@ __all__ = [
 
 _HOMES = {
     "app": ("build_app",),
-    "asked": ("Asked",),
+    "answer_request": ("AnswerRequest",),
     "bounds": ("greedy_bound",),
     "endpoint": ("LoopEndpoint", "SimulatedEndpoint", "serve"),
     "request_log": ("EndpointStatistics", "RequestRecord"),

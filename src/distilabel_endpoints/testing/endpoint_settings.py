@@ -14,7 +14,7 @@ from statistics import NormalDist
 from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from distilabel_endpoints.errors import ConfigurationError
-from distilabel_endpoints.testing.asked import Asked
+from distilabel_endpoints.testing.answer_request import AnswerRequest
 from distilabel_endpoints.testing.faults import Fault
 
 __all__ = [
@@ -260,8 +260,8 @@ class SettingsChanges(TypedDict, total=False):
     lengths: Lengths
     limits: Limits
     faults: tuple[Fault, ...]
-    reply: Callable[[Asked], str] | None
-    next_tokens: Callable[[Asked, str], Mapping[str, float]] | None
+    reply: Callable[[AnswerRequest], str] | None
+    next_tokens: Callable[[AnswerRequest, str], Mapping[str, float]] | None
     seed: int
     reasoning: bool
     refuses: tuple[str, ...]
@@ -286,9 +286,9 @@ class Settings:
     lengths: Lengths = Lengths()
     limits: Limits = Limits()
     faults: tuple[Fault, ...] = ()
-    reply: Callable[[Asked], str] | None = None
+    reply: Callable[[AnswerRequest], str] | None = None
     """Writes the answers instead of the built-in words."""
-    next_tokens: Callable[[Asked, str], Mapping[str, float]] | None = None
+    next_tokens: Callable[[AnswerRequest, str], Mapping[str, float]] | None = None
     """What may come after a text, with its probability: a model whose log-probabilities are known.
     The likeliest is written, among those that a choice of texts allows."""
     seed: int = 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from distilabel_endpoints.testing.asked import Asked, request_key
+from distilabel_endpoints.testing.answer_request import AnswerRequest, request_key
 from distilabel_endpoints.testing.exchange import Exchange
 from distilabel_endpoints.testing.flavors import has_n, needs_model
 from distilabel_endpoints.testing.routes.checks import (
@@ -39,7 +39,7 @@ _MAX_N = 128
 class _Order:
     """A body that was found to be in order."""
 
-    asked: Asked
+    request: AnswerRequest
     model: str
     n: int
     limit: int | None
@@ -57,13 +57,13 @@ def chat(exchange: Exchange) -> Generated:
     if not all(isinstance(message, dict) and "role" in message for message in messages):
         raise exchange.refuse(bad_status(exchange), "every message needs a role")
     parameters = {name: value for name, value in body.items() if name != "messages"}
-    asked = Asked(
+    request = AnswerRequest(
         messages=tuple(messages),
         parameters=parameters,
         seed=body.get("seed"),
         key=request_key(messages, parameters, exchange.settings.seed),
     )
-    order = _order(exchange, body, asked)
+    order = _order(exchange, body, request)
     called = None if messages[-1]["role"] == "tool" else _called(body)
     texts = _texts(exchange, order, JsonSchema(called[1]) if called else order.constraint)
     reasoning = _reasoning(exchange)
@@ -93,13 +93,13 @@ def completions(exchange: Exchange) -> Generated:
     if not isinstance(prompt, str):
         raise exchange.refuse(bad_status(exchange), "prompt must be a string")
     parameters = {name: value for name, value in body.items() if name != "prompt"}
-    asked = Asked(
+    request = AnswerRequest(
         prompt=prompt,
         parameters=parameters,
         seed=body.get("seed"),
         key=request_key(prompt, parameters, exchange.settings.seed),
     )
-    order = _order(exchange, {"max_tokens": 16, **body}, asked)
+    order = _order(exchange, {"max_tokens": 16, **body}, request)
     texts = _texts(exchange, order, order.constraint)
     choices = [
         {
@@ -132,7 +132,7 @@ def _object(exchange: Exchange) -> Mapping[str, Any]:
     return exchange.body
 
 
-def _order(exchange: Exchange, body: Mapping[str, Any], asked: Asked) -> _Order:
+def _order(exchange: Exchange, body: Mapping[str, Any], request: AnswerRequest) -> _Order:
     settings, flavor = exchange.settings, exchange.flavor
     model = str(body.get("model", ""))
     if needs_model(flavor) and model != settings.model:
@@ -143,14 +143,14 @@ def _order(exchange: Exchange, body: Mapping[str, Any], asked: Asked) -> _Order:
     n = _positive(exchange, body, "n") or 1
     if n > _MAX_N:
         raise exchange.refuse(bad_status(exchange), f"n must be at most {_MAX_N}, got {n}")
-    tokens = count_tokens(asked.text)
+    tokens = count_tokens(request.text)
     _check_context(exchange, tokens, limit)
     try:
         constraint = chat_constraint(flavor, body)
     except (UnreadableGrammarError, ValueError) as error:
         raise exchange.refuse(bad_status(exchange), f"response_format: {error}") from error
     return _Order(
-        asked=asked,
+        request=request,
         model=settings.model,
         n=n if has_n(flavor) else 1,
         limit=limit,
@@ -177,7 +177,7 @@ def _texts(exchange: Exchange, order: _Order, constraint: Constraint | None) -> 
     try:
         return [
             write(
-                replace(order.asked, index=index) if index else order.asked,
+                replace(order.request, index=index) if index else order.request,
                 exchange.settings,
                 limit=order.limit,
                 stop=order.stop,
@@ -277,7 +277,7 @@ def _payload(
     written = sum(len(text.tokens) for text in texts)
     prefix = "chatcmpl" if kind == "chat.completion" else "cmpl"
     return {
-        "id": "" if exchange.flavor == "tgi" else f"{prefix}-{order.asked.key.hex()}",
+        "id": "" if exchange.flavor == "tgi" else f"{prefix}-{order.request.key.hex()}",
         "object": kind,
         "created": CREATED,
         "model": order.model,

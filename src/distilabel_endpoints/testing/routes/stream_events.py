@@ -1,4 +1,4 @@
-"""A whole answer cut into the events of a stream: one token each, usage last where asked for."""
+"""A whole answer cut into the events of a stream: one token each, usage last if requested."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from distilabel_endpoints.testing.asked import Asked, request_key
+from distilabel_endpoints.testing.answer_request import AnswerRequest, request_key
 from distilabel_endpoints.testing.exchange import Exchange
 from distilabel_endpoints.testing.routes.checks import TGI_TYPES, check_types
 from distilabel_endpoints.testing.texts.grammars import UnreadableGrammarError, tgi_constraint
@@ -137,7 +137,7 @@ def _limit(parameters: Mapping[str, Any]) -> int:
 
 def _text(exchange: Exchange, inputs: str, parameters: Mapping[str, Any], index: int) -> Text:
     settings = exchange.settings
-    asked = Asked(
+    request = AnswerRequest(
         prompt=inputs,
         parameters=parameters,
         seed=parameters.get("seed"),
@@ -147,7 +147,7 @@ def _text(exchange: Exchange, inputs: str, parameters: Mapping[str, Any], index:
     try:
         constraint = tgi_constraint(parameters.get("grammar"))
         return write(
-            asked,
+            request,
             settings,
             limit=_limit(parameters),
             stop=tuple(map(str, parameters.get("stop") or ())),

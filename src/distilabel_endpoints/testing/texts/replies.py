@@ -13,7 +13,7 @@ from hashlib import shake_128
 from itertools import product
 from math import log
 
-from distilabel_endpoints.testing.asked import Asked
+from distilabel_endpoints.testing.answer_request import AnswerRequest
 from distilabel_endpoints.testing.endpoint_settings import Settings
 from distilabel_endpoints.testing.texts.grammars import Constraint, satisfy
 
@@ -61,7 +61,7 @@ def count_tokens(text: str) -> int:
 
 
 def write(
-    asked: Asked,
+    request: AnswerRequest,
     settings: Settings,
     *,
     limit: int | None,
@@ -70,18 +70,18 @@ def write(
     keep_stop: bool = False,
     now: float = 0.0,
 ) -> Text:
-    """The answer to `asked`. `keep_stop` leaves the stop sequence at its end, as TGI does.
+    """The answer to `request`. `keep_stop` leaves the stop sequence at its end, as TGI does.
 
     Raises:
         UnreadableGrammarError: the constraint is not one.
     """
-    draw = shake_128(asked.key + asked.index.to_bytes(8, "big"))
+    draw = shake_128(request.key + request.index.to_bytes(8, "big"))
     seed = int.from_bytes(draw.digest(8), "big")
     if settings.next_tokens is not None:
         options = () if constraint is None else _options(constraint)
-        return _likeliest(asked, settings.next_tokens, options, limit, seed)
+        return _likeliest(request, settings.next_tokens, options, limit, seed)
     if settings.reply is not None:
-        tokens = tuple(_TOKEN.findall(settings.reply(asked)))
+        tokens = tuple(_TOKEN.findall(settings.reply(request)))
     elif constraint is not None:
         tokens = tuple(_TOKEN.findall(satisfy(constraint, seed)))
     else:
@@ -109,8 +109,8 @@ def _options(constraint: Constraint) -> tuple[str, ...]:
 
 
 def _likeliest(
-    asked: Asked,
-    next_tokens: Callable[[Asked, str], Mapping[str, float]],
+    request: AnswerRequest,
+    next_tokens: Callable[[AnswerRequest, str], Mapping[str, float]],
     options: Sequence[str],
     limit: int | None,
     seed: int,
@@ -118,7 +118,7 @@ def _likeliest(
     """The text of the likeliest tokens, held to the options if there are some."""
     text, tokens, listed = "", list[str](), list[Mapping[str, float]]()
     while text not in options and (limit is None or len(tokens) < limit):
-        after = next_tokens(asked, text)
+        after = next_tokens(request, text)
         fitting = [
             token
             for token in after

@@ -1,7 +1,7 @@
-"""What was asked of the endpoint, read from a request's body in any of its dialects.
+"""A request for one answer, read from a body in any of the endpoint's dialects.
 
 A request's key is made of its messages or prompt and its sampling parameters, not of the model
-name, the number of answers, streaming or limits: asked again in another way, it gets the same text.
+name, the number of answers, streaming or limits: sent in another way, it gets the same text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-__all__ = ["Asked", "content_text", "request_key"]
+__all__ = ["AnswerRequest", "content_text", "request_key"]
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, default=str, separators=(",", ":"))
 _NOT_SAMPLING = frozenset(
@@ -38,8 +38,8 @@ _NOT_SAMPLING = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One answer that is wanted: what a `reply` function gets."""
+class AnswerRequest:
+    """A request for one answer: what a `reply` function gets."""
 
     messages: tuple[Mapping[str, Any], ...] | None = field(default=None, repr=False)
     """The conversation, on the chat routes."""
@@ -71,7 +71,7 @@ def content_text(content: Any) -> str:
 
 
 def request_key(content: Any, parameters: Mapping[str, Any], seed: int) -> bytes:
-    """A digest of what is asked and how, under the endpoint's own seed."""
+    """A digest of the content and the sampling parameters, under the endpoint's own seed."""
     sampling = {name: value for name, value in parameters.items() if name not in _NOT_SAMPLING}
     text = _CANONICAL.encode([seed, content, sampling])
     return blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
