@@ -109,6 +109,9 @@ def test_a_notebook_before_during_interrupted_and_after(notebook: Notebook) -> N
         assert len(endpoint.generations) == 80
         assert result[0] == "execute_result"
         assert "What is 0 times 0?" in html_of(result)
+        assert "Finished" not in html_of(result), "the cell shows the figures already"
+        (again,) = notebook.cell("done")
+        assert "Finished: 80 rows ok" in html_of(again)
         (frame,) = notebook.cell("done.to_pandas()[['prompt', 'generation']].head(2)")
         assert "What is 1 times 1?" in text_of(frame)
         (outputs,) = notebook.cell(

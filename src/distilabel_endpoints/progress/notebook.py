@@ -36,6 +36,8 @@ class NotebookProgress(Sink):
     """A few lines that are replaced in the cell's output, as the live block on a terminal."""
 
     interval: ClassVar[float] = 0.5
+    newest: ClassVar[tuple[RunSummary, int | None] | None] = None
+    """What the newest report is of, and the number of the cell that shows it."""
 
     def __init__(self, outlet: Outlet) -> None:
         super().__init__(outlet)
@@ -54,6 +56,7 @@ class NotebookProgress(Sink):
     def finish(self, summary: RunSummary) -> None:
         """The report in the place of the figures, however the run ended."""
         self._show(report(summary, _WIDTH))
+        NotebookProgress.newest = summary, _cell_number()
         self.close()
 
     def _show(self, lines: list[Line]) -> None:
@@ -67,8 +70,18 @@ class NotebookProgress(Sink):
 
 
 def report_html(summary: RunSummary) -> str:
-    """How a run ended, as a cell shows it."""
+    """How a run ended, as a cell shows it; empty if the cell shows it already."""
+    shown, cell = NotebookProgress.newest or (None, None)
+    if shown is summary and cell is not None and cell == _cell_number():
+        return ""
     return _as_html(report(summary, _WIDTH))
+
+
+def _cell_number() -> int | None:
+    """By which IPython counts the cells that it runs; `None` outside of it."""
+    with suppress(Exception):
+        return int(sys.modules["IPython"].get_ipython().execution_count)
+    return None
 
 
 def _as_html(lines: Iterable[Line]) -> str:
