@@ -147,9 +147,9 @@ def _head() -> Iterator[str]:
     yield ""
     yield "<!-- written by docs/failures_page.py; change the code, then run that -->"
     yield ""
-    yield "Only the engine retries; both client libraries are told not to. A failure is read from"
-    yield "the wire, so both mean the same by it. It has a class, which decides, and a code, which"
-    yield 'says what it was: `output["errors"]`, the column `error` and `distilabel-endpoints'
+    yield "Only the engine retries; the client libraries' own retries are off. A failure is read"
+    yield "from the wire, so both mean the same by it. It has a class, which decides, and a code,"
+    yield 'which says what it was: `output["errors"]`, the column `error` and `distilabel-endpoints'
     yield "status` show both, with the server's own words and how to fix it."
     yield ""
 

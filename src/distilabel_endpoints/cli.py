@@ -1,4 +1,4 @@
-"""The command line: flags to arguments, exceptions to exit codes. No logic of its own.
+"""The command line: flags to arguments, exceptions to exit codes. Holds no logic.
 
 Where the values of flags come from is the matter of `flags.py`. Exit codes are in `EXIT_CODES`,
 `--help` and docs/command-line.md.

@@ -77,7 +77,7 @@ def _place(error: BaseException) -> str:
 def _lines(error: BaseException) -> Iterator[str]:
     yield f"distilabel-endpoints {_version()}, Python {platform.python_version()}, "
     yield f"{platform.platform()}\n\n"
-    yield from _told(error, _DEEPEST)
+    yield from _traced(error, _DEEPEST)
 
 
 def _version() -> str:
@@ -87,11 +87,11 @@ def _version() -> str:
         return "from a checkout"
 
 
-def _told(error: BaseException, depth: int) -> Iterator[str]:
+def _traced(error: BaseException, depth: int) -> Iterator[str]:
     """The error after what led to it, without a value of any variable."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and depth:
-        yield from _told(cause, depth - 1)
+        yield from _traced(cause, depth - 1)
         yield "\nwhich led to:\n\n"
     yield from traceback.format_tb(error.__traceback__)
     message = str(error) if isinstance(error, _ABOUT_CODE) else "(message left out)"
@@ -99,7 +99,7 @@ def _told(error: BaseException, depth: int) -> Iterator[str]:
     if isinstance(error, BaseExceptionGroup) and depth:
         for number, inner in enumerate(error.exceptions, 1):
             yield f"\nof which {number}:\n\n"
-            yield from _told(inner, depth - 1)
+            yield from _traced(inner, depth - 1)
 
 
 def _write(report: str, output: Path | None) -> Path | None:

@@ -258,7 +258,7 @@ def test_figures_add_up(
     counts = tuple(counted(tally, llm) for tally in tallies)
     following = Following(Tally())
     following.begin(100, StoreStatistics(ok=40, input_tokens=80, output_tokens=120))
-    following.told(JobProgress(counts=counts, live=counts, stopped=None))
+    following.update(JobProgress(counts=counts, live=counts, stopped=None))
     shown = following.snapshot()
     assert (shown.ok, shown.failed, shown.resumed, shown.total) == (42, 2, 40, 100)
     assert shown.run_tokens.output_tokens == 126

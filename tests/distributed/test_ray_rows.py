@@ -25,7 +25,7 @@ from distilabel_endpoints.ray.source import (
     RowFile,
     look_through,
     ordinal_of,
-    told_problem,
+    read_problem,
 )
 from distilabel_endpoints.rows import BadRow, open_rows
 
@@ -72,12 +72,12 @@ def test_a_row_that_cannot_be_read_says_why_where_it_is_done(tmp_path: Path) -> 
     assert [row["id"] for row in rows] == [1, None, 3]
     assert [row[PROBLEM] is None for row in rows] == [True, False, True]
     found = [row for row in open_rows(path) if isinstance(row, BadRow)]
-    assert told_problem(rows[1][PROBLEM], 1, found[0].content_hash) == found[0]
+    assert read_problem(rows[1][PROBLEM], 1, found[0].content_hash) == found[0]
 
 
 def test_a_problem_in_another_hand_is_taken_as_text() -> None:
     """A `row_problem` that we did not write is still a reason."""
-    assert told_problem("broken", 4, b"").describe() == "the input, row 5: broken"
+    assert read_problem("broken", 4, b"").describe() == "the input, row 5: broken"
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])

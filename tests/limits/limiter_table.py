@@ -40,7 +40,7 @@ def main() -> None:
         ceiling = LimiterSettings(max_concurrency=slots)
         write(f"{f'the same, max_concurrency={slots}':32} {minute(slots, settings=ceiling)}")
     write(f"{'429 beyond 256':32} {minute(256, admit=256)}")
-    write("\ngateways that admit so many a second, one at once: share of that, 10 min, 5 seeds")
+    write("\ngateways that admit N requests a second, one at once: share of that, 10 min, 5 seeds")
     for rate, seconds in ((5, 1), (20, 1), (20, 5), (50, 1), (200, 1)):
         shares = [strict(rate, seconds, seed) for seed in range(5)]
         write(

@@ -123,6 +123,7 @@ class AdaptingClient:
 
     async def complete(self, request: Request) -> Answer | Failure:
         """Send one request: once, and once more for each parameter that is found refused."""
+        # The request itself, each parameter once, and the other words for the thinking.
         for _ in range(len(_ADAPTED) + 2):
             fields = self._reasoning_fields(request)
             sent = self._adapted(request, fields)

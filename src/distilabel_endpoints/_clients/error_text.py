@@ -152,6 +152,7 @@ def _strings(value: Any, depth: int) -> Iterator[str]:
             if isinstance(wait := value.get("retryDelay"), str):
                 yield f"retry in {wait}"
         case list() if depth < _DEEPEST:
+            # There may be a validation error for each message of a long conversation.
             for item in value[:5]:
                 yield from _strings(item, depth + 1)
 
@@ -348,6 +349,7 @@ def _echoes(text: str, prompt: str) -> Iterator[tuple[int, int]]:
 def _longest_shared(text: str, at: int, prompt: str, least: int) -> tuple[int, int]:
     """The longest run around the block at `at`, among the first places it has in the prompt."""
     best, place = (at, at), -1
+    # A block of blanks may be in thousands of places.
     for _ in range(8):
         place = prompt.find(text[at : at + _STEP], place + 1)
         if place < 0:

@@ -32,6 +32,7 @@ class StickyClient:
         """Send one request once."""
         if self._provider is None:
             async with self._first:
+                # Whoever waited here finds a provider, unless the first request failed.
                 if self._provider is None:
                     return self._learned(await self._client.complete(request))
         name = f"{self._model}:{self._provider}"

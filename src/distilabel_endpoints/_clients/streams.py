@@ -119,6 +119,7 @@ class Events:
             self._kind = line[6:].strip()
 
     def _read_data(self, data: str, values: list[Any]) -> None:
+        # Some send it in quotes; it is taken in any case, and whatever comes behind it.
         if data.removeprefix('"')[:_DONE_LENGTH].upper() == _DONE:
             self.is_done = True
         elif self._data:

@@ -71,6 +71,7 @@ class Utf8Repair:
             return self._decoder.decode(piece, last).encode()
         except UnicodeDecodeError:
             self.repaired = True
+            # The decoder has not changed, so this piece can be given to it again.
             self._decoder.errors = "replace"
             return self._decoder.decode(piece, last).encode()
 
@@ -261,6 +262,7 @@ class _Session(httpx2.AsyncClient):
         key = (method, url, json is None, *pairs)
         if self._outline is None or self._outline[0] != key:
             whole = super().build_request(method, url, content=content, json=json, headers=headers)
+            # The only header that depends on the body: aiohttp sets it.
             del whole.headers["content-length"]
             self._outline = key, whole.url, whole.headers
         _, parsed, same = self._outline

@@ -46,7 +46,7 @@ class _Feed(AsyncIterator[T], Generic[T]):
         self._ask = ask
         self._rows: deque[T] = deque()
         self._low = 0
-        self._asked = self._ended = False
+        self._requested = self._ended = False
         self._arrived: asyncio.Future[None] | None = None
 
     async def __anext__(self) -> T:
@@ -59,8 +59,8 @@ class _Feed(AsyncIterator[T], Generic[T]):
         return self._rows.popleft()
 
     def _ask_for_more(self) -> None:
-        if not self._asked and not self._ended and len(self._rows) <= self._low:
-            self._asked = True
+        if not self._requested and not self._ended and len(self._rows) <= self._low:
+            self._requested = True
             self._ask()
 
     def push(self, rows: list[T], *, last: bool) -> None:
@@ -71,7 +71,7 @@ class _Feed(AsyncIterator[T], Generic[T]):
         self._rows.extend(rows)
         # At half of them, so that the next arrive before these are used up.
         self._low = len(rows) // 2
-        self._asked, self._ended = False, last
+        self._requested, self._ended = False, last
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
 

@@ -217,6 +217,7 @@ def _request_for(row: _Row, slot: int, n: int, *, shift: bool) -> Request:
 
 def _place(scheduler: Scheduler, row: _Row, slots: list[int], answer: Answer) -> None:
     row.usages.append(answer.usage)
+    # Fewer may have come: the rest is fetched one by one. Or more, which are left out.
     for slot, completion in zip(slots, answer.completions, strict=False):
         if completion.finish_reason == "length":
             row.cut_off.add(slot)

@@ -83,6 +83,7 @@ class InFlight:
         return self._draining or is_poor or self.stopped is not None
 
     async def enter(self, most: Callable[[], int]) -> Seat:
+        # Asked anew each time, as the window follows the limit.
         while len(self._seats) >= most() and not self.over:
             self._room = self._loop.create_future()
             await self._room

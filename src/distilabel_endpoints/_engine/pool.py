@@ -154,6 +154,7 @@ class Member:
         self.failed = 0
         known = latency if self.latency is None else self.latency
         self.latency = known + self.news * (latency - known)
+        # 1, 1/2, 1/3, ...: the plain mean of the first answers, until smoothing takes over.
         self.news = max(_SMOOTHING, self.news / (1.0 + self.news))
 
     def is_there(self, now: float) -> bool:
@@ -347,6 +348,7 @@ class Pool:
         if not member.failed:
             member.answered_before = self._answers
         member.failed += 1
+        # If no other was answered meanwhile, it may be an outage of them all: none stands out.
         if member.failed <= _PATIENCE or self._answers == member.answered_before:
             return failure
         return replace(failure, kind=FailureKind.UNAVAILABLE)

@@ -47,12 +47,12 @@ class RetryBudget:
 
     Args:
         loop: the scheduler's.
-        tell: called when one more waits.
+        on_wait: called when one more waits.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], object]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_wait: Callable[[], object]) -> None:
         self._loop = loop
-        self._tell = tell
+        self._on_wait = on_wait
         self._waiting: deque[_Waiter] = deque()
         self._probe: object = None
         self._wait = _FIRST_WAIT
@@ -73,7 +73,7 @@ class RetryBudget:
         timer = None if at_most is None else self._loop.call_later(at_most, waiter.release)
         self._waiting.append(waiter)
         self._arm()
-        self._tell()
+        self._on_wait()
         try:
             await waiter.future
         finally:
@@ -84,6 +84,7 @@ class RetryBudget:
 
     def answered(self, began: float) -> None:
         """An attempt was answered that began at this reading of the loop's clock."""
+        # Oldest first: if this one failed after that attempt began, so did all others.
         if not self._waiting or self._waiting[0].since > began:
             return
         self._wait = _FIRST_WAIT

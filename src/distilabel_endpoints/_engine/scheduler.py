@@ -74,7 +74,7 @@ class _Suspect:
     """Answers to what was sent until then say nothing."""
     answered: asyncio.Future[bool]
 
-    def tell(self, *, answered: bool) -> None:
+    def settle(self, *, answered: bool) -> None:
         if not self.answered.done():
             self.answered.set_result(answered)
 
@@ -189,6 +189,7 @@ class Scheduler:
         finally:
             self._active -= 1
             self._retry_budget.ended(tries)
+            # Those that are left may have waited for what this one shows.
             self._settle_suspects()
             # It outlives a run: the next one may find the key replaced, or the endpoint back.
             if not self._active:
@@ -327,6 +328,7 @@ class Scheduler:
 
     def _wake_delayed(self) -> None:
         now = self._now()
+        # Those that are done are of rows that were cancelled. A timer may fire a little early.
         while self._delayed and (self._delayed[0][0] <= now + TICK or self._delayed[0][2].done()):
             future = heapq.heappop(self._delayed)[2]
             if not future.done():
@@ -357,10 +359,11 @@ class Scheduler:
         if self._left is not None:
             self._settle_all()
             return
+        # Those without a `since` look like a row's own: they need not wait for rows to come.
         waiting = [suspect for suspect in self._suspects if suspect.since > -math.inf]
         for suspect in self._suspects:
             if suspect not in waiting:
-                suspect.tell(answered=False)
+                suspect.settle(answered=False)
         self._suspects = waiting
         if waiting and self._settle_timer is None:
             # Whoever feeds the rows may wait for the result of this one.
@@ -374,14 +377,14 @@ class Scheduler:
     def _settle_all(self) -> None:
         suspects, self._suspects = self._suspects, []
         for suspect in suspects:
-            suspect.tell(answered=False)
+            suspect.settle(answered=False)
 
     def _clear_suspects(self, member: Member, began: float) -> None:
         """What another endpoint answers says nothing about the refusals of this one."""
         suspects, self._suspects = self._suspects, []
         for suspect in suspects:
             if suspect.member is member and suspect.since < began:
-                suspect.tell(answered=True)
+                suspect.settle(answered=True)
             else:
                 self._suspects.append(suspect)
 

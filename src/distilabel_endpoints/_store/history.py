@@ -84,6 +84,7 @@ class History:
         """Keep a sample; every second one goes if there are too many."""
         self.samples.append(sample)
         if len(self.samples) > MOST_SAMPLES:
+            # From the end, so that the newest one stays.
             del self.samples[-2::-2]
             self.spacing *= 2
 

@@ -313,10 +313,10 @@ async def _wait_until_running(
 ) -> InferenceEndpoint:
     while endpoint.status != "running" or not endpoint.url:
         if endpoint.status in {"failed", "updateFailed"}:
-            said_why = endpoint.raw["status"].get("message") or "no reason given"
+            reason = endpoint.raw["status"].get("message") or "no reason given"
             raise _stop(
                 "unavailable",
-                f"the endpoint {endpoint.name!r} is {endpoint.status}: {said_why}",
+                f"the endpoint {endpoint.name!r} is {endpoint.status}: {reason}",
                 "Look at its logs, fix it, and run again.",
             )
         if wait.is_over:

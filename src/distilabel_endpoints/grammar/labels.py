@@ -199,7 +199,7 @@ class Evidence:
     def __init__(self, labels: LabelSet) -> None:
         self._labels = labels
         self._nodes: dict[bytes, _Node] = {}
-        self._asked: set[tuple[bytes, tuple[str, ...]]] = set()
+        self._requested: set[tuple[bytes, tuple[str, ...]]] = set()
         self._last: _Branch | None = None
 
     def add(self, steps: Sequence[Step]) -> None:
@@ -215,15 +215,15 @@ class Evidence:
 
     def next_texts(self) -> list[str]:
         """What one more answer is to be held to; nothing once all is known that matters."""
-        if len(self._asked) >= _MOST_ASKED * len(self._labels.labels):
+        if len(self._requested) >= _MOST_ASKED * len(self._labels.labels):
             return []
         weights, branches = self._weigh()
-        left = [b for b in branches if (b.text, b.held_to) not in self._asked]
+        left = [b for b in branches if (b.text, b.held_to) not in self._requested]
         unknown = sum(branch.most for branch in left)
         if unknown <= TOLERANCE * (sum(weights) + unknown):
             return []
         self._last = branch = max(left, key=lambda branch: branch.most)
-        self._asked.add((branch.text, branch.held_to))
+        self._requested.add((branch.text, branch.held_to))
         return [*branch.held_to]
 
     @property

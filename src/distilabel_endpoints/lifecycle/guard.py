@@ -147,6 +147,7 @@ os.register_at_fork(after_in_child=_let_go)
 def _spawn(token: str) -> subprocess.Popen[bytes]:
     """The watchdog's process. Neither its arguments nor its environment hold the token."""
     environment = {name: value for name, value in os.environ.items() if token not in value}
+    # With `-P`, another folder and absolute paths, no module of the run's folder hides another.
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "distilabel_endpoints.lifecycle.watchdog"],
         stdin=subprocess.PIPE,

@@ -119,6 +119,7 @@ class Lease:
                             "Another process is starting or stopping this endpoint and has not "
                             f"finished in {_PATIENCE:.0f} s. Run the same command again later."
                         ) from None
+                # The kernel has no lock with a time limit.
                 time.sleep(_POLL)
             yield
 
@@ -168,6 +169,7 @@ def _user(path: Path) -> int | None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return int(path.name.partition("-")[0])
+            # Its process was killed, so it could not do this itself.
             path.unlink(missing_ok=True)
     except OSError:
         pass  # it went meanwhile

@@ -190,6 +190,7 @@ class EndpointLife:
         with lease.turn():
             lease.enter()
             self._lease = lease
+            # Again: another run here may have started or stopped it before this turn.
             sight = self._plane.read()
             self.price = self._plane.price(sight)
             self._duty = self._new_duty(sight, lease)
@@ -206,6 +207,7 @@ class EndpointLife:
     def _new_duty(self, sight: Sight, lease: Lease) -> Duty | None:
         """What this run will have to restore."""
         earlier = lease.duty()
+        # It sleeps already, or somebody else has changed it: what an earlier run owed is settled.
         if earlier is not None and (sight.is_asleep or is_changed(earlier, sight)):
             earlier = None
         state = state_to_restore(self._then, sight, earlier.state if earlier else None)
@@ -239,6 +241,7 @@ class EndpointLife:
         duty = self._duty
         if duty is None or self._watchdog is None:
             return started
+        # If it is not known whose token this is, the start is taken for ours.
         if not started.mark.by.is_same(duty.owner) and duty.owner != Person("", ""):
             self._say(
                 f"endpoint {started.title} was started by {started.mark.by.name} meanwhile: it is "

@@ -106,6 +106,7 @@ class _Restoring:
                 self.sleep(_POLL)
             if self.lease.duty() is None:
                 return Outcome(Ending.LEFT, f"nothing is left to do for {self.control.title}")
+            # It is ours only now: the time for it begins.
             self.started = self.clock()
         return self._bring()
 

@@ -46,6 +46,7 @@ class _Log:
 
 def main() -> None:
     """Be the watchdog of whoever holds the other end of standard input."""
+    # The run waits for this process only: the watchdog is nobody's child, and leaves no zombie.
     if os.fork():
         os._exit(0)
     for number in _IGNORED:

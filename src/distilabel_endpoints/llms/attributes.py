@@ -54,7 +54,7 @@ OnLength = Annotated[str, AfterValidator(_usable_policy)]
 
 
 class Attributes(Serializable):
-    """What an `InferenceEndpointsLLM` is told."""
+    """The attributes of an `InferenceEndpointsLLM`."""
 
     model_config = ConfigDict(
         extra="forbid",

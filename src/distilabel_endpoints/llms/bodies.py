@@ -110,7 +110,7 @@ def plan_bodies(llm: Attributes, endpoints: Sequence[Target], *, completes: bool
 
 
 def _check_unchanged(llm: Attributes) -> None:
-    """Nothing that the LLM is told would change a body."""
+    """Refuse attributes that would change a body."""
     if method := overridden(type(llm)):
         raise ConfigurationError(
             f"bodies are sent as they are, so {type(llm).__name__}.{method} cannot answer them. "

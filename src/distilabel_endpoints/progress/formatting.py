@@ -65,7 +65,7 @@ def safe_text(text: str, *, newlines: bool = False) -> str:
     if text.isascii() and text.isprintable():
         return text
     text = _REMOVED.sub("", text)
-    text = _BREAK.sub((lambda found: " " if found[0] == "\t" else "\n") if newlines else " ", text)
+    text = _BREAK.sub((lambda match: " " if match[0] == "\t" else "\n") if newlines else " ", text)
     return _SURROGATE.sub("\ufffd", text)
 
 

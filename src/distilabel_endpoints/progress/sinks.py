@@ -189,17 +189,17 @@ class PlainProgress(Sink):
         super().__init__(outlet)
         self._phase: RunPhase | None = None
         self._waiting: str | None = None
-        self._told = 0.0
+        self._written_at = 0.0
 
     def update(self, snapshot: RunSnapshot) -> None:
         """A line, if it is time for one."""
         waiting = snapshot.waiting.text if snapshot.waiting else None
-        since = snapshot.elapsed - self._told
+        since = snapshot.elapsed - self._written_at
         now_and_then = min(max(10.0, snapshot.elapsed / 60), 60.0)
         due = since >= (2.0 if waiting != self._waiting else now_and_then)
         if snapshot.phase is self._phase and not due:
             return
-        self._phase, self._waiting, self._told = snapshot.phase, waiting, snapshot.elapsed
+        self._phase, self._waiting, self._written_at = snapshot.phase, waiting, snapshot.elapsed
         self._outlet.write(f"{_clock(snapshot.elapsed)} {safe_text(_log_line(snapshot))}\n")
 
 

@@ -28,7 +28,7 @@ def cluster(address: str | None, *, cpus: float) -> Iterator[Any]:
 
     Args:
         address: of a cluster, as `ray.init` takes it; None starts Ray on this machine and ends it.
-        cpus: what actors and tasks will ask for together; a Ray of our own has as many.
+        cpus: what actors and tasks will ask for together; a Ray that is started here has as many.
 
     Raises:
         RunError: nothing answers at the address, or Ray does not start here.

@@ -41,7 +41,7 @@ class Following:
             input_tokens=before.input_tokens, output_tokens=before.output_tokens
         )
 
-    def told(self, progress: JobProgress) -> None:
+    def update(self, progress: JobProgress) -> None:
         """The coordinator's latest word."""
         self._progress = progress
         tally, counts = self.tally, progress.counts

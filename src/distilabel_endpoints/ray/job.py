@@ -246,7 +246,7 @@ class _RayDriver:
         self._life.enter_context(life_of_run(run.llm, run.then, run.output, tell))
         engine_of(run.llm)
         self._pricing = pricing_of(run.llm, run.spending)
-        # With a planner of its own: each counts the rows that it plans, for its remarks.
+        # With a separate planner: each counts the rows that it plans, for its remarks.
         _refuse_unsendable(file, self._planner(file))
         return self._planner(file)
 
@@ -481,7 +481,7 @@ class _RayDriver:
 
     def _ask(self, ray: Any, coordinator: Any) -> JobProgress:
         progress: JobProgress = ray.get(coordinator.progress.remote(), timeout=_LAST_WORD)
-        self._following.told(progress)
+        self._following.update(progress)
         for cohort in ray.get(coordinator.take_closed.remote(), timeout=_LAST_WORD):
             self._watch.closed(cohort)
         grace, self._grace = self._grace, None
@@ -512,7 +512,7 @@ class _RayDriver:
         show_alarm(alarm, self._recorder, self._run.progress)
 
     def _end_early(self, grace: float) -> None:
-        """The coordinator is told by the thread that follows it."""
+        """The thread that follows the coordinator passes it on."""
         self._following.tally.phase = RunPhase.DRAINING
         self._following.tally.drain_until = time.monotonic() + grace
         self._grace = grace

@@ -1,7 +1,7 @@
 """What a run over Ray has spent: a file beside its shards, which is read without Ray.
 
 Rules
-- What a worker may spend is in it before the worker is told. So whatever is killed, the next job
+- What a worker may spend is in it before the worker gets it. So whatever is killed, the next job
   counts as spent what could have been.
 - It belongs to one job at a time. A job that was taken for dead and still runs is granted nothing
   more.
@@ -44,7 +44,7 @@ class JobLedger:
     job: str
     """Which job this is."""
     began: float
-    """When it began, by the clock on the wall."""
+    """When it began, by the wall clock."""
     limit: Cost
     """The most that the run may spend."""
     budget: str
@@ -57,7 +57,7 @@ class JobLedger:
     seconds: float
     """How long jobs have worked on the run."""
     ends_at: float | None = None
-    """When the job's time is over, by the clock on the wall; None if it is not limited."""
+    """When the job's time is over, by the wall clock; None if it is not limited."""
     is_exhausted: bool = False
     """Whether this job left something undone for want of money or time."""
     workers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -147,7 +147,7 @@ def begin_ledger(
         budget: of the run, all its jobs together.
         price: of a token, if it is known.
         hourly: picodollars an hour, if time is paid for.
-        began: when, by the clock on the wall.
+        began: when, by the wall clock.
         is_fresh: whether the run starts over, with nothing spent.
     """
     with _locked(output):

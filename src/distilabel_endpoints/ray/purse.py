@@ -38,7 +38,7 @@ class Terms(NamedTuple):
     limit: Cost
     """The most that all may spend; it begins with what earlier jobs spent."""
     ends_at: float | None
-    """When its time is over, by the clock on the wall; None if it is not limited."""
+    """When its time is over, by the wall clock; None if it is not limited."""
 
     def budget(self, passed: float) -> Budget:
         """The same for a worker that has worked for `passed` seconds."""
@@ -88,7 +88,7 @@ class TreasuryActor:
         return self._treasury.look(worker, time.monotonic()), self._terms
 
     def change(self, terms: Terms, text: str) -> None:
-        """The job may spend so much from now on, which the user wrote as `text`."""
+        """The job may spend this much from now on, which the user wrote as `text`."""
         self._terms, self._treasury.limit = terms, terms.limit
         changes = {"limit": terms.limit, "ends_at": terms.ends_at, "budget": text}
         change_ledger(self._output, self._job, **changes)
@@ -99,7 +99,7 @@ class TreasuryActor:
             halt_path(self._output).touch()
 
     def note_times(self, times: Mapping[int, Span]) -> None:
-        """When rows of the pilot began and ended, by the clock on the wall."""
+        """When rows of the pilot began and ended, by the wall clock."""
         self._times.update(times)
 
     def times(self) -> Mapping[int, Span]:
@@ -147,6 +147,7 @@ class Purse:
                 grant, terms = answer
                 with suppress(RuntimeError):  # the loop has ended meanwhile
                     self._lease.loop.call_soon_threadsafe(self._take, ask, grant, terms)
+                # Others have the rest, and the account asks again at once.
                 if ask is not None and not ask.most.within(grant.most):
                     time.sleep(_PAUSE)
 

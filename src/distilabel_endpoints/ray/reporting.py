@@ -78,7 +78,7 @@ class Reporter:
         name: the worker's.
         lease: its engine; nothing has been sent through it yet.
         shares: whether the job has a ceiling, of which this worker gets a share.
-        drain: is told the seconds for what is in flight, once the job is to end.
+        drain: is called with the seconds for what is in flight, once the job is to end.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Reporter:
             target=self._report_until_over, name="distilabel-endpoints-reports", daemon=True
         )
         self._ceiling: int | None = 0 if shares else None
-        self._told: dict[str, float] = {}
+        self._pauses_of_others: dict[str, float] = {}
         self._answered_at = time.monotonic()
         self._drain = drain
         self._closed: deque[Closed] = deque()
@@ -130,7 +130,7 @@ class Reporter:
     def report(self) -> None:
         """Report how things are, and apply the answer; without one, stop sending in time."""
         with self._turn:
-            asked_at = time.monotonic()
+            sent_at = time.monotonic()
             now, engine = self._lease.run(_look, self._lease)
             report = WorkerReport(
                 holding=max(self._ceiling or 0, engine.limiter.in_flight),
@@ -145,7 +145,8 @@ class Reporter:
                 if time.monotonic() - self._answered_at > SILENCE and self._ceiling is not None:
                     self._apply(Share(ceiling=0, pauses={}))
                 return
-            self._answered_at = asked_at
+            # As of its sending: the coordinator may count this worker's lease from then on.
+            self._answered_at = sent_at
             self._apply(share)
             self._report_closed()
 
@@ -168,14 +169,14 @@ class Reporter:
             name: limiter.gate_until - now
             for name, limiter in each.items()
             if limiter.gate_until is not None
-            and limiter.gate_until > self._told.get(name, 0.0) + _SAME
+            and limiter.gate_until > self._pauses_of_others.get(name, 0.0) + _SAME
         }
 
     def _apply(self, share: Share) -> None:
         self._ceiling = share.ceiling
         now = self._lease.run(_share, self._lease, share)
         for name, seconds in share.pauses.items():
-            self._told[name] = max(self._told.get(name, 0.0), now + seconds)
+            self._pauses_of_others[name] = max(self._pauses_of_others.get(name, 0.0), now + seconds)
         if share.drain is not None and self._drain is not None:
             drain, self._drain = self._drain, None
             drain(share.drain)

@@ -50,7 +50,7 @@ class Share:
     answered_by_others: int = 0
     """Rows that other workers of this job have answered."""
     drain: float | None = None
-    """The job ends: nothing new is sent, and what is in flight has so many seconds."""
+    """The job ends: nothing new is sent, and what is in flight has this many seconds."""
 
 
 @dataclass(slots=True)
@@ -122,6 +122,7 @@ class Shares:
             return {name: int(name in chosen) for name in names}
         targets = dict.fromkeys(names, 1)
         left = self.ceiling - len(names)
+        # The least hungry first: what these leave is divided among those who can use it.
         hungry = sorted(names, key=lambda name: (self._workers[name].demand, name))
         for index, name in enumerate(hungry):
             part = min(max(self._workers[name].demand - 1, 0), left // (len(hungry) - index))

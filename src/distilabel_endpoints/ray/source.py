@@ -37,10 +37,10 @@ __all__ = [
     "RowFile",
     "look_through",
     "ordinal_of",
+    "read_place",
+    "read_problem",
     "read_rows",
     "row_id",
-    "told_place",
-    "told_problem",
 ]
 
 ROW_ID: Final = "row_id"
@@ -263,7 +263,7 @@ def _problem(row: BadRow) -> str:
     return json.dumps([row.reason, row.message, *row.place])
 
 
-def told_place(text: str | None, ordinal: int) -> Place:
+def read_place(text: str | None, ordinal: int) -> Place:
     """The place that `row_place` tells of; else that of a row of the input."""
     try:
         return Place(*json.loads(text or ""))
@@ -271,7 +271,7 @@ def told_place(text: str | None, ordinal: int) -> Place:
         return Place("the input", ordinal + 1)
 
 
-def told_problem(text: str, ordinal: int, content_hash: bytes) -> BadRow:
+def read_problem(text: str, ordinal: int, content_hash: bytes) -> BadRow:
     """The bad row that `row_problem` tells of; it may have been written by other hands."""
     try:
         reason, message, file, line, offset = json.loads(text)

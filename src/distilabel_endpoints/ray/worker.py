@@ -42,8 +42,8 @@ from distilabel_endpoints.ray.source import (
     PROBLEM,
     ROW_ID,
     ordinal_of,
-    told_place,
-    told_problem,
+    read_place,
+    read_problem,
 )
 from distilabel_endpoints.records import Failure, FailureKind, Result
 from distilabel_endpoints.rows import BadRow, OutputColumns, Row
@@ -74,7 +74,7 @@ class JobSpec:
     money: JobMoney | None = None
     """What the job may spend; None if that is not counted."""
     notes_times: bool = False
-    """Whether the treasury is told when each row began and ended."""
+    """Whether the treasury notes when each row began and ended."""
     keeps_failures: bool = False
     """Whether the blocks are a run's store: they get the column `row_failures`."""
 
@@ -200,7 +200,7 @@ class GenerateRows:
             result = await answer_row(scheduler, plan)
             began = current_seat().began
             if self._spec.notes_times and began is not None:
-                # Workers share no other clock than the one on the wall.
+                # Workers share no clock but the wall clock.
                 now, passed = time.time(), scheduler.loop.time() - began
                 times[result.ordinal] = Span(now - passed, now)
             return place, result
@@ -276,9 +276,9 @@ class GenerateRows:
         for row, identity, problem, text, place in added:
             ordinal = ordinal_of(identity, row.content_hash)
             if problem is not None:
-                yield told_problem(problem, ordinal, row.content_hash)
+                yield read_problem(problem, ordinal, row.content_hash)
                 continue
-            numbered = replace(row, ordinal=ordinal, place=told_place(place, ordinal))
+            numbered = replace(row, ordinal=ordinal, place=read_place(place, ordinal))
             if text is not None and isinstance(numbered, Row):
                 numbered = replace(numbered, columns=restored(numbered.columns, text))
             yield numbered

@@ -90,7 +90,7 @@ def open_dataset(dataset: Any, options: ReadOptions, *, name: str | None = None)
     if features is None or (whole and dataset.format["type"] == "custom"):
         return ObjectSource(name, dataset, options, count=len(dataset) if whole else None)
     if not whole and not _streams_arrow(dataset):
-        # In Arrow form each example would have a type of its own, and the first null another.
+        # In Arrow form each example would have its own type, and the first null another.
         undecoded = dataset.with_format(None).decode(False)
         return ObjectSource(name, undecoded, options, schema=features.arrow_schema)
     size, count = _STREAM_BATCH, None

@@ -160,7 +160,7 @@ def _refuse_batch(form: Format, names: Sequence[str]) -> None:
     if form == "openai-batch" or by_columns:
         raise ConfigurationError(
             "these are lines of an OpenAI batch file, which `generate` and generate_dataset read "
-            "without Ray. For rows of their own: jq -c '.body + {id: .custom_id}' BATCH.jsonl"
+            "without Ray. To make rows of them: jq -c '.body + {id: .custom_id}' BATCH.jsonl"
         )
 
 

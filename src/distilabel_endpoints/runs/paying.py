@@ -134,7 +134,7 @@ def open_account(
         give_up: ends the sending, when no further note can be written.
     """
 
-    def told(error: Exception | None) -> None:
+    def noted(error: Exception | None) -> None:
         if error is None:
             # The account belongs to the engine's loop, and this is the journal's thread.
             lease.loop.call_soon_threadsafe(account.saved)
@@ -143,7 +143,7 @@ def open_account(
 
     def save(ask: Ask) -> None:
         try:
-            journal.write_note(_NOTE, ask.note, told)
+            journal.write_note(_NOTE, ask.note, noted)
         except Exception:  # noqa: BLE001 - the writer's own; the next flush raises it
             give_up()
 

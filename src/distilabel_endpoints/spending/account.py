@@ -323,7 +323,7 @@ class Account:
         self._on_clear()
 
     def hear(self, limit: Cost) -> None:
-        """How things stand with the others, now and then: this may come to so much.
+        """How things stand with the others, now and then: this may come to `limit`.
 
         With nothing under way, what others could use is given back.
         """

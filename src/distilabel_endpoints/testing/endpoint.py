@@ -1,4 +1,4 @@
-"""The simulated endpoint as a context manager, in a thread of its own or on the caller's loop.
+"""The simulated endpoint as a context manager, in a separate thread or on the caller's loop.
 
 The thread owns the loop and everything on it; others only read its log and flip its switches.
 Leaving the context closes sockets, loop and thread before it returns.

@@ -1,4 +1,4 @@
-"""Everything a simulated endpoint can be told, as frozen values.
+"""The settings of a simulated endpoint, as frozen values.
 
 Times are seconds on the clock of the loop that serves, counted from the start of the endpoint
 if they name a moment. Lengths are tokens, and a token is a word. Nothing here opens a socket.

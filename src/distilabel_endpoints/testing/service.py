@@ -142,15 +142,15 @@ class Service:
         self.server = SharedServer(latency) if isinstance(latency, Throughput) else None
         self.slots = None if slots is None else asyncio.Semaphore(slots)
         self._of_each = slots or 0
-        self._given = self._wanted = self._of_each
+        self._existing = self._wanted = self._of_each
         self.rng = Random(f"latency {seed}")
         self.log = log
 
     def scale(self, replicas: int) -> None:
         """Have the slots of that many replicas. Those of one that goes are given up when free."""
         wanted = self._of_each * max(1, replicas)
-        while self.slots is not None and self._given < wanted:
-            self._given += 1
+        while self.slots is not None and self._existing < wanted:
+            self._existing += 1
             self.slots.release()
         self._wanted = wanted
 
@@ -158,8 +158,8 @@ class Service:
         """A slot is free again, if it still exists."""
         if self.slots is None:
             return
-        if self._given > self._wanted:
-            self._given -= 1
+        if self._existing > self._wanted:
+            self._existing -= 1
         else:
             self.slots.release()
 

@@ -351,7 +351,7 @@ def _translated(path: Path) -> Iterator[None]:
         # SQLite quotes a damaged schema in its message, and sqlite3 cannot decode the quotation.
         raise DamagedError(f"{path} is damaged: its schema is not text.") from error
     except sqlite3.Error as error:
-        # Misuse by us has no code of SQLite: that is a defect, and stays an exception of its own.
+        # Misuse by us has no code of SQLite: that is a defect, and is raised as it is.
         code = getattr(error, "sqlite_errorcode", None)
         if code is None:
             raise

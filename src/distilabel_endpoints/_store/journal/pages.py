@@ -38,6 +38,7 @@ def cells(path: Path) -> Iterator[Cell | None]:
     """
     with path.open("rb") as file:
         page_of = partial(_page, file.fileno())
+        # Not only whole pages: a file that was cut may end in a part of one.
         for number in range(1, os.fstat(file.fileno()).st_size // _PAGE + 2):
             leaf, start = page_of(number), 100 if number == 1 else 0  # after the file's header
             rows = int.from_bytes(leaf[start + 3 : start + 5]) if leaf[start] == _TABLE_LEAF else 0
@@ -63,6 +64,7 @@ def _cell(leaf: bytes, at: int, page_of: Callable[[int], bytes]) -> Cell:
         following = page[:4]
     if len(content) != size:
         raise ValueError("the row is cut short")
+    # Nine bytes hold 64 bits, which are a signed number.
     return row_id - 2**64 if row_id >= 2**63 else row_id, tuple(_columns(bytes(content)))
 
 
@@ -87,6 +89,7 @@ def _value(kind: int, cell: bytes) -> Value:
         return cell
     if kind == 7:
         return float(struct.unpack(">d", cell)[0])
+    # 8 and 9 are the numbers 0 and 1 themselves, without a byte; 0 is null.
     return int.from_bytes(cell, signed=True) if _BYTES[kind] else {8: 0, 9: 1}.get(kind)
 
 

@@ -163,6 +163,7 @@ def _record(cell: Cell | None) -> Record | None:
     if cell is None:
         return None
     ordinal, columns = cell
+    # An INTEGER PRIMARY KEY is null in the row, as it is the row id: fileformat2.html section 2.3.
     if len(columns) != len(Record._fields) or columns[0] is not None:
         return None
     return Record._make((ordinal, *columns[1:]))
