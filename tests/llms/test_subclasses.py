@@ -279,6 +279,43 @@ def test_overrides_that_cannot_be_called_are_refused() -> None:
             type("Own", (InferenceEndpointsLLM,), body)
 
 
+@pytest.mark.parametrize("name", ["_answer", "_lease", "_target_settings"])
+@pytest.mark.parametrize("member", [lambda self: None, 7], ids=["method", "attribute"])
+@pytest.mark.parametrize("mixed_in", [False, True])
+def test_a_private_name_that_is_taken_is_refused(name: str, member: Any, mixed_in: bool) -> None:
+    """A subclass does not break the package by a name it could not know; the error names it."""
+    mixin = (type("Mixin", (), {name: member}),) if mixed_in else ()
+    body = {} if mixed_in else {name: member}
+    with pytest.raises(ConfigurationError, match=rf"Own defines {name}, .*another name"):
+        type("Own", (*mixin, InferenceEndpointsLLM), body)
+
+
+def test_private_names_of_a_subclass_are_its_own(simulated_endpoint: Make) -> None:
+    """Methods, private attributes and what a notebook shows: none of it touches the package."""
+
+    class Own(InferenceEndpointsLLM):
+        _asked: int = 0
+
+        def _polite(self, text: str) -> str:
+            self._asked += 1
+            return f"{text}, please"
+
+        def _repr_html_(self) -> str:
+            return f"<b>{self._asked}</b>"
+
+        async def agenerate(self, input: Any, *args: Any, **more: Any) -> Any:  # noqa: A002
+            return await super().agenerate(say(self._polite("Hi"))[0], *args, **more)
+
+    class Child(Own):
+        _asked: int = 5
+
+    endpoint = simulated_endpoint(flavor="vllm")
+    with Child(base_url=endpoint.url) as llm:
+        llm.generate(say("a"))
+        assert llm._repr_html_() == "<b>6</b>"
+    assert asked(endpoint) == {"Hi, please"}
+
+
 def test_load_without_super_is_explained(simulated_endpoint: Make) -> None:
     """The first call says what is missing in the subclass's `load`."""
 

@@ -10,7 +10,8 @@ Rules
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
@@ -44,6 +45,7 @@ __all__ = ["Answering", "overridden", "own_parameters", "own_planner", "refuse_i
 
 Answering = Literal["agenerate", "agenerate_output"]
 
+_PACKAGE: Final = "distilabel_endpoints."
 _HOME: Final = "distilabel_endpoints.llms.huggingface"
 _ANSWERING: Final[tuple[Answering, ...]] = ("agenerate", "agenerate_output")
 _OF_EVERY_CALL: Final = {"self", "input", "num_generations", *GenerationParameters.__annotations__}
@@ -76,6 +78,11 @@ def refuse_ignored(kind: type) -> None:
                 f"{kind.__name__} overrides {name}, which runs and maps do not use. Override "
                 "agenerate instead: every way to an answer uses it."
             )
+    if clashes := _clashes(kind):
+        raise ConfigurationError(
+            f"{kind.__name__} defines {clashes[0]}, a name that InferenceEndpointsLLM uses itself. "
+            "Give it another name."
+        )
     if all(_is_own(kind, name) for name in _ANSWERING):
         raise ConfigurationError(
             f"{kind.__name__} overrides both agenerate and agenerate_output. Keep one: each row is "
@@ -98,6 +105,31 @@ def _final_names(kind: type) -> list[str]:
         for name, value in vars(parent).items()
         if getattr(value, "__final__", False)
     ]
+
+
+def _clashes(kind: type) -> list[str]:
+    """Private names of the package that a subclass, or a class mixed into it, has for its own."""
+    ours = _members(p for p in kind.__mro__ if p.__module__.startswith(_PACKAGE))
+    every = _members(kind.__mro__)
+    return [name for name, member in ours.items() if every[name] is not member]
+
+
+def _members(kinds: Iterable[type]) -> dict[str, Any]:
+    """The private members of these classes, each as the first of them has it."""
+    members: dict[str, Any] = {}
+    for kind in kinds:
+        for name, member in {**vars(kind), **_private_attributes(kind)}.items():
+            # One underscore: `__x` belongs to its class alone, and `_repr_html_` is for others.
+            if re.fullmatch(r"_[^_].*[^_]", name) and name != "_abc_impl":
+                members.setdefault(name, member)
+    return members
+
+
+def _private_attributes(kind: type) -> dict[str, Any]:
+    """pydantic keeps these apart from the members, with those of all bases."""
+    every: dict[str, Any] = vars(kind).get("__private_attributes__", {})
+    inherited = [getattr(base, "__private_attributes__", {}) for base in kind.__bases__]
+    return {n: a for n, a in every.items() if all(base.get(n) is not a for base in inherited)}
 
 
 def _check_method(kind: type, name: Answering) -> None:
