@@ -133,6 +133,7 @@ _WHEN: Final = {
     "content_filter": "it speaks of content, and not only of an organisation's or network's policy",
     "max_tokens_too_large": "`max_new_tokens` alone reaches the limit that the text names",
     "too_expensive": "it names how much is left, and that is more than nothing",
+    "no_credit": "every limit that it names is 0",
     "too_large": "it says so, or the number requested is above the limit",
 }
 

@@ -447,6 +447,36 @@ def test_a_budget_that_was_spent_before_the_text_is_one_outcome(reasoning: str) 
         assert only(chat_of("at once", said)) == expected
 
 
+@pytest.mark.parametrize("mark", ["<think>", "\n<think>\n", "[THINK]"])
+def test_thinking_in_the_text_that_never_ends_spent_the_budget(mark: str) -> None:
+    """A server without a reader of thinking sends it as text; whole, streamed and of a prompt."""
+    expected = Completion(text=None, finish_reason="length", reasoning="let me see")
+    text = f"{mark}let me see"
+    assert only(parse_chat(chat(choice(content=text, finish="length")))) == expected
+    assert only(chat_of("at once", [delta(content=text), delta(finish="length")])) == expected
+    assert only(parse_text(chat({"text": text, "finish_reason": "length"}))) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("<think>hm</think>The answer is", "length"),
+        ("<think>hm", "stop"),
+        ("The tag <think> opens", "length"),
+    ],
+)
+def test_a_text_that_has_an_answer_is_kept_as_it_is(text: str, reason: str) -> None:
+    """What was thought before it is part of it, as the server sent it."""
+    assert only(parse_chat(chat(choice(content=text, finish=reason)))).text == text
+
+
+def test_an_error_beside_choices_is_an_error() -> None:
+    """What was written until then is not an answer, as in a stream."""
+    body = json.loads(chat(choice(content="half", finish="stop")))
+    assert parse_chat(json.dumps({**body, "error": {"code": 502}}).encode()) is None
+    assert parse_chat(json.dumps({**body, "error": {}}).encode()) is not None
+
+
 @pytest.mark.parametrize(
     ("text", "stop", "extra", "expected"),
     [

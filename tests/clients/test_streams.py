@@ -267,6 +267,10 @@ USAGES: dict[str, list[Any]] = {
     "x_groq": [*HELLO[:2], {**HELLO[2], "x_groq": {"id": "r", "usage": TOKENS}}],
     "a choice": [*HELLO[:2], {"choices": [{**HELLO[2]["choices"][0], "usage": TOKENS}]}],
     "other names": [*HELLO, {"usage": {"input_tokens": 3, "output_tokens": 2}}],
+    "a delta": [*HELLO[:2], {"choices": [{**HELLO[2]["choices"][0], "delta": {"usage": TOKENS}}]}],
+    "beside": [*HELLO, {"choices": [], "metadata": {"usage": TOKENS}}],
+    "bedrock's": [*HELLO, {"usage": {"inputTokens": 3, "outputTokens": 2}}],
+    "gemini's": [*HELLO, {"usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2}}],
 }  # fmt: skip
 
 
@@ -276,6 +280,12 @@ def test_usage_counts_wherever_it_stands(events: list[Any]) -> None:
     answer = whole(events)
     assert (answer.usage, answer.completions[0].text) == (Usage(3, 2), "Hello")
     assert whole(HELLO).usage == Usage()
+
+
+def test_llama_cpp_without_stream_options_counts_what_it_wrote() -> None:
+    """Its timings do not count a prompt that was cached, so that number is unknown."""
+    last = {"choices": [], "timings": {"cache_n": 2, "prompt_n": 1, "predicted_n": 2}}
+    assert whole([*HELLO, last]).usage == Usage(None, 2)
 
 
 def test_usage_of_each_choice_is_summed() -> None:

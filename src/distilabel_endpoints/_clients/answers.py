@@ -95,6 +95,8 @@ _REASONING: Final = (
 )
 """Where servers put a model's thinking. Some send two names with the same text."""
 _THINKING_PARTS: Final = frozenset({"thinking", "reasoning", "redacted_thinking"})
+_THOUGHTS: Final = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
+"""How models write thinking into their text: DeepSeek, Qwen and kin; Mistral."""
 _DEEPEST: Final = 16
 """Levels down to which a log probability or a tool call is read."""
 _WRAPPERS: Final = ("result", "data", "response", "output", "body")
@@ -218,6 +220,8 @@ def _generated_completion(item: Json) -> Completion:
 
 def _parse_choices(body: bytes, read: Callable[[Json], Completion | None]) -> Answer | None:
     bodies = _bodies(body)
+    if any(one.get("error") for one in bodies):
+        return None  # beside the text that was written until then, as in a stream
     return answer_of(
         (read(choice) for one in bodies for choice in _choices_of(one)),
         usage=summed(map(_usage_of, bodies)) or Usage(),
@@ -376,6 +380,8 @@ def completion_of(
     and empty are the same in a stream, and so they are here.
     """
     tool_calls = tuple(calls) or None
+    if text is not None and reason == "length" and not reasoning and tool_calls is None:
+        text, reasoning = _without_open_thinking(text)
     beside = tool_calls is not None or bool(reasoning) or reason == "length"
     return Completion(
         text=None if text is None or (beside and not text) else joined(text),
@@ -384,6 +390,18 @@ def completion_of(
         reasoning=joined(reasoning) or None,
         tool_calls=tool_calls,
     )
+
+
+def _without_open_thinking(text: str) -> tuple[str | None, str]:
+    """The text and the thinking of what was cut off; a server may not tell the two apart.
+
+    What begins as thinking and never ends it has no answer in it.
+    """
+    thought = text.lstrip()
+    for opening, closing in _THOUGHTS:
+        if thought.startswith(opening) and closing not in thought:
+            return None, thought.removeprefix(opening).lstrip()
+    return text, ""
 
 
 def contents_of(message: Json) -> Contents:

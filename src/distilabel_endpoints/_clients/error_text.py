@@ -50,14 +50,22 @@ _KEYS: Final = (
     # Java gateways, AWS, Apigee and WSO2
     "error_code", "errorCode", "errorMessage", "err_msg", "Message", "__type", "fault",
     "faultstring", "errorcode", "description",
+    # Tencent, and functions behind a gateway
+    "Error", "Code", "exception",
 )  # fmt: skip
 """Where servers put words, in the order in which they are read."""
-_STATUS_KEYS: Final = ("code", "status", "status_code", "http_status_code", "error_code")
+_STATUS_KEYS: Final = (
+    "code", "status", "status_code", "http_status_code", "error_code", "statusCode",
+)  # fmt: skip
 _ERROR_KEYS: Final = (
     "error", "errors", "detail", "error_code", "error_msg", "error_message", "errmsg", "errorCode",
-    "errorMessage", "err_msg", "fault",
+    "errorMessage", "err_msg", "fault", "Error", "exception",
 )  # fmt: skip
 _MESSAGE_KEYS: Final = ("message", "msg")
+_FAILED: Final = frozenset({"error", "fail", "failed", "failure"})
+"""What stands under `status`, where an error has no key of its own."""
+_WRAPPERS: Final = ("Response", "body")
+"""Where Tencent and functions behind a gateway put an error: an object, or a text of JSON."""
 _TAG: Final = re.compile(r"<[^<>]*>")
 _UNSEEN: Final = re.compile(r"<(?:script|style)\b", re.IGNORECASE)
 _SEEN_AGAIN: Final = re.compile(r"</(?:script|style)\b", re.IGNORECASE)
@@ -180,17 +188,31 @@ def error_in(loaded: Any) -> tuple[int | None, list[str]]:
     if choice is not None and not loaded.get("error"):
         return error_in({"error": choice})
     if not _is_error(loaded):
-        return None, []
+        return _wrapped_error(loaded)
     inner = loaded["error"] if isinstance(loaded.get("error"), dict) else loaded
-    for value in map(inner.get, _STATUS_KEYS):
+    return _status_in(inner), strings_of(loaded)
+
+
+def _status_in(error: Mapping[str, Any]) -> int | None:
+    for value in map(error.get, _STATUS_KEYS):
         if isinstance(value, int | str) and _STATUS.fullmatch(str(value)):
-            return int(value), strings_of(loaded)
-    return None, strings_of(loaded)
+            return int(value)
+    return None
+
+
+def _wrapped_error(loaded: Mapping[str, Any]) -> tuple[int | None, list[str]]:
+    for value in map(loaded.get, _WRAPPERS):
+        inner = load(value.encode(errors="replace")) if isinstance(value, str) else value
+        if isinstance(inner, dict) and _is_error(inner):
+            return _status_in(inner) or _status_in(loaded), strings_of(inner)
+    return None, []
 
 
 def _is_error(loaded: Mapping[str, Any]) -> bool:
     """One kept alive by `{"type": "ping"}` has not said that anything is wrong."""
     if any(map(loaded.get, _ERROR_KEYS)) or "error" in (loaded.get("object"), loaded.get("type")):
+        return True
+    if loaded.get("success") is False or str(loaded.get("status")).lower() in _FAILED:
         return True
     base = loaded.get("base_resp")
     failed = isinstance(base, dict) and base.get("status_code") not in (None, 0)

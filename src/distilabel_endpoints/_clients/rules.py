@@ -100,13 +100,15 @@ def _on(*statuses: int) -> frozenset[int]:
 _NUMBER: Final = r"(\d{1,3}(?:,\d{3}){1,3}|\d{1,9})\b"
 _MOST_TOKENS: Final = re.compile(
     r"(?:maximum context length (?:is|of)|context (?:length|size|window)(?: is| of)?|must be <="
-    r"|less than or equal to|at most|range of max_tokens (?:is|should be) \[\d{1,9},|\blimit:?)"
+    r"|less than or equal to|at most|range of max_tokens (?:is|should be) \[\d{1,9},|\blimit:?"
+    r"|限制范围\[\d{1,9},|supported range is from \d{1,9} \(inclusive\) to|model limit of)"
     rf"[\s`'\"(]{{0,4}}{_NUMBER}|> {_NUMBER}, which is the maximum",
     re.IGNORECASE,
 )
 _LIMIT_AND_REQUESTED: Final = re.compile(
     rf"\blimit:? {_NUMBER}.{{0,60}}\brequested:? {_NUMBER}", re.IGNORECASE
 )
+_A_LIMIT: Final = re.compile(r"\blimit:? (\d{1,12})\b(?!\.\d)", re.IGNORECASE)
 _LEFT: Final = re.compile(
     r"(?:only afford|limit exceeded: [\d,]{1,12} >|remain quota|剩余额度)[\s:：]{0,3}[^\s\w.-]?"
     r"([\d,.]{1,20})",
@@ -136,6 +138,12 @@ def _is_some_left(text: str, _: Request | None) -> bool:
     return left is not None and re.search("[1-9]", left[1]) is not None
 
 
+def _is_limit_zero(text: str, _: Request | None) -> bool:
+    """A limit of nothing is not a rate: the account's plan does not have the model."""
+    limits = _A_LIMIT.findall(text)
+    return bool(limits) and not any(map(int, limits))
+
+
 def _never_fits(text: str, _: Request | None) -> bool:
     """This one request is larger than what a whole minute allows."""
     numbers = _LIMIT_AND_REQUESTED.search(text)
@@ -148,6 +156,7 @@ def _never_fits(text: str, _: Request | None) -> bool:
 _OUTPUT_TOKENS: Final = (
     "max tokens", "max new tokens", "max completion tokens", "max output tokens",
     "in the completion", "for the completion", "output tokens", "request too large",
+    "maximum tokens you requested",
 )  # fmt: skip
 _TOO_LONG: Final = (
     "context length", "maximum context", "context size", "context window", "context limit",
@@ -159,6 +168,8 @@ _TOO_LONG: Final = (
     "tokens in the prompt ... exceed",
     "exceeds the maximum number of tokens", "tokens to keep from the initial prompt",
     "input length ... exceeds", "max input characters", "session len", "^token limit", "超长",
+    "token count ... supports up to", "maximum input length", "input length limit",
+    "model max length", "max input len", "too many tokens: size limit",
 )  # fmt: skip
 _FILTERED: Final = (
     "content filter", "content management policy", "content policy", "ResponsibleAI policy",
@@ -170,7 +181,8 @@ _FILTERED: Final = (
     "usage policy", "usage policies", "usage guidelines", "violated guardrail",
     "guardrail check", "guardrail intervened", "blocked by guardrail", "blocked by ... guardrail",
     "prohibited content", "safety system", "prompt injection", "jailbreak", "content blocked",
-    "prompt blocked", "response blocked",
+    "prompt blocked", "response blocked", "content for safety reasons", "censorship blocked",
+    "content you provided ... blocked", "blocked by ... moderation", "审核不通过",
 )  # fmt: skip
 _A_POLICY: Final = (
     "violates ... policy", "violated ... policy", "violate ... policy", "violation of ... policy",
@@ -195,7 +207,9 @@ _NO_CREDIT: Final = (
     "exceeded_current_quota", "token quota reached", "token quota is not enough",
     "free tier of the model has been exhausted", "set inference limit",
     "budget has been exceeded", "budget exceeded", "exceeded budget", "over budget",
-    "crossed budget", "exceeded token budget", "daily free allocation",
+    "crossed budget", "exceeded token budget", "daily free allocation", "budget exhausted",
+    "monthly quota", "monthly usage quota", "monthly usage limit", "weekly usage limit",
+    "calls / month", "usage limit exceeded",
 )  # fmt: skip
 # OpenRouter's, and those of gateways that charge a request before it is sent.
 _ITS_PRICE: Final = (
@@ -222,18 +236,20 @@ _NO_MODEL: Final = (
     "no models are currently loaded", "no models loaded", "unknown model",
     "model identifier is invalid", "on demand throughput", "has been decommissioned",
     "model_not_available", "work with the specified model", "模型不存在",
-    "unexpected endpoint or method",
+    "unexpected endpoint or method", "model not exist", "no such model", "please specify a model",
 )  # fmt: skip
 _BAD_KEY: Final = (
     "invalid API key", "incorrect API key", "wrong API key", "API key not valid",
     "API key is invalid", "API key expired", "expired key", "no API key", "invalid authorization",
     "missing authorization", "missing API key", "not authenticated", "expired token",
     "token expired", "token has expired", "signature expired", "invalid access token",
-    "access token invalid", "security token included in the request",
+    "access token invalid", "security token included in the request", "API key not found",
+    "API key invalid", "failed to authenticate API key",
 )  # fmt: skip
 _NO_KEYS: Final = ("no connected db", "no_db_connection")
 _RESTRICTED: Final = (
-    "organization has been restricted", "location is not supported", "requires terms acceptance",
+    "organization has been restricted", "organization has been disabled",
+    "location is not supported", "requires terms acceptance",
 )  # fmt: skip
 _PRIVACY: Final = ("data policy", "guardrail restrictions")
 _PLAIN_HTTP: Final = (
@@ -265,7 +281,7 @@ _LOADING: Final = (
 )  # fmt: skip
 _FIREWALL: Final = (
     "cloudflare", "firewall", "you have been blocked", "incapsula", "akamai", "incident id",
-    "request blocked", "just a moment", "enable javascript",
+    "request blocked", "just a moment", "enable javascript", "error code: 10##",
 )  # fmt: skip
 _UNFINISHED: Final = (
     "json_validate_failed", "tool_use_failed", "failed to generate JSON",
@@ -309,6 +325,14 @@ RULES: Final[tuple[Rule, ...]] = (
         _FILTER,
     ),
     Rule("content_filter", ROW, _on(400, 403, 422, 446, 451), _A_POLICY, _FILTER, when=_is_content),
+    Rule(
+        "no_credit",
+        RUN,
+        _on(429),
+        ("limit 0", "limit: 0"),
+        "The account's plan has a limit of 0 for this model. Choose another plan or model.",
+        when=_is_limit_zero,
+    ),
     Rule(
         "max_tokens_too_large",
         RUN,

@@ -14,21 +14,34 @@ __all__ = ["count", "summed", "usage_in"]
 
 Json = dict[str, Any]
 
+_READ: Final = ("prompt_tokens", "input_tokens", "inputTokens", "promptTokenCount")
+_WRITTEN: Final = (
+    "completion_tokens", "output_tokens", "outputTokens", "candidatesTokenCount", "predicted_n",
+)  # fmt: skip
+"""What OpenAI, Anthropic, Bedrock, Gemini and llama.cpp call the tokens of prompt and answer."""
 _MOST_TOKENS: Final = 10**12
 _MOST_DOLLARS: Final = 10**6
 
 
 def usage_in(value: Json) -> Usage | None:
-    """The tokens that an object counts; Groq wraps them, some gateways use Anthropic's names."""
-    usage = value.get("usage")
-    if not isinstance(usage, dict):
-        wrapped = value.get("x_groq")
-        usage = wrapped.get("usage") if isinstance(wrapped, dict) else None
-    if not isinstance(usage, dict):
+    """The tokens that an object counts: under `usage`, or there in an object beside it.
+
+    Groq has it in `x_groq`, others in the message or the delta. llama.cpp's `timings` leave out the
+    tokens of a prompt that were in its cache.
+    """
+    inner = (part.get("usage") for part in value.values() if isinstance(part, dict))
+    usages = (value.get("usage"), *inner, value.get("usageMetadata"), value.get("timings"))
+    usage = next((usage for usage in usages if isinstance(usage, dict)), None)
+    if usage is None:
         return None
-    read = count(_either(usage, "prompt_tokens", "input_tokens"))
-    written = count(_either(usage, "completion_tokens", "output_tokens"))
+    read, written = (_first(usage, names) for names in (_READ, _WRITTEN))
     return Usage(read, written, _thought_tokens(usage), _dollars(usage))
+
+
+def _first(usage: Json, names: Iterable[str]) -> int | None:
+    """What is counted under one of the names; gateways fill the others with null."""
+    values = map(usage.get, names)
+    return count(next((value for value in values if value is not None), None))
 
 
 def summed(usages: Iterable[Usage | None]) -> Usage | None:
