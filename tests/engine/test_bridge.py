@@ -66,6 +66,28 @@ def test_what_an_async_iterable_raises_comes_after_what_it_gave(lease: Lease) ->
     assert sorted(results) == [0, 1, 2]
 
 
+def test_an_async_iterable_is_pulled_as_far_as_there_is_room(lease: Lease) -> None:
+    """An endless one too: every result comes, and only a window's worth of rows is pulled ahead."""
+    pulled = 0
+
+    async def endless() -> AsyncIterator[int]:
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield pulled
+
+    async def main() -> list[int]:
+        taken: list[int] = []
+        async for result in aiter_results(lease, endless(), work):
+            taken.append(result)
+            if len(taken) == 500:
+                break
+        return taken
+
+    assert len(set(asyncio.run(main()))) == 500
+    assert 500 <= pulled <= 500 + 2 * lease.scheduler.window + 1
+
+
 def test_a_forked_child_leaves_what_its_parent_was_doing(lease: Lease) -> None:
     """Its copy of a loop over results ends at once: nobody in the child would end the work."""
     results = iter_results(lease, iter(range(1000)), work)

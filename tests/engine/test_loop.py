@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -142,6 +144,29 @@ def test_work_is_cancelled_once_however_often_it_is_given_up() -> None:
     assert cleared.is_set()
     with pytest.raises(asyncio.CancelledError):
         task.result()
+
+
+def test_a_lease_that_is_dropped_on_the_engines_own_thread_is_given_back() -> None:
+    """The collector may run there: nobody waits for the loop on the loop itself."""
+    key, dropped = object(), Lease(object(), make)
+    kept = Lease(key, make)
+    engine, leases = dropped._task.engine, [dropped]
+    del dropped
+
+    async def drop() -> None:
+        leases.clear()
+        gc.collect()
+
+    async def settled() -> None:
+        while len(engine.schedulers) > 1:
+            await asyncio.sleep(0)
+
+    began = time.monotonic()
+    kept.run(drop)
+    assert time.monotonic() - began < engine_loop._PATIENCE
+    kept.run(settled)
+    assert list(engine.schedulers) == [key]
+    kept.close()
 
 
 def test_a_result_is_asked_for_once() -> None:

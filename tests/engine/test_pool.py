@@ -149,6 +149,22 @@ def test_what_was_reserved_and_not_used_is_given_back() -> None:
     assert take(pool, 1.0, 600)
 
 
+def test_what_an_answers_headers_leave_is_kept_to() -> None:
+    """At the endpoint that has said so: nothing is sent there before its minute is over."""
+    pool = pool_of("a", "b")
+    a, b = pool.members
+    headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "30s"}
+    pool.record(take_from(pool, a, 1.0), replace(ANSWER, headers=headers), 1.0, 0.1)
+    assert {take(pool, 2.0).member for _ in range(8)} == {b}
+
+
+def test_an_answer_without_counts_keeps_what_was_reserved() -> None:
+    """What it used is not known, so the user's tokens per minute are not exceeded by it."""
+    pool = pool_of("a", "b", tokens_per_minute=6000)
+    pool.record(take(pool, 1.0, 600), replace(ANSWER, usage=Usage()), 1.0, 0.1)
+    assert pool.acquire(1.0, 600) is None
+
+
 def test_an_endpoint_that_asks_for_a_pause_gets_nothing_meanwhile() -> None:
     """After `Retry-After: 30` at one, the other gets every request."""
     pool = pool_of("a", "b")

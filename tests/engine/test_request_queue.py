@@ -11,6 +11,11 @@ from distilabel_endpoints._engine.in_flight import LeftError, Seat
 from distilabel_endpoints._engine.pool import Grant, Pool
 from distilabel_endpoints._engine.queue import RequestQueue
 from distilabel_endpoints._limits.limiter import LimiterSettings
+from distilabel_endpoints.records import Request
+from distilabel_endpoints.spending.account import Account
+from distilabel_endpoints.spending.amounts import Cost
+from distilabel_endpoints.spending.budget import parse_budget
+from distilabel_endpoints.spending.reservation import Bound
 
 
 def full_pool() -> tuple[Pool, list[Grant]]:
@@ -92,6 +97,29 @@ def test_who_is_cancelled_with_a_permit_gives_it_back() -> None:
         await second
         assert first.cancelled()
         assert pool.in_flight == 2
+
+    run_virtual(main)
+
+
+def test_who_is_cancelled_with_money_gives_it_back() -> None:
+    """What was reserved for an attempt that is not sent is free again, and not spent."""
+
+    async def main() -> None:
+        pool, grants = full_pool()
+        loop = asyncio.get_running_loop()
+        queue = RequestQueue(loop, pool)
+        account = Account(parse_budget("1Mtok"), Bound(), clock=loop.time)
+        money = account.reservation(Request(ordinal=0, prompt="Hi", max_new_tokens=100))
+        seat = Seat(account=account)
+        waiting = asyncio.ensure_future(queue.acquire(0, seat, None, money))
+        await asyncio.sleep(0)
+        pool.cancel(grants[0], 0.0)
+        queue.pump()
+        assert account.ledger.exposure == money.cost
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert account.ledger.exposure == Cost()
+        assert pool.in_flight == 1
 
     run_virtual(main)
 

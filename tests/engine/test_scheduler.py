@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from scripted_client import (
@@ -17,6 +18,7 @@ from scripted_client import (
 )
 
 from distilabel_endpoints._engine.in_flight import Drain
+from distilabel_endpoints._limits.limiter import DEFAULT_MOST
 from distilabel_endpoints.errors import (
     AccessError,
     AuthenticationError,
@@ -308,6 +310,75 @@ def test_a_hanging_attempt_is_cut_and_tried_again() -> None:
         assert isinstance(await scheduler.complete(requests(1)[0]), Answer)
         assert client.cancelled == 1
         assert 30 <= asyncio.get_running_loop().time() < 40
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("first", "seconds", "stream", "lenient"),
+    [
+        (failure(FailureKind.TRANSIENT, status=504), 60.0, True, False),
+        (failure(FailureKind.BAD_RESPONSE, status=200, code="bad_utf8"), 1.0, False, True),
+    ],
+)
+def test_a_row_is_tried_again_in_the_form_that_may_help(
+    first: Failure, seconds: float, stream: bool, lenient: bool
+) -> None:
+    """As a stream after a gateway gave up on a long answer, with U+FFFD if it is not UTF-8."""
+
+    async def main() -> None:
+        async def script(_: Request) -> Answer | Failure:
+            await asyncio.sleep(seconds)
+            return first if len(client.sent) == 2 else answer()
+
+        client = ScriptedClient(script)
+        scheduler = scheduler_for(client)
+        await scheduler.complete(requests(1)[0])
+        assert isinstance(await scheduler.complete(requests(2)[1]), Answer)
+        again = client.sent[-1]
+        assert (again.ordinal, again.stream, again.lenient) == (1, stream, lenient)
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "words"),
+    [
+        (FailureKind.UNAVAILABLE, {"code": "refused"}, "nothing listens there"),
+        (FailureKind.UNAVAILABLE, {"code": "other"}, "the endpoint does not answer"),
+        (FailureKind.THROTTLE, {"status": 429, "retry_after": 60.0}, "asks for a pause"),
+    ],
+)
+def test_what_every_request_waits_for_is_shown(
+    kind: FailureKind, given: dict[str, Any], words: str
+) -> None:
+    """A run that stands still says why, and for how long if that is known."""
+
+    async def main() -> None:
+        async def script(_: Request) -> Answer | Failure:
+            return failure(kind, **given)
+
+        scheduler = scheduler_for(ScriptedClient(script))
+        rows = asyncio.ensure_future(
+            scheduler.drive(requests(40), scheduler.complete, lambda _: None)
+        )
+        await asyncio.sleep(30)
+        seen = scheduler.statistics()
+        assert words in (seen.waiting_for or "")
+        assert (seen.pause_left is not None) == ("retry_after" in given)
+        rows.cancel()
+        await asyncio.wait([rows])
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize(("ceiling", "expected"), [(7, 7), (None, DEFAULT_MOST)])
+def test_the_most_in_flight_is_what_the_user_allows(ceiling: int | None, expected: int) -> None:
+    """Or the package's own bound, if the user has set none."""
+
+    async def main() -> None:
+        client = ScriptedClient(steady)
+        assert scheduler_for(client, max_concurrency=ceiling).most == expected
 
     run_virtual(main)
 

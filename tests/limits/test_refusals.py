@@ -11,7 +11,7 @@ from fluid import Control, Server, plateau, simulate
 from limiter_servers import NINE, limiter
 
 from distilabel_endpoints._limits.limiter import Limiter
-from distilabel_endpoints._limits.refusals import Cut, Lift, Refusals, Stage
+from distilabel_endpoints._limits.refusals import Cut, Lift, RateBucket, Refusals, Stage
 
 
 class Door:
@@ -116,6 +116,58 @@ def test_refusals_below_the_wall_lead_to_a_measured_rate() -> None:
     assert door.rulings[-1] == Lift(60)
     assert gate is not None
     assert 10 < gate.rate < 30
+
+
+def gated_door() -> Door:
+    """Refusals that have led to a gate, of 14.5 sends a second."""
+    door = Door(60)
+    door.burst([False] * 50 + [True] * 10)
+    for kept in (40, 30, 20, 15):
+        door.burst([False] * kept + [True] * 10)
+    assert door.refusals.gate is not None
+    return door
+
+
+def send_through_the_gate(door: Door, server: RateBucket, seconds: float) -> tuple[int, int]:
+    """One after the other, to a server that admits what its bucket holds: accepted and refused."""
+    refusals, now, accepted, refused = door.refusals, door.now, 0, 0
+    while now < door.now + seconds and refusals.gate is not None:
+        now = refusals.gate.when(now)
+        refusals.sent(now)
+        if server.ready(now, 1.0):
+            server.take(1.0)
+            refusals.answered()
+            accepted += 1
+            continue
+        refused += 1
+        refusals.refused(now + 0.05, sent_at=now, load=1, limit=door.limit, current=True)
+        if refusals.settle_at is not None:
+            now = refusals.settle_at
+            refusals.settled(now, 0)
+    door.now = now
+    return accepted, refused
+
+
+@pytest.mark.parametrize("credit", [20.0, 60.0, 200.0])
+def test_a_server_that_saves_up_credit_is_kept_at_its_rate(credit: float) -> None:
+    """What was accepted while there was credit is more than the rate that lasts."""
+    door = gated_door()
+    server = RateBucket(10.0, credit, door.now)
+    send_through_the_gate(door, server, 60.0)
+    accepted, refused = send_through_the_gate(door, server, 300.0)
+    assert accepted >= 0.97 * 10.0 * 300.0
+    assert refused <= 10
+
+
+def test_a_gate_that_refuses_nothing_for_minutes_goes() -> None:
+    """The server accepts whatever comes now: nothing is held back for what it did earlier."""
+    door = gated_door()
+    began = door.now
+    _, refused = send_through_the_gate(door, RateBucket(1e4, 1e4, began), 1000.0)
+    assert not refused
+    assert door.now - began < 400.0
+    assert door.refusals.gate is None
+    assert door.refusals.stage is Stage.CLEAR
 
 
 def test_refusals_pell_mell_are_no_wall() -> None:
