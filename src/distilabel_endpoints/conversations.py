@@ -83,8 +83,22 @@ def _role(message: Any, index: int) -> str:
     if not isinstance(role, str) or role not in _KNOWN:
         raise ConversationError(
             f"messages[{index}].role must be one of {', '.join(ROLES)}, not {_shown(role)}"
+            f"{_hint(message, role)}"
         )
     return role
+
+
+_OLD_CALLS: Final = "; function_call and the role function are an old form: write tool_calls, tool"
+
+
+def _hint(message: Mapping[str, Any], role: Any) -> str:
+    """What to do about a message whose role is not known, as the end of a sentence."""
+    if role == "function":
+        return _OLD_CALLS
+    if role is None and "role" not in message:
+        keys = ", ".join(f"{str(key)[:40]!a}" for key in list(message)[:8])
+        return f"; its keys are {keys or 'none'}"
+    return ""
 
 
 _ARGUMENTS: Final = frozenset({"arguments"})
@@ -145,6 +159,7 @@ def _check_message(message: Mapping[str, Any], role: str, content: Any, place: s
             raise ConversationError(
                 f"{place}.content must be text or a list of parts, not "
                 + ("null" if "content" in message else "missing")
+                + (_OLD_CALLS if message.get("function_call") else "")
             )
     elif not isinstance(content, str):
         raise ConversationError(

@@ -36,7 +36,7 @@ def test_fields_are_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (b"1", "1 fields, but the header has 2"),
+        (b"1", "1 field, but the header has 2"),
         (b"1,2,3", "3 fields, but the header has 2"),
         (b'1,"2"x', "not CSV"),
         (b"1,\xff", "not UTF-8"),

@@ -168,6 +168,18 @@ def test_a_stream_with_types_and_late_values(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("join", [datasets.interleave_datasets, datasets.concatenate_datasets])
+def test_streams_of_several_datasets_are_read_as_iterating_shows_them(join: Any) -> None:
+    """Datasets that were put together need not have the same columns: those of all are there."""
+    first = datasets.Dataset.from_list([{"prompt": "a"}, {"prompt": "b"}]).to_iterable_dataset()
+    more = [{"prompt": "x", "k": 1}, {"prompt": "y", "k": 2}]
+    joined = join([first, datasets.Dataset.from_list(more).to_iterable_dataset()])
+    for stream in (joined, joined.filter(lambda _: True), joined.take(3)):
+        source = open_rows(stream)
+        assert good(source) == list(stream)
+        assert source.schema.names == ["prompt", "k"]
+
+
 def test_splits_are_chosen_by_the_user() -> None:
     """A dictionary of splits is refused with how to take one."""
     splits = datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)})

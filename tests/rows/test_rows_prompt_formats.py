@@ -55,6 +55,12 @@ def prepare(columns: dict[str, Any], **spec: Any) -> PreparedRow:
             "read as ShareGPT: conversations",
         ),
         ({"messages": [{**HI[0], "weight": 0}]}, HI, None),
+        ({"messages": {"role": ["user"], "content": ["hi"]}}, HI, None),
+        (
+            {"conversations": {"from": ["human"], "value": ["hi"], "weight": [None]}},
+            HI,
+            "read as ShareGPT: conversations",
+        ),
         ({"messages": SHAREGPT}, TALK, None),
         ({"messages": json.dumps(HI)}, HI, None),
         ({"prompt": json.dumps(HI)}, HI, None),
@@ -323,3 +329,96 @@ def test_a_column_that_was_named_is_read_alone(named: dict[str, Any]) -> None:
     """Who names the column or its format gets an error for a row without it."""
     with pytest.raises(ConversationError, match="column 'messages' is null"):
         prepare({"messages": None, "prompt": "hi"}, **named)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[{'role': 'user', 'content': 'hi'}]",
+        "[{'content': 'hi', 'role': 'user'}\n {'content': 'hello', 'role': 'assistant'}]",
+        "array([{'from': 'human', 'value': 'hi'}], dtype=object)",
+    ],
+)
+@pytest.mark.parametrize("column", ["prompt", "instruction"])
+def test_messages_that_pandas_wrote_as_python_text_are_not_sent_as_a_prompt(
+    column: str, text: str
+) -> None:
+    """A cell of `to_csv` that holds messages is refused with both ways out, not sent as text."""
+    with pytest.raises(ConversationError, match=r"Python's form of a list, not JSON.*--format"):
+        prepare({column: text})
+    sent = prepare({column: text}, format="prompt").messages
+    assert sent == [{"role": "user", "content": text}]
+
+
+@pytest.mark.parametrize("text", ["[{'a': 1}]", "Sort [{'role': 'user'}]", "['role']"])
+def test_python_text_that_is_not_a_conversation_is_a_prompt(text: str) -> None:
+    """Only a list of messages is taken for one: a question about Python is sent as it is."""
+    assert prepare({"prompt": text}).messages == [{"role": "user", "content": text}]
+
+
+@pytest.mark.parametrize(
+    ("speaker", "role"),
+    [("bing", "assistant"), ("Bard", "assistant"), ("ai", "assistant"), ("prompter ", "user")],
+)
+def test_speakers_of_published_conversations_are_known(speaker: str, role: str) -> None:
+    """Names of assistants and of people as collected conversations have them, in any case."""
+    row = {"conversations": [{"from": speaker, "value": "a"}]}
+    assert prepare(row).messages == [{"role": role, "content": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        ({"Prompt": "a"}, "Name --input-column Prompt,"),
+        ({" prompt ": "a", "id": 1}, "Name --input-column ' prompt ',"),
+        ({"INSTRUCTION": "a", "Input": "b"}, "Name --input-column INSTRUCTION,"),
+        ({"Question": "a"}, "Name --input-column Question,"),
+        ({"data": [{"prompt": "a"}]}, r"inside data, take them out: jq -c '\.data\[\]'"),
+        ({"version": "1", "rows": []}, r"inside rows, take them out: jq -c '\.rows\[\]'"),
+    ],
+)
+def test_columns_that_are_nearly_the_input_are_named(columns: dict[str, Any], hint: str) -> None:
+    """A header in capitals or with blanks, or rows inside an object: the fix is in the error."""
+    with pytest.raises(ConfigurationError, match=hint):
+        ConversationSpec().bind(columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        ({"messages": {"role": ["user"], "content": []}}, "not dict"),
+        ({"messages": HI[0]}, r"put it into a list: \[message\]"),
+        ({"prompt": {"messages": HI}}, "take the messages out of it"),
+        ({"prompt": {"0": "a", "1": "b"}}, r"to_json\(orient='records', lines=True\)"),
+        ({"messages": [{"speaker": "user", "text": "a"}]}, "its keys are 'speaker', 'text'"),
+        ({"conversations": [{"from": "human", "text": "a"}]}, "turn are 'from', 'text'"),
+        ({"messages": [*HI, {"role": "function", "content": "3"}]}, "write tool_calls, tool"),
+        (
+            {"messages": [*HI, {"role": "assistant", "function_call": {"name": "f"}}]},
+            "function_call and the role function are an old form",
+        ),
+    ],
+)
+def test_conversations_in_other_shapes_are_refused_with_the_way_out(
+    columns: dict[str, Any], hint: str
+) -> None:
+    """What is nearly a conversation is refused by what it is and by what to write instead."""
+    with pytest.raises(ConversationError, match=hint):
+        prepare(columns)
+
+
+def test_a_second_column_that_could_be_the_input_is_named() -> None:
+    """Preference data has a prompt beside messages: which of them is sent is reported."""
+    columns = {"prompt": "p", "messages": HI}
+    conversations = ConversationSpec().bind(columns)
+    row = next(iter(open_rows([columns])))
+    assert isinstance(row, Row)
+    assert conversations.prepare(row).messages == HI
+    assert conversations.remarks() == ["the input is the column messages, not prompt"]
+    assert ConversationSpec("messages").bind(columns).remarks() == []
+
+
+def test_parts_of_the_question_are_named_in_any_letters() -> None:
+    """`Input` beside an instruction that was named is a part of the question that is not sent."""
+    conversations = ConversationSpec("Instruction").bind({"Instruction": "a", "Input": "b"})
+    assert "not sent: the columns 'Input'" in conversations.remarks()[0]

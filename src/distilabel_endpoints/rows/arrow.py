@@ -103,7 +103,9 @@ def table_schema(path: Path) -> Any:
             schema = reader.schema
     twice = {name for name in schema.names if schema.names.count(name) > 1}
     if twice:
-        raise InputError(f"column names appear twice: {quoted(sorted(twice))}")
+        raise InputError(
+            f"column names appear twice: {quoted(sorted(twice))}; give each column its own name"
+        )
     return schema
 
 

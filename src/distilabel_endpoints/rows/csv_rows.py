@@ -160,7 +160,10 @@ class _Table:
             raise InputError(f"line 1: the header row is not UTF-8{IF_LATIN_1}")
         twice = {name for name in header if header.count(name) > 1}
         if twice:
-            raise InputError(f"line 1: column names appear twice: {quoted(sorted(twice))}")
+            raise InputError(
+                f"line 1: column names appear twice: {quoted(sorted(twice))}; "
+                "give each column its own name"
+            )
         self._header = header
         constants = json_text(self._constants) if self._constants else ""
         self._key = hashed(("\0".join(header) + constants).encode())
@@ -177,11 +180,17 @@ class _Table:
         if lines.broken:
             message = f"not UTF-8{IF_LATIN_1}"
         elif len(fields) != len(self._header):
-            message = f"{len(fields)} fields, but the header has {len(self._header)}"
+            message = self._miscounted(len(fields))
         if message:
             refusal = BadInputError(BadReason.INPUT, message)
             return intake.bad(refusal, digest, self._place(), columns=columns)
         return intake.columns(columns, digest, self._place())
+
+    def _miscounted(self, count: int) -> str:
+        """What is wrong with a row that has `count` fields."""
+        many = count > len(self._header)
+        more = "; text with a delimiter in it must be in quotes" if many else ""
+        return f"{count} field{'s' * (count != 1)}, but the header has {len(self._header)}{more}"
 
     def _columns(self, fields: list[str]) -> dict[str, Any]:
         return {**self._constants, **dict(zip(self._header, fields, strict=False))}

@@ -113,7 +113,13 @@ def open_dataset(dataset: Any, options: ReadOptions, *, name: str | None = None)
 def _streams_arrow(stream: Any) -> bool:
     """Whether a stream comes as Arrow tables; it has no public word for that."""
     examples = getattr(stream, "_ex_iterable", None)
-    return examples is None or getattr(examples, "iter_arrow", None) is not None
+    if examples is not None and getattr(examples, "iter_arrow", None) is None:
+        return False
+    while examples is not None:
+        if hasattr(examples, "ex_iterables"):  # several streams, whose tables may differ
+            return False
+        examples = getattr(examples, "ex_iterable", None)
+    return True
 
 
 class ObjectSource(RowSource):

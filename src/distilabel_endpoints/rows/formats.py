@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -42,6 +44,13 @@ _BESIDE_TEXT: Final = (
     *_ASIDE,
 )
 """Columns that belong to the question if they stand beside a prompt."""
+_WRAPPERS: Final = ("data", "rows", "examples", "items", "records", "instances", "train", "results")
+"""Keys of a JSON object that hold the rows of a dataset."""
+_MOST_BESIDE: Final = 4
+"""Columns of what is probably one object around all rows, such as its version."""
+_PYTHON_LIST: Final = re.compile(r"\s*(array\()?\[\{'(role|content|from|value)': ")
+"""What `to_csv` of pandas makes of messages."""
+_AS_IT_IS: Final = "if it is what the user says, pass --format prompt (format='prompt')"
 _BLANK_LINE: Final = "\n\n"
 
 
@@ -76,14 +85,16 @@ def choose_reading(form: Format, column: str | None, names: Sequence[str]) -> Re
         raise _nothing(form, column, wanted, names)
     first = _of_column(form, chosen, names, named=column is not None)
     others = {name: _of_column(form, name, names, named=False) for name in wanted if name != chosen}
-    return _FirstHeld(chosen, first, others).reading() if others else first
+    if not others:
+        return first
+    return _FirstHeld(chosen, first, others).reading()
 
 
 def _of_column(form: Format, column: str, names: Sequence[str], *, named: bool) -> Reading:
     """The reading of one column; `named` if it is the one that the user named."""
     as_list = column in _LISTS or form in {"messages", "sharegpt"}
     beside = _ASIDE if as_list else _BESIDE_TEXT
-    unsent = tuple(name for name in beside if name in names and name != column)
+    unsent = tuple(name for name in names if name.strip().lower() in beside and name != column)
     if not named and column == "instruction" and form in {"auto", "alpaca"}:
         alpaca = _Alpaca(names)
         unsent = tuple(name for name in unsent if name not in _PARTS)
@@ -109,12 +120,14 @@ class _FirstHeld:
         self._first = first
         self._others = others
         self._used: dict[str, None] = {}
+        self._unread: dict[str, None] = {}
 
     def reading(self) -> Reading:
         return Reading(self.content, self.describe, self._first.unsent)
 
     def content(self, columns: Mapping[str, Any]) -> Any:
         if _holds(columns.get(self._column)):
+            self._unread |= {name: None for name in self._others if _holds(columns.get(name))}
             return self._first.content(columns)
         for name, other in self._others.items():
             if _holds(columns.get(name)):
@@ -124,6 +137,8 @@ class _FirstHeld:
 
     def describe(self) -> str | None:
         parts = [self._first.describe()]
+        if self._unread:
+            parts.append(f"the input is the column {self._column}, not {', '.join(self._unread)}")
         for name in self._used:
             parts.append(f"rows with nothing in {self._column} are read from {name}")
             parts.append(self._others[name].describe())
@@ -176,10 +191,23 @@ def _nothing(
             "each row is one message; put the messages of a conversation into one row: "
             '{"messages": [...]}'
         )
-    near = difflib.get_close_matches(column or "", names, 1, 0.6)
-    likely = next((name for name in (*near, *_OTHERS) if name in names), None)
-    named = f"--input-column {likely}" if likely else "the input column"
+    inner = next((name for name in names if name.lower() in _WRAPPERS), None)
+    if inner is not None and len(names) <= _MOST_BESIDE:
+        return ConfigurationError(
+            f"no column {tried}; {there}. If the rows are inside {inner}, take them out: "
+            f"jq -c '.{inner}[]' FILE"
+        )
+    likely = _likely(column, wanted, names)
+    named = f"--input-column {shlex.quote(likely)}" if likely else "the input column"
     return ConfigurationError(f"no column {tried}; {there}. Name {named}, or give a template")
+
+
+def _likely(column: str | None, wanted: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column that was probably meant: in other letters, misspelt, or of another name."""
+    near = difflib.get_close_matches(column or "", names, 1, 0.6)
+    folded = {name.strip().lower(): name for name in reversed(names)}
+    others = (folded.get(name.lower()) for name in (*wanted, *_OTHERS))
+    return next((name for name in (*near, *others) if name is not None), None)
 
 
 _PARTS: Final = ("history", "input", "context")
@@ -243,20 +271,45 @@ def _text(columns: Mapping[str, Any], name: str) -> str:
 def _conversation(columns: Mapping[str, Any], name: str, as_list: bool) -> Any:
     value = _value(columns, name)
     if isinstance(value, str):
+        if not as_list and _PYTHON_LIST.match(value):
+            raise ConversationError(f"{_as_python(name)}; {_AS_IT_IS}")
         if not as_list and not _looks_listed(value):
             return value
         value = listed(value, name)
-    value = plain(value)
+    value = _as_list(plain(value))
     if not isinstance(value, list):
         raise ConversationError(
             f"column {quoted([name])} must hold text or a list of messages, "
-            f"not {type(value).__name__}"
+            f"not {type(value).__name__}{_inside(value)}"
         )
     if any(is_turn(message) for message in value):
         return messages_of(value)
     if any(isinstance(message, Mapping) and "weight" in message for message in value):
         return [_without_weight(message) for message in value]
     return value
+
+
+def _as_list(value: Any) -> Any:
+    """Messages for the lists of their fields, as `datasets` before version 4 had them."""
+    if not isinstance(value, Mapping) or not {"role", "from"} & value.keys():
+        return value
+    lists = [field for field in value.values() if isinstance(field, list)]
+    if len(lists) < len(value) or len({len(field) for field in lists}) != 1:
+        return value
+    return [dict(zip(value, fields, strict=True)) for fields in zip(*lists, strict=True)]
+
+
+def _inside(value: Any) -> str:
+    """What to do about a mapping in place of a conversation, as the end of a sentence."""
+    if not isinstance(value, Mapping):
+        return ""
+    if "role" in value or "from" in value:
+        return "; put it into a list: [message]"
+    if "messages" in value:
+        return "; take the messages out of it"
+    if value and all(str(key).isdecimal() for key in value):
+        return "; write a DataFrame with to_json(orient='records', lines=True)"
+    return ""
 
 
 def _without_weight(message: Any) -> Any:
@@ -286,14 +339,16 @@ def listed(text: str, name: str) -> Any:
     value = json_of(text)
     if isinstance(value, list):
         return value
-    if text.lstrip().startswith("[{'"):
-        raise ConversationError(
-            f"text in column {name!a} is Python's form of a list, not JSON; use json.dumps"
-        )
+    if _PYTHON_LIST.match(text):
+        raise ConversationError(_as_python(name))
     raise ConversationError(
         f"text in column {name!a} must be the JSON of a list of messages; "
         "for what the user says, name the column prompt"
     )
+
+
+def _as_python(name: str) -> str:
+    return f"text in column {name!a} is Python's form of a list, not JSON; use json.dumps"
 
 
 def json_of(text: str) -> Any:

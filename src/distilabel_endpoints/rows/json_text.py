@@ -108,7 +108,7 @@ def columns_of(raw: bytes) -> dict[str, Any]:
     except StopIteration as error:
         raise _bad(f"not JSON: a value is missing at character {error.value}") from None
     except json.JSONDecodeError as error:
-        raise _bad(f"not JSON: {error.msg} at character {error.pos}") from None
+        raise _bad(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos}") from None
     except RecursionError:
         raise _bad("nested too deeply") from None
     except ValueError:

@@ -109,8 +109,9 @@ class Conversations:
                 "into the prompt"
             )
         if self._ending:
+            end = "conversation ends" if self._ending == 1 else "conversations end"
             remarks.append(
-                f"{self._ending:,} conversations end with the assistant; --drop-last-assistant "
+                f"{self._ending:,} {end} with the assistant; --drop-last-assistant "
                 "(drop_last_assistant=True) leaves that message out"
             )
         return remarks

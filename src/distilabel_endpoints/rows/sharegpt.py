@@ -11,17 +11,22 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from distilabel_endpoints.errors import ConversationError
+from distilabel_endpoints.rows.json_text import quoted
 
 __all__ = ["is_turn", "messages_of"]
 
 _SPEAKERS: Final = {
     "human": "user",
     "user": "user",
+    "prompter": "user",
     "gpt": "assistant",
     "chatgpt": "assistant",
     "assistant": "assistant",
     "model": "assistant",
     "bot": "assistant",
+    "ai": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
     "system": "system",
     "function_call": "call",
     "tool_call": "call",
@@ -68,7 +73,7 @@ def messages_of(turns: list[Any]) -> list[dict[str, Any]]:
 
 def _role(turn: Any, index: int) -> str:
     speaker = turn.get("from", turn.get("role")) if isinstance(turn, Mapping) else None
-    role = _SPEAKERS.get(speaker.lower()) if isinstance(speaker, str) else None
+    role = _SPEAKERS.get(speaker.strip().lower()) if isinstance(speaker, str) else None
     if role is None:
         shown = f"{speaker[:20]!a}" if isinstance(speaker, str) else type(speaker).__name__
         raise ConversationError(
@@ -80,7 +85,9 @@ def _role(turn: Any, index: int) -> str:
 def _text(turn: Mapping[str, Any], index: int) -> str:
     text = turn["value"] if "value" in turn else turn.get("content")
     if not isinstance(text, str):
-        raise ConversationError(f"conversations[{index}].value must be text")
+        raise ConversationError(
+            f"conversations[{index}].value must be text; the keys of the turn are {quoted(turn)}"
+        )
     return text
 
 
