@@ -22,7 +22,7 @@ from distilabel_endpoints.rows import RowSource, default_output, open_rows
 from distilabel_endpoints.run_state import RunEnding, RunSummary
 from distilabel_endpoints.runs import RunOptions
 from distilabel_endpoints.runs.examples import first_answers
-from distilabel_endpoints.runs.kept_input import OneTimeInput, stream_once
+from distilabel_endpoints.runs.kept_input import OneTimeInput, is_pipe, pipe_once, stream_once
 from distilabel_endpoints.runs.standard_output import copy_out, place_for, spooled
 from distilabel_endpoints.runs.status import Opener, open_reader
 
@@ -251,7 +251,7 @@ def _after_pilot(settings: GenerateSettings, summary: RunSummary) -> int:
         return summary.exit_code
     if settings.is_estimate:
         return 0
-    if not _says_yes(settings):
+    if is_pipe(settings.input) or not _says_yes(settings):
         return summary.exit_code
     return generate(replace(settings, pilot=None, fresh=False))
 
@@ -292,6 +292,12 @@ def _opened(
 ) -> tuple[GenerateSettings, RowSource | OneTimeInput]:
     """The rows, and the settings with the file to write, also if it is to be printed."""
     most, to_stdout = options.max_row_bytes, settings.output == STANDARD
+    if is_pipe(settings.input):
+        if not to_stdout:
+            return settings, pipe_once(Path(settings.input), max_row_bytes=most)
+        with Path(settings.input).open("rb") as pipe:
+            place, stream = spooled(pipe)
+        return replace(settings, output=place), stream_once(stream, max_row_bytes=most)
     if settings.input != "-":
         source = open_rows(settings.input, max_row_bytes=most)
         place = place_for(settings.input) if to_stdout else settings.output

@@ -24,7 +24,7 @@ from distilabel_endpoints.rows.formats import Format
 from distilabel_endpoints.rows.sources import refuse_other_objects
 from distilabel_endpoints.run_state import RunEnding, RunSummary
 from distilabel_endpoints.runs.examples import first_answers
-from distilabel_endpoints.runs.kept_input import OneTimeInput, rows_once
+from distilabel_endpoints.runs.kept_input import OneTimeInput, is_pipe, pipe_once, rows_once
 from distilabel_endpoints.runs.local import Run
 from distilabel_endpoints.runs.options import BadRowPolicy, RunOptions
 from distilabel_endpoints.runs.paying import SpendingOptions
@@ -302,4 +302,6 @@ def _source(input_: Any, options: RunOptions) -> RowSource | OneTimeInput:
     if isinstance(input_, Iterator):
         refuse_other_objects(input_)
         return rows_once(islice(input_, options.limit), max_row_bytes=most)
+    if isinstance(input_, str | os.PathLike) and is_pipe(input_):
+        return pipe_once(Path(input_), max_row_bytes=most)
     return open_rows(input_, max_row_bytes=most)

@@ -310,7 +310,7 @@ def read_settings_file(ctx: click.Context, _: click.Parameter, value: str | None
         return value
     path = Path(value)
     flags = {str(p.name): p for p in ctx.command.params if p.name not in {"config", "no_config"}}
-    settings = read_settings(path, set(flags))
+    settings = _by_parameter(path, flags)
     ctx.meta[_FILE_KEY] = value
     ctx.default_map = {
         name: _checked(ctx, flags[name], setting, f"{path}: {name}")
@@ -318,6 +318,27 @@ def read_settings_file(ctx: click.Context, _: click.Parameter, value: str | None
         if setting is not None
     }
     return value
+
+
+def _by_parameter(path: Path, flags: dict[str, click.Parameter]) -> dict[str, Any]:
+    """A file's settings by the parameters' names, which a flag's two names may both set."""
+    names = {name: (name, True) for name in flags}
+    for name, flag in flags.items():
+        names |= {_setting_name(one): (name, True) for one in flag.opts if one.startswith("--")}
+        names |= {_setting_name(one): (name, False) for one in flag.secondary_opts}
+    settings: dict[str, Any] = {}
+    for key, setting in read_settings(path, names.keys()).items():
+        name, positive = names[key]
+        if name in settings:
+            raise ConfigurationError(f"{path}: {name} is given twice. Keep one.")
+        if not positive and not isinstance(setting, bool):
+            raise ConfigurationError(f"{path}: {key}: {setting!r} is not true or false.")
+        settings[name] = setting if positive else not setting
+    return settings
+
+
+def _setting_name(flag: str) -> str:
+    return flag.lstrip("-").replace("-", "_")
 
 
 def found_settings_file(ctx: click.Context) -> str | None:

@@ -114,6 +114,8 @@ def test_mistakes_are_refused_by_name(
         ("model_id: a/b", "model_id in CONFIG and --base-url"),
         ("api_key: s3cr3t", "api_key_env"),
         ("- temperature", "must hold settings by name"),
+        ("row_settings: true\nno_row_settings: true", "row_settings is given twice"),
+        ("no-stream: 5", "no_stream: 5 is not true or false"),
     ],
 )
 def test_a_wrong_settings_file_is_named(
@@ -140,6 +142,8 @@ def test_a_settings_file_takes_what_flags_take(simulated_endpoint: Make, tmp_pat
         "json": True,
         "wake": False,
         "seed": None,
+        "no-row-settings": True,
+        "trusted_host": "127.0.0.1",
         "stop": ["a b", 5],
         "timeout": 60,
         "param": {"top_k": 7, "logit_bias": {"5": -1}},

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -69,6 +74,66 @@ def test_rows_in_and_out_of_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert done.returncode == 0, done.stderr[-800:]
             assert [row["prompt"] for row in printed(done.stdout)] == [prompt]
             assert len(server.generations) == requests
+
+
+@contextmanager
+def pipe_of(path: Path, text: str) -> Iterator[Path]:
+    """A named pipe that somebody writes `text` into once."""
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=(text,))
+    writer.start()
+    yield path
+    writer.join()
+    path.unlink()
+
+
+@pytest.mark.timeout(60)
+def test_a_named_pipe_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows are kept, so that the run and its export read them; the same rows resume it."""
+    monkeypatch.chdir(tmp_path)
+    text = "".join(f'{{"prompt": "{n}"}}\n' for n in range(3))
+    with SimulatedEndpoint() as server:
+        at = ("--base-url", server.url)
+        for name, output in (("rows.jsonl", "out.jsonl"), ("rows", "out.jsonl"), ("rows", "-")):
+            with pipe_of(tmp_path / name, text) as pipe:
+                done = run("generate", pipe, "-o", output, *at)
+            assert done.returncode == 0, done.stderr[-800:]
+            sent = len(server.generations)
+            assert sent == (6 if output == "-" else 3)
+        assert [row["prompt"] for row in printed(done.stdout)] == ["0", "1", "2"]
+        assert run("export", "out.jsonl", "--to", "again.jsonl").returncode == 0
+    assert rows_of(tmp_path / "again.jsonl") == rows_of(tmp_path / "out.jsonl")
+
+
+@pytest.mark.timeout(60)
+def test_the_pipe_of_a_shell_needs_an_output(tmp_path: Path) -> None:
+    """`<(...)` has no name that an output could be called after."""
+    done = run("generate", "/dev/fd/63", "--base-url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "say where to write: --output FILE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(b'{"prompt": "a"}\n'), "compressed by gzip; add .gz to its name, or run"),
+        ('{"prompt": "a"}\n'.encode("utf-16"), "text in UTF-16"),
+        (b"prompt,id\na,1\n", "a row is an object on one line, as in"),
+    ],
+)
+def test_other_formats_on_standard_input_are_named(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    """The error says standard input, not a file that the user never made."""
+    with SimulatedEndpoint() as server:
+        words = arguments("generate", "-", "-o", tmp_path / "o.jsonl", "--base-url", server.url)
+        done = subprocess.run(
+            words, input=content, capture_output=True, env=environment(), check=False
+        )
+        assert not server.generations
+    assert done.returncode == 1
+    assert f"standard input{':1, byte 0' * content.startswith(b'prompt')}: " in done.stderr.decode()
+    assert said in done.stderr.decode()
 
 
 def test_a_stopped_run_prints_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

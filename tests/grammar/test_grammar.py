@@ -87,6 +87,20 @@ def test_the_format_follows_from_the_schema(schema: Any, fmt: str) -> None:
     assert grammar(schema).format is GrammarFormat(fmt)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"name": "person", "strict": True, "schema": PERSON},
+        {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON}},
+        {"type": "json_schema", "name": "person", "strict": True, "schema": PERSON},
+        {"type": "json_object", "value": PERSON},
+    ],
+)
+def test_a_response_format_is_its_schema(value: Any) -> None:
+    """What is passed to OpenAI or TGI as the response format can be passed as it is."""
+    assert parse_grammar(value) == grammar(PERSON)
+
+
 @pytest.mark.parametrize("schema", [PERSON, r"a\d+", ["b", "a"]])
 def test_a_grammar_is_a_value_that_parses_again(schema: Any) -> None:
     """Equal, hashable, and the same after a trip through JSON."""

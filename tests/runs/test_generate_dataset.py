@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,21 @@ def test_what_comes_once_is_kept_for_its_owner(llm: InferenceEndpointsLLM, tmp_p
     assert len(rows_of(kept)) == 5
     assert kept.stat().st_mode & 0o777 == 0o600
     assert len(rows_of(tmp_path / "out.jsonl")) == 5
+
+
+@pytest.mark.timeout(60)
+def test_a_path_may_be_a_named_pipe(llm: InferenceEndpointsLLM, tmp_path: Path) -> None:
+    """Whatever writes JSON lines into a pipe is a source; other formats are refused at once."""
+    pipe = tmp_path / "rows.jsonl"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=('{"prompt": "a"}\n',))
+    writer.start()
+    done = generate(llm, pipe, tmp_path / "out.jsonl")
+    writer.join()
+    assert done.summary.ok == len(rows_of(tmp_path / "out.jsonl")) == 1
+    os.mkfifo(tmp_path / "rows.csv")
+    with pytest.raises(ConfigurationError, match="read only once"):
+        generate(llm, tmp_path / "rows.csv", tmp_path / "csv.jsonl")
 
 
 def test_rows_that_come_once_are_not_replaced_under_a_writer(

@@ -23,6 +23,7 @@ __all__ = [
     "sendable",
     "subschemas",
     "title",
+    "unwrapped",
     "validator",
 ]
 
@@ -78,7 +79,7 @@ def _checked(text: str) -> str:
         raise SchemaError(f"{WHERE}: {exc}") from None
     if not isinstance(schema, dict):
         raise SchemaError(f"{WHERE}: a JSON schema is an object, not {type(schema).__name__}")
-    schema = _unwrapped(schema)
+    schema = unwrapped(schema)
     if schema and _KEYWORDS.isdisjoint(schema):
         raise SchemaError(
             f"{WHERE}: none of its keys ({', '.join(schema)[:80]}) is a keyword of JSON Schema, so "
@@ -89,7 +90,7 @@ def _checked(text: str) -> str:
     return compact(schema)
 
 
-def _unwrapped(schema: dict[str, Any]) -> dict[str, Any]:
+def unwrapped(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema in what OpenAI's and TGI's `response_format` put around it."""
     for key, beside in (
         ("json_schema", {"type"}),
@@ -97,7 +98,7 @@ def _unwrapped(schema: dict[str, Any]) -> dict[str, Any]:
         ("value", {"type"}),
     ):
         if isinstance(schema.get(key), dict) and schema.keys() - {key} <= beside:
-            return _unwrapped(schema[key])
+            return unwrapped(schema[key])
     return schema
 
 

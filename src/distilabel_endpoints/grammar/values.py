@@ -19,7 +19,7 @@ from typing import Any, Final, assert_never
 
 from distilabel_endpoints.errors import SchemaError
 from distilabel_endpoints.grammar.patterns import PatternError, matcher
-from distilabel_endpoints.grammar.schemas import WHERE, read_schema
+from distilabel_endpoints.grammar.schemas import WHERE, read_schema, unwrapped
 from distilabel_endpoints.grammar.strict_json import compact
 
 __all__ = ["Grammar", "GrammarFormat", "parse_grammar"]
@@ -65,6 +65,8 @@ class Grammar:
 def parse_grammar(value: Any) -> Grammar:
     """Parse `structured_output`: `{"format": ..., "schema": ...}`, or a `Grammar` already.
 
+    A `response_format` of OpenAI's is its schema.
+
     Raises:
         SchemaError: naming the place, what is wrong there and how to fix it.
     """
@@ -75,6 +77,10 @@ def parse_grammar(value: Any) -> Grammar:
             f"structured_output: expected {{'format': ..., 'schema': ...}}, "
             f"not {type(value).__name__}"
         )
+    if not value.keys() <= set(_KEYS):
+        whole = dict(value)
+        inner = unwrapped(whole)
+        value = whole if inner is whole else {"format": "json", "schema": inner}
     for key in value:
         if key not in _KEYS:
             raise SchemaError(f"structured_output: unknown key {key!r}{_nearest(key, _KEYS)}")

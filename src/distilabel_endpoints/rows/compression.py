@@ -29,8 +29,8 @@ _BUFFER = 1 << 20
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what reading `path` raises into our errors.
+def reading(path: Path, alias: str | None = None) -> Iterator[None]:
+    """Turn what reading `path`, which messages may call `alias`, raises into our errors.
 
     Raises:
         InputError: The file is damaged, or not what its name says.
@@ -41,7 +41,7 @@ def reading(path: Path) -> Iterator[None]:
     except DistilabelError as error:
         if type(error) is not InputError:
             raise
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{alias or path}: {error}") from None
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     except OSError as error:

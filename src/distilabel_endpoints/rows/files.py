@@ -76,7 +76,7 @@ class FileSource(RowSource):
             return None
         schemas = []
         for file in self._files:
-            with reading(file.path):
+            with reading(file.path, file.alias):
                 _refuse_disguised(file)
                 schemas.append((file.path, table_schema(file.path)))
         whole = unified(schemas)
@@ -96,7 +96,7 @@ class FileSource(RowSource):
         """What of a folder is not read, how CSV fields are separated, which types were widened."""
         notes = list(self._found.notes)
         for file in self._files[:_MOST_HEADS]:
-            with reading(file.path):
+            with reading(file.path, file.alias):
                 _refuse_disguised(file)
                 if file.format not in TABLES and (note := _note_of(file)):
                     notes.append(f"{file.name}: {note}")
@@ -126,7 +126,7 @@ class FileSource(RowSource):
             return None
         total = 0
         for file in self._files:
-            with reading(file.path):
+            with reading(file.path, file.alias):
                 count = table_count(file.path)
             if count is None:
                 return None
@@ -136,7 +136,7 @@ class FileSource(RowSource):
     def rows(self, skip: Skip | None = None) -> Iterator[Row | BadRow]:
         intake = Intake(self._options, skip)
         for file in self._files:
-            with reading(file.path):
+            with reading(file.path, file.alias):
                 yield from self._rows(file, intake)
 
     def _rows(self, file: InputFile, intake: Intake) -> Iterator[Row | BadRow]:

@@ -67,6 +67,8 @@ class InputFile:
     """What rows say they come from: the path below the folder that was given."""
     _: KW_ONLY
     format: str
+    alias: str | None = None
+    """What errors call it, if the user does not know its path."""
     compression: str = ""
     partition: Mapping[str, str | int | None] = field(default_factory=dict)
     """Columns that its folders' names give."""

@@ -106,7 +106,8 @@ def columns_of(raw: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise _bad(f"not UTF-8 at byte {error.start} of the row{IF_LATIN_1}") from None
     except StopIteration as error:
-        raise _bad(f"not JSON: a value is missing at character {error.value}") from None
+        what = f"a value is missing at character {error.value}" if error.value else _NO_OBJECT
+        raise _bad(f"not JSON: {what}") from None
     except json.JSONDecodeError as error:
         raise _bad(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos}") from None
     except RecursionError:
@@ -124,6 +125,7 @@ def columns_of(raw: bytes) -> dict[str, Any]:
     return value
 
 
+_NO_OBJECT: Final = 'a row is an object on one line, as in {"prompt": ...}'
 _AS_ROW: Final[Mapping[type, str]] = {str: '{"prompt": ...}', list: '{"messages": ...}'}
 
 

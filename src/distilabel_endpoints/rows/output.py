@@ -46,10 +46,12 @@ def default_output(source: str) -> Path:
     """Where the answers to `source` go by default: `prompts.answers.jsonl`, in this folder.
 
     Raises:
-        ConfigurationError: It is standard input, which has no name.
+        ConfigurationError: It is standard input or `<(...)` of a shell, which have no name.
     """
     if source == "-":
         raise ConfigurationError("standard input has no name; say where to write: --output FILE")
+    if source.startswith(("/dev/fd/", "/proc/self/fd/")):
+        raise ConfigurationError(f"{source} is not a name; say where to write: --output FILE")
     path = PurePath(source.removeprefix("hf://"))
     known = format_of(path)
     if any(sign in path.name for sign in "*?[:@") or not path.name:

@@ -37,10 +37,10 @@ _SIGNATURES: Final = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the data; fetch it: git lfs pull"),
     (b"PAR1", "a Parquet file; give it the ending .parquet"),
     (b"ARROW1", "an Arrow file; give it the ending .arrow"),
-    (b"\x1f\x8b", "compressed by gzip; add .gz to its name"),
-    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard; add .zst to its name"),
-    (b"BZh", "compressed by bzip2; add .bz2 to its name"),
-    (b"\xfd7zXZ", "compressed by xz; add .xz to its name"),
+    (b"\x1f\x8b", "compressed by gzip; add .gz to its name, or run gunzip"),
+    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard; add .zst to its name, or run unzstd"),
+    (b"BZh", "compressed by bzip2; add .bz2 to its name, or run bunzip2"),
+    (b"\xfd7zXZ", "compressed by xz; add .xz to its name, or run unxz"),
     (b"PK\x03\x04", "a zip archive; unpack it"),
 )
 _PAGE: Final = re.compile(rb"<(!doctype html|html|head)\b", re.IGNORECASE)

@@ -7,25 +7,36 @@ found to be one that may start. The file is owner-only, and the caller holds the
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from distilabel_endpoints._store.atomic import writing
 from distilabel_endpoints._store.place import storage_errors, sync
 from distilabel_endpoints.errors import InputError, StorageError
 from distilabel_endpoints.rows import RowSource
 from distilabel_endpoints.rows.files import FileSource
-from distilabel_endpoints.rows.folders import FoundFiles, InputFile
+from distilabel_endpoints.rows.folders import FoundFiles, InputFile, format_of
 from distilabel_endpoints.rows.intake import ReadOptions
 from distilabel_endpoints.rows.json_text import BadInputError, json_line
 from distilabel_endpoints.rows.sources import as_columns
 
-__all__ = ["OneTimeInput", "drop_kept", "open_kept", "rows_once", "stream_once"]
+__all__ = [
+    "OneTimeInput",
+    "drop_kept",
+    "is_pipe",
+    "open_kept",
+    "pipe_once",
+    "rows_once",
+    "stream_once",
+]
 
 _STANDARD_INPUT = "standard input"
+_LINES: Final = (None, *((ending, "") for ending in (".jsonl", ".ndjson", ".json")))
+"""Formats that the names of pipes ask for whose rows are JSON lines."""
 
 
 def _kept(output: Path) -> Path:
@@ -109,6 +120,25 @@ def stream_once(stream: BinaryIO, *, max_row_bytes: int) -> OneTimeInput:
     )
 
 
+def is_pipe(source: str | os.PathLike[str]) -> bool:
+    """Whether a path is a named pipe of JSON lines, as `mkfifo` and `<(...)` of a shell make it.
+
+    One whose name asks for another format is none of these.
+    """
+    path = Path(source)
+    return format_of(path) in _LINES and path.is_fifo()
+
+
+def pipe_once(path: Path, *, max_row_bytes: int) -> OneTimeInput:
+    """The JSON lines that come through a named pipe, byte for byte."""
+
+    def fill(file: BinaryIO) -> None:
+        with path.open("rb") as pipe:
+            shutil.copyfileobj(pipe, file, 1 << 20)
+
+    return OneTimeInput(str(path), fill, max_row_bytes=max_row_bytes)
+
+
 def rows_once(rows: Iterable[Any], *, max_row_bytes: int) -> OneTimeInput:
     """Mappings from an iterable, as JSON lines. What the iterable raises comes through."""
     broken: list[OSError] = []
@@ -145,5 +175,5 @@ def _taken(output: Path) -> Path:
 
 
 def _source(path: Path, name: str, max_row_bytes: int) -> RowSource:
-    file = InputFile(path, name, format=".jsonl")
+    file = InputFile(path, name, format=".jsonl", alias=name)
     return FileSource(name, FoundFiles((file,)), ReadOptions(max_row_bytes=max_row_bytes))
