@@ -104,7 +104,9 @@ def generate(settings: GenerateSettings) -> int:
             from distilabel_endpoints.runs.preview import preview
 
             plan = preview(llm, source, settings.output, options, fresh=settings.fresh)
-            sys.stdout.write(safe_text(plan, newlines=True))
+            sys.stdout.write(safe_text(plan.text, newlines=True))
+            if plan.refusal is not None:
+                raise plan.refusal
             return 0
         from distilabel_endpoints.runs.local import Run
 

@@ -201,6 +201,34 @@ def test_a_dry_run_sends_no_generation(
 
 
 @pytest.mark.parametrize(
+    ("bad", "words", "code", "said"),
+    [
+        (1, [], 0, "rows.jsonl (5 rows)"),
+        (1, ["--limit", "3"], 0, "rows.jsonl (the first 3 of 5 rows)"),
+        (1, ["--on-bad-row", "stop"], 1, "1 row cannot be sent, so no request was sent"),
+        (5, [], 1, "none of the 5 rows"),
+    ],
+)
+def test_a_dry_run_ends_as_the_run_would(
+    simulated_endpoint: Make, tmp_path: Path, bad: int, words: list[str], code: int, said: str
+) -> None:
+    """Every bad row, the true number of rows, and exit 1 if the run would refuse the input."""
+    rows = write_rows(tmp_path / "rows.jsonl", 5)
+    lines = rows.read_text().splitlines()
+    rows.write_text("\n".join(["not JSON"] * bad + lines[bad:]) + "\n")
+    endpoint = simulated_endpoint(flavor="vllm")
+    done = run("generate", rows, "-o", tmp_path / "o.jsonl", "--base-url", endpoint.url, *words)
+    shown = run(
+        *("generate", rows, "-o", tmp_path / "dry.jsonl", "--base-url", endpoint.url),
+        *("--dry-run", *words),
+    )
+    assert shown.returncode == code
+    assert (done.returncode == 1) == (code == 1)
+    assert said in shown.stdout + shown.stderr
+    assert shown.stdout.count("bad row  ") == bad
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--base-url", "http://localhost:1", "--temperature", "hot"], "--temperature"),

@@ -467,7 +467,7 @@ def test_a_look_ahead_keeps_nothing(bench: Bench) -> None:
         shown = preview(
             bench.llm, stream_once(stream, max_row_bytes=1 << 20), bench.output, RunOptions()
         )
-    assert "Question 0?" in shown
+    assert "Question 0?" in shown.text
     assert kept.read_bytes() == before
     (bench.folder / "mine.jsonl").write_text("mine")
     with pytest.raises(OutputExistsError):
@@ -481,8 +481,8 @@ def test_a_look_ahead_notes_an_edited_output(bench: Bench) -> None:
     with bench.output.open("a") as file:
         file.write("{}\n")
     after = preview(bench.llm, open_rows(bench.input), bench.output, RunOptions())
-    assert "was changed since" not in before
-    assert "was changed since this run wrote it" in after
+    assert "was changed since" not in before.text
+    assert "was changed since this run wrote it" in after.text
 
 
 NO_PROMPT = {"id": 2, "prompt": None}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints._store.journal import Reader
 from distilabel_endpoints._store.place import journal_path
 from distilabel_endpoints.config import MAX_NEW_TOKENS
+from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.llms.attributes import effective_parameters
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.rows import BadRow, OutputColumns, Row, RowSource, check_output
@@ -20,14 +22,25 @@ from distilabel_endpoints.runs.batch import BatchPlanner, planning
 from distilabel_endpoints.runs.kept_input import OneTimeInput
 from distilabel_endpoints.runs.options import RunOptions
 from distilabel_endpoints.runs.planning import Planning
-from distilabel_endpoints.runs.scan import checked
+from distilabel_endpoints.runs.scan import Scan, checked, none_fit, refused
 from distilabel_endpoints.runs.written import Written, refuse_foreign
 
-__all__ = ["preview"]
+__all__ = ["Preview", "preview"]
 
 _SHOWN: Final = 1000
+_REPEATED: Final = 10
+"""Bad rows that the refusal names again, below the plan that has shown them."""
 # The usual rule of thumb for English; other languages need more tokens.
 _CHARACTERS_A_TOKEN: Final = 4.0
+
+
+class Preview(NamedTuple):
+    """What a run would do."""
+
+    text: str
+    """For a person to read."""
+    refusal: InputError | None
+    """What the run would raise once it has looked at every row."""
 
 
 def preview(
@@ -37,8 +50,8 @@ def preview(
     options: RunOptions,
     *,
     fresh: bool = False,
-) -> str:
-    """What a run would do, for a person to read. The first request is shown with its prompt.
+) -> Preview:
+    """What a run would do. The first request is shown with its prompt.
 
     Rows that come once are taken to a folder for the time of the call: those that an earlier run
     kept stay.
@@ -57,7 +70,7 @@ def preview(
     if not fresh:
         refuse_foreign(output)
     look = _look_through(source, planner, columns, options)
-    lines = [*_plan_lines(llm, source, look.rows, output, options, planner=planner)]
+    lines = [*_plan_lines(llm, source, look, output, options, planner=planner)]
     if not fresh:
         lines += _remarks_on(output)
     lines += [f"note          {note}" for note in (*source.notes, *planner.remarks())]
@@ -68,7 +81,15 @@ def preview(
         lines += ["", "no row can be sent"]
     else:
         lines += ["", "first request:", _shown(look.first), "", _estimate(look, options)]
-    return "\n".join(lines) + "\n"
+    return Preview("\n".join(lines) + "\n", _refusal(look, source, options))
+
+
+def _refusal(look: _Look, source: RowSource, options: RunOptions) -> InputError | None:
+    if look.bad and options.on_bad_row == "stop":
+        return refused(look.bad[:_REPEATED], look.bad_rows)
+    if look.bad and look.first is None:
+        return none_fit(Scan(total=look.rows, examples=look.bad), source)
+    return None
 
 
 def _remarks_on(output: Path) -> list[str]:
@@ -90,6 +111,9 @@ class _Look:
     """What there is to do."""
 
     rows: int = 0
+    """Those that the run would look at."""
+    total: int | None = None
+    """All that the input holds, if that can be known."""
     bad_rows: int = 0
     bad: list[BadRow] = field(default_factory=list)
     """The first of them."""
@@ -108,7 +132,7 @@ def _look_through(
         look.characters += _length(planned)
         look.first = look.first or planned
 
-    for item in islice(source, options.limit):
+    for item in _within(source, options.limit, look):
         look.rows += 1
         columns.refuse_clash(item.columns)
         bad = checked(item, plan) if isinstance(item, Row) else item
@@ -119,22 +143,42 @@ def _look_through(
     return look
 
 
+def _within(source: RowSource, limit: int | None, look: _Look) -> Iterator[Row | BadRow]:
+    """The rows up to the limit. Those behind it are counted, if files hold them."""
+    look.total = source.count_hint
+    if limit is None or look.total is not None or not source.identity:
+        yield from islice(source, limit)
+        return
+    counted = 0
+
+    def is_behind(ordinal: int, _: bytes) -> bool:
+        nonlocal counted
+        counted = ordinal + 1
+        return ordinal >= limit
+
+    yield from source.rows(is_behind)
+    look.total = counted
+
+
 def _plan_lines(
     llm: InferenceEndpointsLLM,
     source: RowSource,
-    rows: int,
+    look: _Look,
     output: Path,
     options: RunOptions,
     *,
     planner: Planning,
 ) -> list[str]:
     about = llm.describe()
-    limit = f", the first {options.limit:,}" if options.limit else ""
+    rows = f"{look.rows:,} rows"
+    if options.limit is not None:
+        of = f" of {look.total:,}" if look.total is not None else ""
+        rows = f"the first {look.rows:,}{of} rows"
     parameters = effective_parameters(llm, options.parameters)
     if not isinstance(planner, BatchPlanner):  # whose bodies say it, or leave it to the server
         parameters = {"max_new_tokens": MAX_NEW_TOKENS, **parameters}
     return [
-        f"input         {source.describe()} ({rows:,} rows{limit})",
+        f"input         {source.describe()} ({rows})",
         f"output        {output}",
         f"target        {about.target}",
         *(f"url           {url} ({server.value})" for url, server in about.endpoints.items()),
