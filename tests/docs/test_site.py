@@ -16,6 +16,8 @@ from command import run
 
 from distilabel_endpoints.cli import EXIT_CODES, commands
 from distilabel_endpoints.rows import OutputColumns
+from distilabel_endpoints.rows.compression import COMPRESSIONS
+from distilabel_endpoints.rows.folders import TABLES, TEXTS
 from distilabel_endpoints.testing import SimulatedEndpoint
 
 ROOT = Path(__file__).parents[2]
@@ -134,3 +136,13 @@ def test_the_readmes_ten_lines_run(capsys: pytest.CaptureFixture[str]) -> None:
     linked = re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", text)
     assert not [path for path in linked if not (ROOT / path).exists()]
     assert len(text.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("ending", [*TEXTS, *TABLES, *COMPRESSIONS])
+def test_every_format_has_an_example(ending: str) -> None:
+    """An ending that is read stands in the table of formats, and in the blocks, which run."""
+    page = (DOCS / "datasets.md").read_text(encoding="utf-8")
+    section = page.partition("### Each format, in and out")[2].partition("\n#")[0]
+    table = page.partition("| input | read as |")[2].partition("\n\n")[0]
+    assert f"`{ending}`" in table
+    assert f'{ending}"' in section or f"{ending}." in section

@@ -128,6 +128,15 @@ def test_what_is_wrong_is_raised(llm: InferenceEndpointsLLM, simulated_endpoint:
         poor.as_map_function()({"prompt": ["a"]})
 
 
+@pytest.mark.parametrize("shape", ["pandas", "arrow"])
+def test_batches_that_are_tables_are_refused_with_the_way_out(
+    llm: InferenceEndpointsLLM, shape: str
+) -> None:
+    """A dataset in the format of another library gives its tables to the function."""
+    with pytest.raises(ConfigurationError, match=r"dataset\.with_format\(None\)\.map"):
+        questions(2).with_format(shape).map(llm.as_map_function(), batched=True)
+
+
 def test_rows_instead_of_batches(llm: InferenceEndpointsLLM) -> None:
     """A call of `map` that gives single rows or single columns says what to change."""
     for options in ({}, {"batched": True, "input_columns": ["prompt"]}):

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.conversations import without_nulls
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["MapFunction"]
 
 Batch = Mapping[str, Sequence[Any]]
+_TABLES: Final = frozenset({"DataFrame", "Table"})
+"""What `map` passes on from a dataset in the format of pandas, polars or Arrow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,11 @@ class MapFunction:
             RunError: no request can succeed.
         """
         columns = self._columns()
+        if type(batch).__name__ in _TABLES:
+            raise ConfigurationError(
+                f"this function takes lists of values by column, not a {type(batch).__name__}; "
+                "take the dataset's format away: dataset.with_format(None).map(...)"
+            )
         if not _is_batch(batch):
             raise ConfigurationError(
                 "this function takes batches of whole rows: call map(function, batched=True), "

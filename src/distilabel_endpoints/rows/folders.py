@@ -23,12 +23,21 @@ from urllib.parse import unquote
 from distilabel_endpoints.errors import ConfigurationError
 from distilabel_endpoints.rows.compression import COMPRESSIONS
 
-__all__ = ["READ", "TABLES", "FoundFiles", "InputFile", "find_files", "format_of", "would_find"]
+__all__ = [
+    "READ",
+    "TABLES",
+    "TEXTS",
+    "FoundFiles",
+    "InputFile",
+    "find_files",
+    "format_of",
+    "would_find",
+]
 
 TABLES: Final = (".parquet", ".arrow", ".feather")
-_TEXTS: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
+TEXTS: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
 READ: Final = (
-    f"{', '.join(_TEXTS)} (each also {', '.join(COMPRESSIONS)}), .parquet, .arrow or .feather"
+    f"{', '.join(TEXTS)} (each also {', '.join(COMPRESSIONS)}), .parquet, .arrow or .feather"
 )
 _MAGIC: Final = "*?["
 _OTHERS: Final[Mapping[str, str]] = {
@@ -91,7 +100,7 @@ def format_of(path: PurePath) -> tuple[str, str] | None:
     last = path.suffix.lower()
     compression = last if last in COMPRESSIONS else ""
     suffix = path.with_suffix("").suffix.lower() if compression else last
-    if suffix in _TEXTS or (suffix in TABLES and not compression):
+    if suffix in TEXTS or (suffix in TABLES and not compression):
         return suffix, compression
     return None
 
