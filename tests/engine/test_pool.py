@@ -306,6 +306,8 @@ def test_endpoints_that_answer_nothing_just_now_count_alike() -> None:
     assert total(quiet, limit=8).latency_p50 == 2.0
     busy = [replace(part, requests_per_second=n) for n, part in enumerate(quiet)]
     assert total(busy, limit=8).latency_p50 == 3.0
+    new = [statistics(latency_p50=None)] * 2
+    assert total(new, limit=8).latency_p50 is None
 
 
 def statistics(**values: Any) -> LimiterStatistics:

@@ -12,13 +12,14 @@ from scripted_client import (
     ScriptedClient,
     answer,
     failure,
+    pooled_scheduler_for,
     run_virtual,
     scheduler_for,
     served,
 )
 
 from distilabel_endpoints._engine.in_flight import Drain
-from distilabel_endpoints._limits.limiter import DEFAULT_MOST
+from distilabel_endpoints._limits.limiter import DEFAULT_MOST, LimiterSettings
 from distilabel_endpoints.errors import (
     AccessError,
     AuthenticationError,
@@ -377,8 +378,9 @@ def test_the_most_in_flight_is_what_the_user_allows(ceiling: int | None, expecte
     """Or the package's own bound, if the user has set none."""
 
     async def main() -> None:
-        client = ScriptedClient(steady)
+        client, limits = ScriptedClient(steady), LimiterSettings(max_concurrency=ceiling)
         assert scheduler_for(client, max_concurrency=ceiling).most == expected
+        assert pooled_scheduler_for({"a": client, "b": client}, limits=limits).most == expected
 
     run_virtual(main)
 

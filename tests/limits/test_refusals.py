@@ -118,12 +118,12 @@ def test_refusals_below_the_wall_lead_to_a_measured_rate() -> None:
     assert 10 < gate.rate < 30
 
 
-def gated_door() -> Door:
-    """Refusals that have led to a gate, of 14.5 sends a second."""
+def gated_door(*, seconds: float = 1.0) -> Door:
+    """Refusals that have led to a gate, of about 15 sends in that time."""
     door = Door(60)
     door.burst([False] * 50 + [True] * 10)
     for kept in (40, 30, 20, 15):
-        door.burst([False] * kept + [True] * 10)
+        door.burst([False] * kept + [True] * 10, seconds=seconds)
     assert door.refusals.gate is not None
     return door
 
@@ -161,7 +161,7 @@ def test_a_server_that_saves_up_credit_is_kept_at_its_rate(credit: float) -> Non
 
 def test_a_gate_that_refuses_nothing_for_minutes_goes() -> None:
     """The server accepts whatever comes now: nothing is held back for what it did earlier."""
-    door = gated_door()
+    door = gated_door(seconds=30.0)
     began = door.now
     _, refused = send_through_the_gate(door, RateBucket(1e4, 1e4, began), 1000.0)
     assert not refused
