@@ -102,8 +102,9 @@ _DEPENDS: Final = """
   are used up, the waits of these rows are 30 to 60 s; a probe that fails meanwhile costs nothing,
   and one that is answered ends the waits of all.
 - **An error that can never pass.** {bounds.systemic_rows} rows that get a 500 in the same words,
-  retries included, for {bounds.hopeless_after:.0f} s before the first answer, end the run. Words
-  that say nothing ("Internal Server Error") are an outage, and waited for.
+  or the same thing that is not an answer (`unusable`, `encoding`, `protocol`), retries included,
+  for {bounds.hopeless_after:.0f} s before the first answer, end the run. Words that say nothing
+  ("Internal Server Error") are an outage, and waited for.
 - **A gateway alone.** 502, 504, 520 to 523, 525 to 527 and 530 within 25 s, without an answer in
   the last 30 s, are `unavailable`: nothing is behind the gateway.
 - **A gateway's ceiling.** A 504 or 524 after 25 s or more is tried again as a stream.

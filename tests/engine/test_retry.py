@@ -1009,12 +1009,18 @@ def hopeless(played: Played, failure: Failure, rows: int = 20) -> Decision:
     return played.fail(replace(failure, message=f"{failure.message} 5"), rows - 1)
 
 
-def test_an_error_that_can_never_pass_ends_the_run() -> None:
+NO_ANSWER = fail(
+    FailureKind.BAD_RESPONSE, "an error inside a 200: AppIdNoAuth", status=200, code="unusable"
+)
+
+
+@pytest.mark.parametrize("failure", [NEVER, NO_ANSWER], ids=["a 500", "a 200"])
+def test_an_error_that_can_never_pass_ends_the_run(failure: Failure) -> None:
     """20 rows, each again, in the same words, and never an answer: the run ends with the words."""
-    decision = hopeless(Played(left=None), NEVER)
+    decision = hopeless(Played(left=None), failure)
     assert isinstance(decision, Stop)
     assert (decision.failure.kind, decision.failure.code) == (FailureKind.RUN, "systemic")
-    assert "refused alike: image input is not supported" in decision.failure.message
+    assert f"refused alike: {failure.message}" in decision.failure.message
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,9 @@ _NAMED_WAIT: Final = 5.0
 _NAMED_WAIT_COUNTS: Final = 4
 # Consecutive rows that find no server there, after which it is taken to be away.
 _NOBODY_IN: Final = 8
-ERRORS: Final = frozenset({"server_error", "stream_error"})
-"""Codes of what a server reports of itself."""
+ERRORS: Final = frozenset({"server_error", "stream_error", "unusable", "protocol", "encoding"})
+"""Codes of what is about a server rather than a row: what it reports of itself, and what it answers
+that is not an answer."""
 # What every server says when it says nothing; and the fewest characters of something.
 _TELLING: Final = 12
 _NOTHING_SAID: Final = re.compile(

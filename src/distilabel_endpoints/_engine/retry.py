@@ -276,6 +276,8 @@ class RetryPolicy:
         # The login page of a network, or a proxy: every row gets it, until somebody has logged in.
         if page and self.evidence.doubt.is_believed(now, self._settings.confirm_after):
             return Stop(failure)
+        if self.evidence.is_hopeless(failure, tries, now):
+            return self._alike(failure)
         decision = self._charge(failure, tries, self._settings.bad_response_attempts, now, elapsed)
         if page and isinstance(decision, Retry):
             return replace(decision, delay=max(decision.delay, self._settings.confirm_after))
