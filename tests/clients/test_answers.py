@@ -217,6 +217,9 @@ def test_a_message_is_read_for_what_it_says(
             {"type": "function", "function": {"name": "f", "arguments": ""}},
             id="no-arguments",
         ),
+        pytest.param(
+            {"id": "call_1", "name": "add", "arguments": {"a": 1}}, CALL, id="without-its-object"
+        ),
     ],
 )  # fmt: skip
 def test_a_tool_call_has_one_form(call: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -699,6 +702,16 @@ def call_delta(index: int | None, **fields: Any) -> dict[str, Any]:
                 call_delta(1, id="call_2", type="function", name="sub", arguments="{}"),
             ],
             id="openai",
+        ),
+        pytest.param(
+            [
+                delta(
+                    tool_calls=[{"index": 0, "id": "call_1", "name": "add", "arguments": '{"a"'}]
+                ),
+                delta(tool_calls=[{"index": 0, "arguments": ": 1}"}]),
+                delta(tool_calls=[{"index": 1, "id": "call_2", "name": "sub", "arguments": "{}"}]),
+            ],
+            id="without-their-objects",
         ),
         pytest.param(
             [

@@ -131,6 +131,18 @@ def test_what_is_not_events_is_given_back(body: str) -> None:
         assert answer_to("chat", pieces(body.encode(), size)) == (None, body.encode())
 
 
+def test_a_whole_body_after_signs_of_life_is_an_answer() -> None:
+    """A gateway that keeps the connection alive with comments may send the answer whole."""
+    for size in CUTS.values():
+        answer, rest = answer_to(
+            "chat", pieces(f": PROCESSING\n\n: PROCESSING\n\n{WHOLE}".encode(), size)
+        )
+        assert answer is not None
+        assert (answer.completions[0].text, rest) == ("Hello", b"")
+    stray = framed(HELLO, done=DONE).replace(b"\n\n", b"\n{nonsense\n\n", 1)
+    assert answer_to("chat", [stray])[0] is not None
+
+
 CHUNKS = [delta(content="Hel"), {"choices": [{"text": "lo"}]}, delta(finish="stop")]
 LINES = [json.dumps(chunk) for chunk in CHUNKS]
 

@@ -80,7 +80,8 @@ _BROKEN_NAMES: Final = (
     "abort aborted cancel cancelled canceled user_cancel interrupted error failed server_error"
     " error_limit network_error insufficient_system_resource timeout time_limit"
     " malformed_function_call malformed_tool_use malformed_model_output malformed_response"
-    " unexpected_tool_call function_call_filter"
+    " unexpected_tool_call function_call_filter too_many_tool_calls missing_thought_signature"
+    " internal_error"
 )
 _BROKEN: Final = frozenset(_BROKEN_NAMES.split())
 """Reasons of a generation that did not come to its end: half a text is not an answer."""
@@ -452,9 +453,17 @@ def _calls(message: Json) -> list[Json]:
     calls = message.get("tool_calls")
     if calls:
         # TGI 2 streams one call, not a list.
-        return objects(calls if isinstance(calls, list) else [calls])
+        return list(map(_nested, objects(calls if isinstance(calls, list) else [calls])))
     function = message.get("function_call")
     return [{"function": function}] if isinstance(function, dict) and function else []
+
+
+def _nested(call: Json) -> Json:
+    """A call, or a piece of one, with its name and arguments in an object, as OpenAI has it."""
+    flat = {name: call[name] for name in ("name", "arguments") if name in call}
+    if not flat or isinstance(call.get("function"), dict):
+        return call
+    return {**{name: call[name] for name in call.keys() - flat.keys()}, "function": flat}
 
 
 def as_call(call: Json) -> Json:

@@ -117,6 +117,8 @@ class Events:
             self._kind = ""
         elif line.startswith("event:"):
             self._kind = line[6:].strip()
+        elif line.startswith("{") and (value := _loaded(line)) is not None:
+            self._add(value, values)  # a whole body after comments
 
     def _read_data(self, data: str, values: list[Any]) -> None:
         # Some send it in quotes; it is taken in any case, and whatever comes behind it.
