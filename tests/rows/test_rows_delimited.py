@@ -39,6 +39,7 @@ def test_fields_are_text(tmp_path: Path) -> None:
         (b"1", "1 field, but the header has 2"),
         (b"1,2,3", "3 fields, but the header has 2"),
         (b'1,"2"x', "not CSV"),
+        (b"1\r,2", "a carriage return stands outside quotes"),
         (b"1,\xff", "not UTF-8"),
         (b'"1\n\xff",2', "not UTF-8"),
     ],

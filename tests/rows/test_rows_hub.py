@@ -201,3 +201,10 @@ def test_a_run_of_a_hub_dataset_is_exported_again(
     ended = run("export", "out.jsonl", "--to", "again.jsonl", **more)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "out.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("end", ["", "/tree/main/data", "?row=3"])
+def test_a_page_of_the_hub_is_refused_with_the_name(end: str) -> None:
+    """The address of a browser names the dataset to give."""
+    with pytest.raises(ConfigurationError, match=r"give the dataset's name: o/n$"):
+        open_rows(f"https://huggingface.co/datasets/o/n{end}")

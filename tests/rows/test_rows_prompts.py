@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -167,6 +168,54 @@ def test_template_takes_all_columns() -> None:
         {"role": "system", "content": "s"},
         {"role": "user", "content": "1 and two"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("template", "is_sent"),
+    [
+        ("{{ a }}", True),
+        ("{{ row['a'] }} {{ row.a }}", True),
+        ("{{ a }} {{ system }}", False),
+        ("{{ row.system }}", False),
+        ("{% for name in row %}{{ row[name] }}{% endfor %}", False),
+    ],
+)
+def test_a_template_leaves_the_system_column_to_the_system_message(
+    template: str, is_sent: bool
+) -> None:
+    """A row's own system message is sent beside a template, unless the template has it already."""
+    row = {"a": "hi", "system": "be brief"}
+    messages = prepare(row, ConversationSpec(template=template)).messages
+    assert [message["role"] for message in messages] == ["system"] * is_sent + ["user"]
+    off = ConversationSpec(template=template, row_settings=False)
+    assert [message["role"] for message in prepare(row, off).messages] == ["user"]
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_a_conversation_that_asks_nothing_is_refused(text: str) -> None:
+    """A blank last message of the user is refused as an empty prompt is; earlier ones are sent."""
+    blank = {"role": "user", "content": text}
+    with pytest.raises(ConversationError, match=r"messages\[1\]\.content is empty"):
+        prepare({"messages": [{"role": "system", "content": "s"}, blank]})
+    earlier = [blank, {"role": "assistant", "content": "hi"}, *HI]
+    assert prepare({"messages": earlier}).messages == earlier
+
+
+def test_system_messages_that_are_not_sent_are_counted() -> None:
+    """A conversation's own system message wins over the column and the flag: a remark says so."""
+    own = [{"role": "system", "content": "mine"}, *HI]
+    for columns, spec, source in (
+        ({"messages": own, "system": "other"}, ConversationSpec(), "the column system"),
+        ({"messages": own}, ConversationSpec(system="other"), r"--system \(system=...\)"),
+        ({"messages": own, "system": "mine"}, ConversationSpec(), None),
+    ):
+        conversations = spec.bind(columns)
+        row = next(iter(open_rows([columns])))
+        assert isinstance(row, Row)
+        assert conversations.prepare(row).messages == own
+        remarks = " ".join(conversations.remarks())
+        expected = f"1 conversation has its own system message, which is sent instead of {source}"
+        assert bool(re.search(expected, remarks)) == (source is not None)
 
 
 def test_prompts_stay_out_of_reprs() -> None:

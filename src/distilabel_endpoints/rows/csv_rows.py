@@ -41,6 +41,15 @@ class _OverlongError(Exception):
         return "a quote is not closed"
 
 
+def _reason(error: Exception) -> str:
+    if "new-line character" in str(error):  # whose text asks a programmer for another mode
+        return (
+            "a carriage return stands outside quotes; if lines end with it, convert them: "
+            "tr '\\r' '\\n'"
+        )
+    return str(error)
+
+
 class _Lines:
     """Physical lines for `csv.reader`, and what the record that is being read is made of."""
 
@@ -153,7 +162,7 @@ class _Table:
         try:
             header = next((f for f in self._records if f and not names_delimiter(f)), None)
         except (csv.Error, _OverlongError) as error:
-            raise InputError(f"line 1: the header row is not CSV: {error}") from None
+            raise InputError(f"line 1: the header row is not CSV: {_reason(error)}") from None
         if header is None:
             return False
         if self._lines.broken:
@@ -210,7 +219,7 @@ class _Table:
         if is_overlong:
             return self._intake.oversize(lines.skip_record().oversize(), place, columns)
         digest = hashed(b"".join(lines.record).rstrip(b"\r\n"), self._key)
-        refusal = BadInputError(BadReason.INPUT, f"not CSV: {error}")
+        refusal = BadInputError(BadReason.INPUT, f"not CSV: {_reason(error)}")
         return self._intake.bad(refusal, digest, place, columns=columns)
 
     def _holds_rows(self) -> bool:

@@ -64,6 +64,8 @@ class Reading:
     """What the user should know, if the columns are not simply messages or a prompt."""
     unsent: tuple[str, ...] = ()
     """Columns that look like a part of the question, and are not sent."""
+    taken: frozenset[str] = frozenset()
+    """Columns that a template puts into what the user says."""
 
 
 def choose_reading(form: Format, column: str | None, names: Sequence[str]) -> Reading:

@@ -6,7 +6,7 @@ and structured output; columns that only have the names of these can be switched
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
@@ -77,7 +77,7 @@ class ConversationSpec:
             return choose_reading(self.format, self.input_column, names)
         if self.input_column is not None or self.format != "auto":
             raise ConfigurationError("give an input column and a format, or a template, not both")
-        return Reading(_template(self.template, names))
+        return _template(self.template, names)
 
 
 class Conversations:
@@ -86,11 +86,12 @@ class Conversations:
     def __init__(self, spec: ConversationSpec, reading: Reading, names: tuple[str, ...]) -> None:
         self._spec = spec
         self._reading = reading
-        self._systems = _SYSTEM_COLUMNS if spec.template is None and spec.row_settings else ()
+        own = (name for name in _SYSTEM_COLUMNS if name not in reading.taken)
+        self._systems = tuple(own) if spec.row_settings else ()
         self._system = next((name for name in self._systems if name in names), None)
         self._parameters = _PARAMETER_COLUMNS if spec.row_settings else ()
         self._structured = (STRUCTURED_OUTPUT,) if spec.row_settings else ()
-        self._ending = 0
+        self._ending = self._with_system = 0
 
     @property
     def description(self) -> str | None:
@@ -107,6 +108,12 @@ class Conversations:
             remarks.append(
                 f"not sent: the columns {quoted(self._reading.unsent)}; a template can put columns "
                 "into the prompt"
+            )
+        if self._with_system:
+            own = "conversation has its" if self._with_system == 1 else "conversations have their"
+            remarks.append(
+                f"{self._with_system:,} {own} own system message, which is sent instead of "
+                f"{'the column ' + self._system if self._system else '--system (system=...)'}"
             )
         if self._ending:
             end = "conversation ends" if self._ending == 1 else "conversations end"
@@ -141,8 +148,11 @@ class Conversations:
         elif isinstance(row.original, ArrowCells):
             value = [without_nulls(message) for message in value]
         messages = self._cut(validate_messages(value))
+        _refuse_blank(messages)
         system = self._system_of(row)
-        if system is not None and messages[0]["role"] not in {"system", "developer"}:
+        if system is not None and messages[0]["role"] in {"system", "developer"}:
+            self._with_system += messages[0].get("content") != system
+        elif system is not None:
             messages = [*validate_messages([{"role": "system", "content": system}]), *messages]
         return PreparedRow(
             messages,
@@ -170,20 +180,29 @@ class Conversations:
                 continue
             if not isinstance(own, str):
                 kind = type(own).__name__
-                raise ConversationError(f"column {name!a} must hold text, not {kind}")
+                raise ConversationError(
+                    f"column {name!a} must hold text, not {kind}; {_SWITCH_OFF}"
+                )
             if own.strip():
                 self._system = self._system or name
                 return own
         return self._spec.system
 
 
-def _template(text: str, names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], str]:
+def _refuse_blank(messages: Conversation) -> None:
+    """A conversation whose last message of the user is blank asks nothing, as an empty prompt."""
+    content = messages[-1].get("content")
+    if messages[-1]["role"] == "user" and isinstance(content, str) and not content.strip():
+        raise ConversationError(f"messages[{len(messages) - 1}].content is empty")
+
+
+def _template(text: str, names: tuple[str, ...]) -> Reading:
     from distilabel_endpoints.rows.template import PromptTemplate
 
     template = PromptTemplate(text)
     if names:  # else there are no rows, or none that could be read
         template.check_columns(names)
-    return template.render
+    return Reading(template.render, taken=template.taken(names))
 
 
 def _first_mapping(row: Row, columns: tuple[str, ...]) -> Mapping[str, Any] | None:

@@ -22,6 +22,9 @@ from distilabel_endpoints.rows.model import BadRow, Place, Row, RowSource, Skip
 
 __all__ = ["IterableSource", "as_columns", "open_rows", "refuse_other_objects"]
 
+_PAGE: Final = re.compile(
+    r"https://(www\.)?(huggingface\.co|hf\.co)/datasets/(?P<name>[^/]+/[^/?#]+)"
+)
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
@@ -157,6 +160,11 @@ def _open_path(source: str, options: ReadOptions) -> RowSource:
         raise ConfigurationError("standard input can be read only once; save it as a file")
     scheme = _SCHEME.match(source)
     if scheme is not None and scheme[0] != "hf://" and not Path(source).exists():
+        page = _PAGE.match(source)
+        if page is not None:
+            raise ConfigurationError(
+                f"{source} is a page of the Hub; give the dataset's name: {page['name']}"
+            )
         raise ConfigurationError(
             f"{source} is an address, and files are read from this machine only; download it first"
         )

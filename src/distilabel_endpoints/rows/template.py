@@ -193,9 +193,7 @@ class PromptTemplate:
             ConfigurationError: it uses no column, or one that is not there.
         """
         names = tuple(columns)
-        used = meta.find_undeclared_variables(self._tree)
-        # It leaves out names that jinja2 has itself, though a column of that name comes first.
-        used |= {node.name for node in self._tree.find_all(nodes.Name)} & _JINJAS & set(names)
+        used = self._used(names)
         self._check_braces(names)
         if not used:
             raise ConfigurationError(
@@ -212,6 +210,28 @@ class PromptTemplate:
                 f"template: there is no column {name!r}; columns: {quoted(names)}.{guess} For a "
                 f"column that only some rows have, write {{{{ {name} | default('') }}}}."
             )
+
+    def taken(self, columns: Iterable[str]) -> frozenset[str]:
+        """Those of `columns` that the template may put into the prompt."""
+        names = frozenset(columns)
+        used = self._used(names)
+        if "row" not in used - names:
+            return names & used
+        fields = [
+            node.arg.value
+            for node in self._tree.find_all(nodes.Getitem)
+            if isinstance(node.node, nodes.Name)
+            and node.node.name == "row"
+            and isinstance(node.arg, nodes.Const)
+        ]
+        mentions = [node for node in self._tree.find_all(nodes.Name) if node.name == "row"]
+        return names if len(mentions) > len(fields) else names & used.union(fields)
+
+    def _used(self, names: Iterable[str]) -> set[str]:
+        """The names that are not the template's own: columns, and `row` for all of them."""
+        used = meta.find_undeclared_variables(self._tree)
+        # It leaves out names that jinja2 has itself, though a column of that name comes first.
+        return used | {n.name for n in self._tree.find_all(nodes.Name)} & _JINJAS & set(names)
 
     def _check_braces(self, names: tuple[str, ...]) -> None:
         for text in self._tree.find_all(nodes.TemplateData):
