@@ -117,10 +117,11 @@ def test_mixed_folder(tmp_path: Path) -> None:
 
 
 def test_no_parquet_file(tmp_path: Path) -> None:
-    """Garbage under the name is an input error."""
+    """Garbage under the name is an input error, which names the file once."""
     (tmp_path / "x.parquet").write_bytes(b"PAR1 nothing of the kind")
-    with pytest.raises(InputError, match=r"x\.parquet: not a Parquet file"):
+    with pytest.raises(InputError, match=r"x\.parquet: not a Parquet file") as caught:
         list(open_rows(tmp_path / "x.parquet"))
+    assert str(caught.value).count("x.parquet") == 1
 
 
 def test_damaged_pages(tmp_path: Path) -> None:

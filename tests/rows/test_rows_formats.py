@@ -345,6 +345,8 @@ def test_shards_of_different_tools(tmp_path: Path) -> None:
         "kind": pa.array(["k"]).dictionary_encode(),
         "at": pa.array([0], pa.timestamp("ms")),
         "messages": pa.array([[{"role": "user", "content": "hi"}]]),
+        "view": pa.array(["v"], pa.string_view()),
+        "raw": pa.array([b"r"]),
     }
     two = {
         "prompt": pa.array(["b"], pa.large_string()),
@@ -353,6 +355,8 @@ def test_shards_of_different_tools(tmp_path: Path) -> None:
         "kind": pa.array(["l"]),
         "at": pa.array([0], pa.timestamp("us")),
         "messages": pa.array([[{"role": "user", "content": "hi", "name": "me"}]]),
+        "view": pa.array(["w"], pa.large_string()),
+        "raw": pa.array([b"s"], pa.binary_view()),
     }
     for order in ((one, two), (two, one)):
         for index, columns in enumerate(order):
@@ -364,6 +368,7 @@ def test_shards_of_different_tools(tmp_path: Path) -> None:
             ("b", None, ["y"], "l"),
         ]
         assert rows[1]["messages"][0]["name"] == "me"
+        assert [(row["view"], row["raw"]) for row in rows] == [("v", b"r"), ("w", b"s")]
         assert "do not store column" in source.notes[0]
 
 

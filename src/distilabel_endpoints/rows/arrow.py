@@ -160,6 +160,8 @@ def _joinable(pa: Any, own: Any, theirs: Any) -> Any:
         return _with_nulls(pa, own)
     if types.is_dictionary(own) and own != theirs:
         return own.value_type
+    if own in (pa.string_view(), pa.binary_view()) and own != theirs:
+        return pa.string() if own == pa.string_view() else pa.binary()
     if types.is_integer(own) and types.is_decimal(theirs):
         return pa.decimal128(20, 0)
     zones = [kind.tz for kind in (own, theirs) if types.is_timestamp(kind)]

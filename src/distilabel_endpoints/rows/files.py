@@ -135,6 +135,7 @@ class FileSource(RowSource):
 
     def rows(self, skip: Skip | None = None) -> Iterator[Row | BadRow]:
         intake = Intake(self._options, skip)
+        _ = self._schema  # its errors name their own files
         for file in self._files:
             with reading(file.path, file.alias):
                 yield from self._rows(file, intake)
