@@ -22,6 +22,7 @@ from distilabel_endpoints.errors import InputError
 from distilabel_endpoints.records import Completion, Result
 from distilabel_endpoints.rows import BadRow, OutputColumns, Row, RowSource, open_rows, open_writer
 from distilabel_endpoints.rows.csv_rows import escape_formula
+from distilabel_endpoints.rows.folders import TABLES
 from distilabel_endpoints.rows.lines import Oversize, frame_array, frame_lines
 from fuzzing import examples
 
@@ -85,16 +86,17 @@ def test_json_in_json_out(
     for given_rows in (folder / "x.jsonl", folder / "x.json", rows):
         source = open_rows(given_rows)
         assert inputs_of(source) == rows
-        for suffix in ("jsonl", "jsonl.gz"):
+        for suffix in ("jsonl", "jsonl.gz", "ndjson.zst", "json", "json.xz"):
             assert inputs_of(written(source, folder / f"y.{suffix}")) == rows
 
 
+@pytest.mark.parametrize("suffix", TABLES)
 @few
 @given(rows=json_rows)
-def test_json_in_parquet_out(folder: Path, rows: list[Any]) -> None:
+def test_json_in_a_table_out(folder: Path, suffix: str, rows: list[Any]) -> None:
     """Any JSON rows fit a learnt schema: each value comes back, as itself or as JSON text."""
     source = open_rows(rows)
-    back = inputs_of(written(source, folder / "y.parquet"))
+    back = inputs_of(written(source, folder / f"y{suffix}"))
     for before, after in zip(rows, back, strict=True):
         for name, value in before.items():
             assert same(value, after[name])
@@ -136,10 +138,12 @@ typed_rows = st.lists(
 )
 
 
+@pytest.mark.parametrize("suffix", TABLES)
 @few
 @given(rows=typed_rows)
-def test_typed_rows_keep_their_types(folder: Path, rows: list[Any]) -> None:
-    """Python values of every type come back from Parquet, and from there again."""
+def test_typed_rows_keep_their_types(folder: Path, suffix: str, rows: list[Any]) -> None:
+    """Python values of every type come back from any table, and from Parquet again."""
+    assert inputs_of(written(open_rows(rows), folder / f"x{suffix}")) == rows
     first = written(open_rows(rows), folder / "y.parquet")
     assert inputs_of(first) == rows
     with open_writer(folder / "z.parquet", OutputColumns("m", prefix="again_"), first) as writer:
