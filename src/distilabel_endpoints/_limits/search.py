@@ -231,12 +231,14 @@ SATURATED: Final = 0.8
 _STEP: Final = 2**0.5
 # ratio; of the next probe after a rejected one: the best may lie between.
 _SMALL_STEP: Final = 2**0.25
-# ratio; of the third and later probes that are kept in a row.
+# ratio; of the fourth and later probes that are kept in a row.
 _LARGE_STEP: Final = 2.0
 # gain of log goodput per log limit; more keeps a higher limit, less a lower one.
 _ELASTICITY: Final = 0.07
 # standard deviations; by which a margin decides before all evidence is in.
 _SURE: Final = 2.0
+# standard deviations; by which a probe down must be slower to be ended within a latency.
+_MUCH_SLOWER: Final = 3.0
 # standard deviations; a lower limit may seem this much worse and is kept.
 _NOT_WORSE: Final = 0.25
 # variance of log goodput; at which a probe down is decided.
@@ -296,9 +298,9 @@ class _Direction:
         self.step = _SMALL_STEP
 
     def kept(self) -> None:
-        """A probe was worth it: the third and later ones in a row go further."""
+        """A probe was worth it: the fourth and later ones in a row go further."""
         self._kept += 1
-        self.step = _STEP if self._kept < 2 else _LARGE_STEP
+        self.step = _STEP if self._kept < 3 else _LARGE_STEP
 
     def turned(self) -> None:
         """The limit has grown: as if none had been kept."""
@@ -463,7 +465,7 @@ class Search:
 
     def _check(self, now: float) -> None:
         evidence = self._evidence
-        if now - evidence.since < self.latency:
+        if now - evidence.since < self.latency and not self._is_much_slower(evidence):
             return
         if evidence.load < SATURATED * self.limit:
             if self.phase is not Phase.HOLD:
@@ -474,6 +476,13 @@ class Search:
             self._consider(now)
         else:
             self._judge(now)
+
+    def _is_much_slower(self, evidence: Evidence) -> bool:
+        """A probe down that need not be watched for a whole latency: each moment costs speed."""
+        if self.phase is not Phase.DOWN:
+            return False
+        loss = self._base.log_goodput() - evidence.log_goodput()
+        return loss > _MUCH_SLOWER * math.sqrt(self._base.variance() + evidence.variance())
 
     def _consider(self, now: float) -> None:
         """Holding: is a probe due, and the evidence to compare it with sufficient?"""
