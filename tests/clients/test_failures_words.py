@@ -146,6 +146,9 @@ A_RATE: dict[str, tuple[int, Any, float | None]] = {
     "openai": (429, error("Rate limit reached for m on tokens per min (TPM): Limit 30000, Used "
                           "29000, Requested 2000. Please try again in 1m20s.",
                           "rate_limit_exceeded", "tokens"), 80.0),
+    "openai, without a payment method": (429, error(
+        "Rate limit reached for m on requests per min. Limit: 3 / min. Please try again in 20s. "
+        "Please add a payment method to your account to increase your rate limit."), 20.0),
     "openai, soon": (429, error("Rate limit reached. Please try again in 6ms."), 0.006),
     "groq": (429, error("Rate limit reached for model `m` on requests per day (RPD): Limit 1000, "
                         "Used 1000, Requested 1. Please try again in 7m12s. Need more tokens? "

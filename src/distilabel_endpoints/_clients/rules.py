@@ -349,6 +349,7 @@ RULES: Final[tuple[Rule, ...]] = (
         f"One request may not be that large, however long it waits. {_SHORTEN}",
         when=_never_fits,
     ),
+    # Before those of money: OpenAI's rate limits also speak of "a payment method".
     Rule("rate_limited", THROTTLE, _on(429), _A_RATE),
     Rule("rate_limited", THROTTLE, _on(400, 403, 500), _A_RATE_BY_ANOTHER_STATUS),
     Rule("too_expensive", RUN, _on(402, 403), _ITS_PRICE, _CHEAPER, when=_is_some_left),
