@@ -162,3 +162,28 @@ def test_formulas_are_escaped_reversibly(text: str) -> None:
     escaped = escape_formula(text)
     assert not escaped.startswith(("=", "+", "-", "@", "\t", "\r", "\0"))
     assert escaped in (text, "'" + text)
+
+
+def test_quotes_that_are_text_do_not_join_rows(tmp_path: Path) -> None:
+    """In a file with tabs, two quotes in different rows do not swallow the rows between them."""
+    path = table(tmp_path / "x.tsv", b'id\tprompt\n1\t"Never" is\n2\t"so it begins\n3\tthe end"\n')
+    assert [row["prompt"] for row in good(open_rows(path))] == [
+        '"Never" is',
+        '"so it begins',
+        'the end"',
+    ]
+    path = table(tmp_path / "y.tsv", b'id\tprompt\n1\t"so it begins\n2\tthe end"\n')
+    source = open_rows(path)
+    assert [row["prompt"] for row in good(source)] == ['"so it begins', 'the end"']
+    assert "quotes as text" in source.notes[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["line one\nline two", "one\n\ntwo", "tab\tin it\nand a line", 'say ""hi""\nthere']
+)
+def test_a_quoted_text_over_lines_is_one_field(tmp_path: Path, text: str) -> None:
+    """As pandas writes a column with line breaks."""
+    path = table(tmp_path / "x.tsv", f'id\tprompt\n1\t"{text}"\n2\tb\n'.encode())
+    assert good(open_rows(path))[0]["prompt"] == text.replace('""', '"')
+    path = table(tmp_path / "one.tsv", f'prompt\n"{text}"\n'.encode())
+    assert [row["prompt"] for row in good(open_rows(path))] == [text.replace('""', '"')]

@@ -225,5 +225,8 @@ def frame_array(stream: BinaryIO, cap: int) -> Iterator[Frame]:
     rest = cutter.rest
     while rest:
         if rest.strip(BLANK):
-            raise cutter.broken("text follows the closing bracket")
+            raise cutter.broken(
+                "text follows the closing bracket. If each line is one conversation, convert them "
+                "(jq -c '{messages: .}')"
+            )
         rest = stream.read(CHUNK)

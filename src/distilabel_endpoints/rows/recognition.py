@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 from distilabel_endpoints.errors import InputError
@@ -231,9 +232,26 @@ def sniff_dialect(head: bytes, *, tabs: bool = False) -> Dialect:
             score = _agreement(text, dialect)
             if score > most:
                 best, most = dialect, score
+    if best == Dialect("\t") and _quotes_are_text(text, best):
+        best = replace(best, quotes=False)
     names: list[str] = next(best.reader(io.StringIO(text, newline=""), strict=False), [])
     spaced = len(names) > 1 and all(name.startswith(" ") for name in names[1:])
     return replace(best, spaces=True) if spaced else best
+
+
+def _quotes_are_text(text: str, dialect: Dialect) -> bool:
+    """Whether each line is a whole row although quotes would join some of them.
+
+    Then quotes at the beginning of fields are text: two of them, in rows far from each other, would
+    make one row of all between them. A text over several lines has lines without tabs.
+    """
+    reader = dialect.reader(io.StringIO(text, newline=""), strict=False)
+    records = sum(1 for _ in islice(reader, _RECORDS))
+    lines = list(islice(io.StringIO(text, newline=""), reader.line_num))
+    if len(lines) > 1 and not lines[-1].endswith("\n"):
+        lines.pop()  # it may be cut
+    tabs = {line.count("\t") for line in lines}
+    return reader.line_num > records and len(tabs) == 1 and tabs != {0}
 
 
 def _agreement(text: str, dialect: Dialect) -> float:
