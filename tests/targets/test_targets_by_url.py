@@ -121,15 +121,15 @@ def test_a_name_that_is_not_listed_is_sent(
 
 
 @pytest.mark.parametrize("prefix", ["/v1/openai", "/serving-endpoints", "/api", "/deployed", ""])
-@pytest.mark.parametrize("lists", [True, False])
-@pytest.mark.filterwarnings("ignore:.*does not say which model")
+@pytest.mark.parametrize("refusal", [None, 404, 400])
+@pytest.mark.filterwarnings("ignore:.*does not say which model", "ignore:.*cannot be listed")
 def test_an_api_without_a_version_in_its_path(
-    prefix: str, lists: bool, simulated_endpoint: Start, use_openai_client: bool
+    prefix: str, refusal: int | None, simulated_endpoint: Start, use_openai_client: bool
 ) -> None:
     """It is found where it is, by its list of models or by its chat route."""
     endpoint = simulated_endpoint(flavor="tgi", model="org/open")
-    if not lists:
-        endpoint.add_faults(Fault(Respond(404), path="/v1/models"))
+    if refusal is not None:
+        endpoint.add_faults(Fault(Respond(refusal), path="/v1/models"))
     with (
         below_a_prefix(endpoint, prefix, "/v1") as url,
         InferenceEndpointsLLM(base_url=url, use_openai_client=use_openai_client) as llm,
@@ -178,6 +178,28 @@ def test_models_that_cannot_be_listed(
     assert len(caught) == 1
     with llm:
         assert llm.generate([HELLO])[0][0]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_models_that_are_turned_away_for_good(
+    status: int, simulated_endpoint: Start, use_openai_client: bool
+) -> None:
+    """With a name, and a chat route that is there, the object loads, and one warning says why."""
+    answer = Fault(Respond(status), path="/v1/models")
+    endpoint = simulated_endpoint(flavor="vllm", model="org/open", faults=(answer,))
+    llm = InferenceEndpointsLLM(
+        base_url=endpoint.url,
+        use_openai_client=use_openai_client,
+        served_model="org/open",
+        wait_ready=0.1,
+    )
+    with pytest.warns(UserWarning, match="cannot be listed"):
+        llm.load()
+    with llm:
+        assert llm.generate([HELLO])[0][0]
+    nameless = InferenceEndpointsLLM(base_url=endpoint.url, wait_ready=0.1)
+    with pytest.raises(UnavailableError):
+        nameless.load()
 
 
 @pytest.mark.parametrize(

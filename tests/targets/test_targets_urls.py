@@ -74,6 +74,8 @@ def test_root_and_api_of_a_url(url: str, root: str, api: str) -> None:
         ("https://h/endpoints/openapi", "https://h/endpoints/openapi",
          "https://h/endpoints/openapi/v1"),
         ("https://h/inference", "https://h/inference", "https://h/inference/v1"),
+        ("https://h/v1/a/gateway/compat", "https://h/v1/a/gateway/compat",
+         "https://h/v1/a/gateway/compat/v1"),
         ("https://h/api/paas/v4/", "https://h/api/paas/v4", None),
         ("https://h/ai/v1", "https://h/ai/v1", None),
         ("https://h/chat/completions", "https://h", None),

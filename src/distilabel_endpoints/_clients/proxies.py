@@ -91,12 +91,13 @@ def bypasses_proxy(host: str, port: int, no_proxy: str) -> bool:
 
 
 def _names(entry: str, host: str, port: int) -> bool:
-    entry = entry.partition("://")[2] or entry
+    if "://" in entry:
+        entry = entry.partition("://")[2].partition("/")[0]
     if match := _PORT.fullmatch(entry):
         if int(match["port"]) != port:
             return False
         entry = match["host"]
-    entry = entry.strip("[]")
+    entry = entry.replace("[", "").replace("]", "")
     address = _address(host)
     if address is not None:
         try:

@@ -37,6 +37,8 @@ __all__ = ["open_client", "open_session_to", "resolve", "resolve_providers", "ro
 
 logger = logging.getLogger("distilabel_endpoints")
 
+_LISTED_WITHIN: Final = 30.0
+"""Seconds in which a server that is there lists its models, if it ever does."""
 _NO_TGI_ROUTE: Final = frozenset(
     {Server.VLLM, Server.SGLANG, Server.LLAMACPP, Server.OPENAI, Server.ROUTER}
 )
@@ -140,7 +142,9 @@ async def _probed(
     """
     async with open_session_to(target) as session:
         while True:
-            answer = await probe(session, target)
+            known = target.settings.served_model is not None or target.model is not None
+            patient = wait.is_over or wait.waited >= _LISTED_WITHIN
+            answer = await probe(session, target, without_list=known and patient)
             if isinstance(answer, Findings):
                 return answer
             if answer.status is None and not waits_for(answer):

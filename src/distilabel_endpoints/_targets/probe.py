@@ -35,6 +35,9 @@ _HICCUP_SECONDS: Final = 0.5
 _WAITED_FOR: Final = frozenset({FailureKind.UNAVAILABLE, FailureKind.THROTTLE})
 _GATEWAY_CODES: Final = frozenset({"bad_gateway", "gateway_timeout"})
 """What a gateway says of a server behind it that does not listen yet."""
+_NOT_NOW: Final = frozenset({429, 503})
+_LOOKED_AT: Final = frozenset({400, 422})
+"""What a chat route answers to an empty body, once its server is there."""
 _NO_SUCH_ROUTE: Final = frozenset({404, 405, 410, 501})
 _FATAL_STATUSES: Final = frozenset({401, 402, 403, 407})
 _FATAL_CODES: Final = frozenset(
@@ -59,11 +62,14 @@ class Findings:
     """Why the models could not be listed; `None` if they were, or if there is no such route."""
 
 
-async def probe(session: httpx2.AsyncClient, target: Target) -> Findings | Failure:
+async def probe(
+    session: httpx2.AsyncClient, target: Target, *, without_list: bool = False
+) -> Findings | Failure:
     """Ask the server who it is, which models it serves, and where its API is.
 
     What `target` already says of server and model stands. A `Failure` comes back if the server
-    may yet get ready.
+    may yet get ready; with `without_list`, one whose chat route is there is ready, though it turns
+    the question for its models away.
 
     Raises:
         RunError: no request can succeed: the token is rejected, TLS fails, the URL has moved.
@@ -75,7 +81,8 @@ async def probe(session: httpx2.AsyncClient, target: Target) -> Findings | Failu
     if isinstance(models, Failure):
         if models.status is None and isinstance(about, Failure) and about.status is None:
             return await _explained(models, target)
-        if _may_get_ready(models):
+        is_there = without_list and await _takes_chat(session, target, models)
+        if _may_get_ready(models) and not is_there:
             return models
         # `/info` is TGI's alone: gateways answer anything to a path that they do not know.
         if not isinstance(about, dict):
@@ -133,7 +140,7 @@ async def _chat_api(session: httpx2.AsyncClient, target: Target, listing: Failur
     """
     fatal = _is_fatal(listing)
     places = [target.api, target.other_api] if target.other_api else [target.api]
-    if not fatal and (len(places) == 1 or listing.status not in _NO_SUCH_ROUTE):
+    if not fatal and (len(places) == 1 or listing.status is None):
         return None
     verdicts = []
     for place in places:
@@ -143,6 +150,16 @@ async def _chat_api(session: httpx2.AsyncClient, target: Target, listing: Failur
     if fatal and None not in verdicts:
         raise run_error(replace(listing, kind=FailureKind.RUN))
     return None
+
+
+async def _takes_chat(session: httpx2.AsyncClient, target: Target, listing: Failure) -> bool:
+    """Whether a chat route looks at what it is sent, though the list of models is turned away: some
+    gateways answer 429 or 503 for a list that they do not have."""
+    if listing.status not in _NOT_NOW:
+        return False
+    places = filter(None, (target.api, target.other_api))
+    answers = [await ask(session, f"{place}/chat/completions", {}) for place in places]
+    return any(isinstance(a, Failure) and a.status in _LOOKED_AT for a in answers)
 
 
 async def _has_chat(session: httpx2.AsyncClient, url: str) -> bool | None:

@@ -24,10 +24,11 @@ _VERSION: Final = re.compile(r"/v\d+\w*$")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?")
 _API_ROOT: Final = re.compile(
-    r"/(openai|openapi|serving-endpoints|inference|deployments/[^/]+)$", re.IGNORECASE
+    r"/(openai|openapi|serving-endpoints|inference|compat|deployments/[^/]+)$", re.IGNORECASE
 )
 """How documented API roots without a version end: DeepInfra's and Gemini's `/openai`, Vertex's
-`/openapi`, Databricks' `/serving-endpoints`, GitHub's `/inference`, Azure's deployments."""
+`/openapi`, Databricks' `/serving-endpoints`, GitHub's `/inference`, Cloudflare's `/compat`, Azure's
+deployments."""
 _DEPLOYMENT: Final = re.compile(r"/deployments/([^/]+)$", re.IGNORECASE)
 _SECRET_NAME: Final = re.compile(
     r"(?i)(.*[-_])?(key|apikey|code|sig|signature|secret|password|token|auth)"
