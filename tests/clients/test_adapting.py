@@ -56,6 +56,13 @@ def use_openai_client(request: pytest.FixtureRequest) -> bool:
         ({"error": {"message": "litellm.UnsupportedParamsError: openai does not support "
                     "parameters: ['max_tokens'], for model=o1"}}, "max_tokens"),
         ({"message": "max_tokens is deprecated, use max_completion_tokens"}, "max_tokens"),
+        # Whatever is said of an option whose value is always the same
+        ({"error": {"message": "Invalid parameter: stream_options"}}, "stream_options"),
+        ({"error": {"message": "Bad value", "param": "stream_options"}}, "stream_options"),
+        ({"error": {"message": "include_usage is not supported"}}, "stream_options"),
+        ({"message": "不支持的参数: stream_options"}, "stream_options"),
+        ({"error": {"message": "unknown field `top_k`, expected one of `n`, `stream_options`"}},
+         "top_k"),
         # A wrong value, a message's key, a parameter that was not sent, no JSON
         ({"error": {"message": "max_tokens is too large: 5000. This model supports at most 4096 "
                     "completion tokens.", "param": "max_tokens"}}, None),

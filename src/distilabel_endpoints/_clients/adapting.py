@@ -36,6 +36,7 @@ _REFUSES: Final = re.compile(
     re.IGNORECASE,
 )
 """How servers say that they do not take a parameter; a wrong value of one is another matter."""
+_OUR_OPTION: Final = re.compile(r"\b(?:stream_options|include_usage)\b")
 _NEWER_NAME: Final = re.compile(r"\buse\W{0,3}max_completion_tokens", re.IGNORECASE)
 _WHOLE: Final = "stream=false"
 """Stands for the parameter that is refused by servers that stream only."""
@@ -73,10 +74,14 @@ def refused_parameter(body: bytes, request: Request) -> str | None:
         return "n"
     if "max_tokens" in sent and _NEWER_NAME.search(words):
         return "max_tokens"
-    if not _REFUSES.search(words):
-        return None
-    named = [*_params(loaded), *re.findall(r"\w+", words)]
-    return next((name for name in named if name in sent), None)
+    params = [*_params(loaded)]
+    if _REFUSES.search(words):
+        named = [*params, *re.findall(r"\w+", words)]
+        if (name := next((name for name in named if name in sent), None)) is not None:
+            return name
+    # Its value is always the same, so whatever an error says of it, the server does not take it.
+    is_ours = "stream_options" in params or _OUR_OPTION.search(words) is not None
+    return "stream_options" if is_ours and "stream_options" in sent else None
 
 
 def _names(request: Request) -> frozenset[str]:
