@@ -374,6 +374,8 @@ def test_speakers_of_published_conversations_are_known(speaker: str, role: str) 
         ({"INSTRUCTION": "a", "Input": "b"}, "Name --input-column INSTRUCTION,"),
         ({"Question": "a"}, "Name --input-column Question,"),
         ({"data": [{"prompt": "a"}]}, r"inside data, take them out: jq -c '\.data\[\]'"),
+        ({"items": [{"from": "human", "value": "a"}]}, "name it: --input-column items"),
+        ({"chosen": HI, "rejected": HI}, "Name --input-column chosen,"),
         ({"version": "1", "rows": []}, r"inside rows, take them out: jq -c '\.rows\[\]'"),
     ],
 )

@@ -36,7 +36,11 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "prompt": ("prompt", "instruction"),
     "openai-batch": (),
 }
-_OTHERS: Final = ("question", "query", "problem", "input", "text", "user", "content")
+_OTHERS: Final = (
+    *("question", "query", "problem", "input", "text", "user", "content", "request", "sentence"),
+    *("chat", "dialogue", "dialog", "turns", "contents", "chosen"),
+)
+"""Columns that are the input in many datasets, to be named by the user; the likeliest first."""
 _ASIDE: Final = ("image", "images", "audio", "video", "videos", "tools", "functions", "documents")
 """Columns that a model would have to be given in another way."""
 _BESIDE_TEXT: Final = (
@@ -197,7 +201,7 @@ def _nothing(
     if inner is not None and len(names) <= _MOST_BESIDE:
         return ConfigurationError(
             f"no column {tried}; {there}. If the rows are inside {inner}, take them out: "
-            f"jq -c '.{inner}[]' FILE"
+            f"jq -c '.{inner}[]' FILE. If it is the input, name it: --input-column {inner}"
         )
     likely = _likely(column, wanted, names)
     named = f"--input-column {shlex.quote(likely)}" if likely else "the input column"
