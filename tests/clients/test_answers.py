@@ -382,9 +382,10 @@ def test_silence_is_told_from_nonsense() -> None:
 REASONS: dict[str, str] = {
     "stop": "stop eos_token stop_sequence end_turn STOP COMPLETE FINISH_REASON_STOP normal",
     "length": "length MAX_TOKENS max_tokens model_length REASON_MAX_LEN token_limit"
-    " FinishReason.MAX_TOKENS context_window_exceeded",
-    "content_filter": "SAFETY RECITATION PROHIBITED_CONTENT content_filter:X sensitive refusal",
-    "tool_calls": "tool_calls tool_use function_call TOOL_CALL",
+    " FinishReason.MAX_TOKENS context_window_exceeded MaxTokens max_context_length token_budget",
+    "content_filter": "SAFETY RECITATION PROHIBITED_CONTENT content_filter:X sensitive refusal"
+    " contentFilter ProhibitedContent policy_violation guardrail",
+    "tool_calls": "tool_calls tool_use function_call TOOL_CALL toolCalls",
     "repetition": "repetition",
     "": "null not_finished",
     "unheard_of": "unheard_of",
@@ -420,7 +421,8 @@ def test_an_answer_of_a_server_of_ones_own(body: Any) -> None:
 
 BROKEN_OFF = (
     "abort error cancelled USER_CANCEL network_error insufficient_system_resource timeout "
-    "ERROR_LIMIT MALFORMED_FUNCTION_CALL function_call_filter:MALFORMED_FUNCTION_CALL"
+    "ERROR_LIMIT MALFORMED_FUNCTION_CALL function_call_filter:MALFORMED_FUNCTION_CALL "
+    "engine_error service_unavailable request_cancelled preempted"
 )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple
 
+from distilabel_endpoints._clients.finish_reasons import finish_reason, is_broken_off
 from distilabel_endpoints._clients.usage import count, summed, usage_in
 from distilabel_endpoints.records import Answer, Completion, Request, Usage
 
@@ -27,7 +28,6 @@ __all__ = [
     "chat_logprobs",
     "completion_of",
     "contents_of",
-    "finish_reason",
     "index_of",
     "joined",
     "objects",
@@ -51,40 +51,6 @@ _PROVIDER_LENGTH: Final = 64
 Json = dict[str, Any]
 Form = Literal["chat", "text", "generated"]
 """Which API answers: chat completions, completions, or TGI's own."""
-
-_NAMES: Final[Mapping[str | None, str]] = {
-    "stop": (
-        "stop eos eos_token stop_sequence stop_sequence_reached stop_token stop_criteria_met"
-        " end_turn end_of_turn end_of_text endoftext complete completed finish finished normal"
-    ),
-    "length": (
-        "length max_tokens max_length max_len max_new_tokens max_output_tokens maximum_tokens"
-        " max_completion_tokens max_tokens_reached model_length token_limit limit length_limit"
-        " max_context context_window_exceeded"
-        " model_context_window_exceeded context_length context_length_exceeded"
-    ),
-    "content_filter": (
-        "content_filter content_filtered content_moderation moderation safety recitation blocklist"
-        " blocked prohibited_content spii language sensitive guardrail_intervened guardrails"
-        " refusal error_toxic model_armor image_safety image_prohibited_content image_recitation"
-    ),
-    "tool_calls": "tool_calls tool_call tool_use function_call function_calls",
-    "repetition": "repetition repetition_detected repetition_truncation",
-    # Sent with every piece of a stream by servers that have no null.
-    None: "null none not_finished in_progress unspecified",
-}
-"""Our finish reasons, and what servers call them: OpenAI, Azure, Anthropic, Gemini, Cohere,
-Mistral, Zhipu, Baidu, xAI, Bedrock, watsonx, Together, TGI, vLLM, llama.cpp."""
-_REASONS: Final = {name: ours for ours, names in _NAMES.items() for name in names.split()}
-_BROKEN_NAMES: Final = (
-    "abort aborted cancel cancelled canceled user_cancel interrupted error failed server_error"
-    " error_limit network_error insufficient_system_resource timeout time_limit"
-    " malformed_function_call malformed_tool_use malformed_model_output malformed_response"
-    " unexpected_tool_call function_call_filter too_many_tool_calls missing_thought_signature"
-    " internal_error"
-)
-_BROKEN: Final = frozenset(_BROKEN_NAMES.split())
-"""Reasons of a generation that did not come to its end: half a text is not an answer."""
 
 _REASONING: Final = (
     "reasoning",
@@ -309,7 +275,7 @@ def answer_of(
     whole = tuple(filter(None, every))
     if not whole or len(whole) < len(every):
         return None
-    broken = next((c.finish_reason for c in whole if c.finish_reason in _BROKEN), None)
+    broken = next((c.finish_reason for c in whole if is_broken_off(c.finish_reason)), None)
     unusable = broken is not None or any(map(_is_silent, whole))
     return Answer(
         completions=() if unusable else whole, usage=usage, model=model, broken_off=broken
@@ -482,21 +448,6 @@ def call_arguments(value: Any) -> str:
     if value is None or isinstance(value, str):
         return joined(value or "")
     return json.dumps(value, ensure_ascii=False)
-
-
-def finish_reason(value: Any) -> str | None:
-    """Our name for a server's finish reason; an unknown one stays as it is."""
-    if isinstance(value, dict):
-        value = value.get("type")
-    if not isinstance(value, str) or not value:
-        return None
-    # Gemini's "content_filter: SAFETY", Vertex' "FINISH_REASON_STOP", xAI's "REASON_MAX_LEN", and
-    # Python's names of enumerations: "FinishReason.SAFETY".
-    name = value.partition(":")[0].strip().lower().replace("-", "_").replace(" ", "_")
-    name = name.rpartition(".")[2].removeprefix("finish_").removeprefix("reason_")
-    if name in _REASONS:
-        return _REASONS[name]
-    return name if name in _BROKEN else value
 
 
 def _header_count(headers: Mapping[str, str], name: str) -> int | None:

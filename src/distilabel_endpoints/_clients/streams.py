@@ -33,7 +33,6 @@ from distilabel_endpoints._clients.answers import (
     chat_logprobs,
     completion_of,
     contents_of,
-    finish_reason,
     index_of,
     objects,
     reason_in,
@@ -42,6 +41,7 @@ from distilabel_endpoints._clients.answers import (
     unwrapped,
 )
 from distilabel_endpoints._clients.error_text import error_in
+from distilabel_endpoints._clients.finish_reasons import finish_reason
 from distilabel_endpoints._clients.usage import count, summed, usage_in
 from distilabel_endpoints.records import Answer, Completion, Usage
 
