@@ -76,7 +76,7 @@ def refused_parameter(body: bytes, request: Request) -> str | None:
         return "max_tokens"
     params = [*_params(loaded)]
     if _REFUSES.search(words):
-        named = [*params, *re.findall(r"\w+", words)]
+        named: list[str] = [*params, *re.findall(r"\w+", words)]
         if (name := next((name for name in named if name in sent), None)) is not None:
             return name
     # Its value is always the same, so whatever an error says of it, the server does not take it.
