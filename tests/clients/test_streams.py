@@ -182,6 +182,7 @@ ERRORS: dict[str, bytes] = {
     "error beside choices": framed([{**HELLO[0], "error": ERROR}]),
     "error in a choice": framed([{"choices": [{"index": 0, "delta": {}, "error": ERROR}]}]),
     "words in a choice": framed([{"choices": [{"error": "Out of memory"}]}]),
+    "gemini's": framed([{"choices": [], "promptFeedback": {"blockReason": "Out of memory"}}]),
     "object: error": framed([HELLO[0], {"object": "error", **ERROR}], done=DONE),
     "TGI's": framed([{"error": "Out of memory", "error_type": "generation"}]),
     "event: error": b"event: error\ndata: " + json.dumps(ERROR).encode() + b"\n\n",

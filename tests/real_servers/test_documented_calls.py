@@ -66,7 +66,7 @@ LACKS: dict[str, frozenset[str]] = {
 }
 
 
-@pytest.fixture(scope="session", params=list(LACKS))
+@pytest.fixture(scope="module", params=list(LACKS))
 def target(request: pytest.FixtureRequest, local_endpoint: LocalEndpoint) -> Iterator[Target]:
     """Each server in turn; the gateways stand before llama.cpp."""
     name = str(request.param)

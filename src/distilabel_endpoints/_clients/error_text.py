@@ -36,6 +36,7 @@ __all__ = [
     "redact",
     "strings_in",
     "strings_of",
+    "why_blocked",
 ]
 
 _PARSED: Final = 1_000_000
@@ -62,6 +63,7 @@ _ERROR_KEYS: Final = (
     "errorMessage", "err_msg", "fault", "Error", "exception",
 )  # fmt: skip
 _MESSAGE_KEYS: Final = ("message", "msg")
+_FEEDBACK: Final = ("promptFeedback", "prompt_feedback")
 _FAILED: Final = frozenset({"error", "fail", "failed", "failure"})
 """What stands under `status`, where an error has no key of its own."""
 _WRAPPERS: Final = ("Response", "body")
@@ -157,12 +159,22 @@ def _strings(value: Any, depth: int) -> Iterator[str]:
                 for text in _strings(value.get(key), depth + 1):
                     yield f"{where}: {text}" if where else text
                     where = ""
+            if isinstance(blocked := why_blocked(value), str):
+                yield f"prompt blocked: {blocked}"
             if isinstance(wait := value.get("retryDelay"), str):
                 yield f"retry in {wait}"
         case list() if depth < _DEEPEST:
             # There may be a validation error for each message of a long conversation.
             for item in value[:5]:
                 yield from _strings(item, depth + 1)
+
+
+def why_blocked(value: Mapping[str, Any]) -> Any:
+    """Why Gemini took no prompt: it says so beside choices that are not there."""
+    feedback = next(filter(None, map(value.get, _FEEDBACK)), None)
+    if not isinstance(feedback, dict):
+        return None
+    return next(filter(None, map(feedback.get, ("blockReason", "block_reason"))), None)
 
 
 def _field(error: Mapping[str, Any]) -> str:
@@ -213,6 +225,8 @@ def _is_error(loaded: Mapping[str, Any]) -> bool:
     if any(map(loaded.get, _ERROR_KEYS)) or "error" in (loaded.get("object"), loaded.get("type")):
         return True
     if loaded.get("success") is False or str(loaded.get("status")).lower() in _FAILED:
+        return True
+    if why_blocked(loaded):
         return True
     base = loaded.get("base_resp")
     failed = isinstance(base, dict) and base.get("status_code") not in (None, 0)

@@ -40,7 +40,7 @@ from distilabel_endpoints._clients.answers import (
     tgi_logprobs,
     unwrapped,
 )
-from distilabel_endpoints._clients.error_text import error_in
+from distilabel_endpoints._clients.error_text import error_in, why_blocked
 from distilabel_endpoints._clients.finish_reasons import finish_reason
 from distilabel_endpoints._clients.usage import count, summed, usage_in
 from distilabel_endpoints.records import Answer, Completion, Usage
@@ -277,7 +277,7 @@ def _error_of(chunk: Json) -> Any:
     if error := chunk.get("error"):
         return error if isinstance(error, dict) else chunk
     choices = chunk.get("choices")
-    if not isinstance(choices, list):
+    if not isinstance(choices, list) or (not choices and why_blocked(chunk)):
         if "token" in chunk:  # TGI's own events, which are many
             return None
         return chunk if error_in(chunk)[1] else None
