@@ -122,8 +122,10 @@ def test_requests_go_through_the_proxy(
 def test_a_proxy_that_is_not_there(unused_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is about the proxy, not about the endpoint."""
     monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{unused_port}")
-    with pytest.raises(UnavailableError, match=f"the proxy 127.0.0.1:{unused_port}"):
+    with pytest.raises(UnavailableError, match=f"the proxy 127.0.0.1:{unused_port}") as caught:
         InferenceEndpointsLLM(base_url="https://model.invalid").load()
+    assert "NO_PROXY" in str(caught.value)
+    assert "Is the server started" not in str(caught.value)
 
 
 @contextmanager

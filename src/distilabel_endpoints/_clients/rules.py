@@ -522,7 +522,7 @@ FAULTS: Final[Mapping[WireFault, tuple[FailureKind, str | None]]] = {
     ),
     WireFault.PROXY_FAILED: (
         UNAVAILABLE,
-        "The proxy cannot reach the host; see HTTPS_PROXY and NO_PROXY.",
+        "The proxy is not there, or cannot reach the host; see HTTPS_PROXY and NO_PROXY.",
     ),
     WireFault.ORIGIN: (RUN, "The endpoint sends requests elsewhere; give that URL as base_url."),
 }

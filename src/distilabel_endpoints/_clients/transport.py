@@ -475,9 +475,7 @@ def _fault_of(error: BaseException, otherwise: WireFault) -> tuple[WireFault, st
             case aiohttp.ConnectionTimeoutError():
                 return WireFault.CONNECT_TIMEOUT, str(cause)
             case aiohttp.ClientConnectorError():
-                reason = os.strerror(cause.os_error.errno) if cause.os_error.errno else "failed"
-                by = "the proxy " if isinstance(cause, aiohttp.ClientProxyConnectionError) else ""
-                return WireFault.REFUSED, f"{by}{cause.host}:{cause.port}: {reason}"
+                return _refusal(cause)
             case aiohttp.ClientPayloadError():
                 return WireFault.TRUNCATED, "the body ended early"
             case aiohttp.ServerDisconnectedError():
@@ -486,6 +484,14 @@ def _fault_of(error: BaseException, otherwise: WireFault) -> tuple[WireFault, st
                 return WireFault.PROTOCOL, f"not HTTP: {cause.message}"
         cause = cause.__cause__
     return otherwise, str(error) or type(error).__name__
+
+
+def _refusal(error: aiohttp.ClientConnectorError) -> tuple[WireFault, str]:
+    reason = os.strerror(error.os_error.errno) if error.os_error.errno else "failed"
+    detail = f"{error.host}:{error.port}: {reason}"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return WireFault.PROXY_FAILED, f"the proxy {detail}"
+    return WireFault.REFUSED, detail
 
 
 def _proxy_fault(status: int) -> WireFault:

@@ -119,7 +119,7 @@ def _members(kinds: Iterable[type]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for kind in kinds:
         for name, member in {**vars(kind), **_private_attributes(kind)}.items():
-            # One underscore: `__x` belongs to its class alone, and `_repr_html_` is for others.
+            # One underscore: `__x` belongs to its class alone, and `_x_` is for others to call.
             if re.fullmatch(r"_[^_].*[^_]", name) and name != "_abc_impl":
                 members.setdefault(name, member)
     return members
