@@ -243,6 +243,26 @@ def test_rows_bring_parameters_and_structure_of_their_own(
     assert "temperatur" in rows_of(output)[3]["error"]
 
 
+def test_a_row_asks_for_no_more_than_the_output_holds(
+    llm: InferenceEndpointsLLM, endpoint: SimulatedEndpoint, tmp_path: Path
+) -> None:
+    """Tools of a row alone would be called in an answer that no column holds: it is not sent."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    rows = [
+        {"prompt": "a", "parameters": None},
+        {"prompt": "b", "parameters": {"tools": tools}},
+        {"prompt": "c", "parameters": {"logprobs": True}},
+    ]
+    done = generate(llm, rows, tmp_path / "some.jsonl")
+    assert (done.summary.ok, len(endpoint.generations)) == (1, 1)
+    errors = [row["error"] for row in rows_of(tmp_path / "some.jsonl")]
+    assert "--param tools=..." in errors[1]
+    assert "--param logprobs=..." in errors[2]
+    done = generate(llm, rows, tmp_path / "all.jsonl", tools=tools, logprobs=True)
+    assert done.summary.ok == 3
+    assert {"tool_calls", "logprobs"} <= rows_of(tmp_path / "all.jsonl")[1].keys()
+
+
 def test_template_and_system(
     llm: InferenceEndpointsLLM, endpoint: SimulatedEndpoint, tmp_path: Path
 ) -> None:

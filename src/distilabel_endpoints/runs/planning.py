@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from distilabel_endpoints._engine.generations import RowPlan
 from distilabel_endpoints.errors import ConfigurationError, ConversationError, InputError
 from distilabel_endpoints.llms.answer_columns import columns_of
+from distilabel_endpoints.llms.attributes import effective_parameters
 from distilabel_endpoints.llms.calls import Planner
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import planner_of
@@ -21,6 +22,8 @@ from distilabel_endpoints.runs.options import RunOptions
 __all__ = ["Planning", "RowPlanner"]
 
 _MOST_PLANNERS: Final = 256
+_WITH_COLUMN: Final = ("tools", "logprobs")
+"""Parameters whose answers have their own column."""
 _ANY: Final[Conversation] = [{"role": "user", "content": ""}]
 
 
@@ -122,8 +125,19 @@ class RowPlanner:
         if planner is None:
             if len(self._planners) >= _MOST_PLANNERS:
                 self._planners.clear()
+            self._refuse_unwritten(own)
             planner = self._planners[key] = self._planner(own)
         return planner
+
+    def _refuse_unwritten(self, own: Mapping[str, Any]) -> None:
+        """A row may not ask for what the output has no column for: it would be paid and lost."""
+        shared = effective_parameters(self._llm, self._options.parameters)
+        for name in _WITH_COLUMN:
+            if own.get(name) and not shared.get(name):
+                raise ConversationError(
+                    f"the row's own parameters ask for {name}, for which the output has a column "
+                    f"only if the run asks for {name}, too: --param {name}=... ({name}=...)"
+                )
 
     def output_columns(self) -> OutputColumns:
         """The columns that this run adds."""
