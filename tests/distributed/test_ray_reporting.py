@@ -40,6 +40,10 @@ class RayError(Exception):
     """Stands for Ray's."""
 
 
+class ActorDiedError(RayError):
+    """Stands for Ray's, for good."""
+
+
 class Stub:
     """A coordinator and a Ray without processes: keeps reports, answers with what it is given."""
 
@@ -47,7 +51,8 @@ class Stub:
         self.reports: list[WorkerReport] = []
         self.share: Share | None = None
         self.report = SimpleNamespace(remote=self._report)
-        self.exceptions = SimpleNamespace(RayError=RayError)
+        self.exceptions = SimpleNamespace(RayError=RayError, ActorDiedError=ActorDiedError)
+        self.is_dead = False
         self.coordinator: Coordinator | None = None
         self.note_closed = SimpleNamespace(remote=self._note_closed)
         self.is_lost = False
@@ -58,11 +63,18 @@ class Stub:
         self.coordinator.note_closed(worker, first, cohorts)
         return None if self.is_lost else True
 
+    def remake(self) -> Stub:
+        """A coordinator that is alive."""
+        self.is_dead = False
+        return self
+
     def _report(self, worker: str, report: WorkerReport, counts: WorkerCounts) -> Share | None:
         self.reports.append(report)
         return self.share
 
     def get(self, answer: Any, timeout: float) -> Any:
+        if self.is_dead:
+            raise ActorDiedError
         if answer is None:
             raise RayError
         return answer
@@ -73,7 +85,7 @@ def reporting(simulated_endpoint: Make) -> Iterator[tuple[Stub, InferenceEndpoin
     """A reporter over a real engine, before its first report."""
     llm = InferenceEndpointsLLM(base_url=simulated_endpoint(flavor="vllm").url, max_concurrency=8)
     stub = Stub()
-    reporter = Reporter(stub, "me", engine_of(llm), shares=True)
+    reporter = Reporter(stub, "me", engine_of(llm), shares=True, remake=stub.remake)
     reporter._ray = stub
     yield stub, llm, reporter
     reporter.close()
@@ -112,6 +124,18 @@ def test_a_silent_coordinator_ends_the_sending(
     assert in_flight_limit(llm) == 0
 
 
+def test_a_coordinator_that_has_ended_is_made_anew(
+    reporting: tuple[Stub, InferenceEndpointsLLM, Reporter],
+) -> None:
+    """Its worker had to wait for ever; another one gives it a share."""
+    stub, llm, reporter = reporting
+    stub.share, stub.is_dead = Share(ceiling=5, pauses={}), True
+    reporter.start()
+    assert in_flight_limit(llm) == 0
+    reporter.report()
+    assert in_flight_limit(llm) == 5
+
+
 def test_only_a_workers_own_pauses_are_reported(
     reporting: tuple[Stub, InferenceEndpointsLLM, Reporter],
 ) -> None:
@@ -140,7 +164,7 @@ def test_a_row_is_judged_by_what_other_workers_are_answered(
         with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=8) as llm:
             stub = Stub()
             stub.share = Share(ceiling=5, pauses={}, answered_by_others=answered)
-            reporter = Reporter(stub, "me", engine_of(llm), shares=True)
+            reporter = Reporter(stub, "me", engine_of(llm), shares=True, remake=stub.remake)
             reporter._ray = stub
             reporter.report()
             if answered:
@@ -189,7 +213,9 @@ def test_an_end_that_the_coordinator_tells_of_is_obeyed_once(simulated_endpoint:
     heard: list[float] = []
     with InferenceEndpointsLLM(base_url=simulated_endpoint(flavor="vllm").url) as llm:
         stub = Stub()
-        reporter = Reporter(stub, "me", engine_of(llm), shares=False, drain=heard.append)
+        reporter = Reporter(
+            stub, "me", engine_of(llm), shares=False, remake=stub.remake, drain=heard.append
+        )
         reporter._ray = stub
         for drain in (None, 30.0, 30.0):
             stub.share = Share(ceiling=None, pauses={}, drain=drain)

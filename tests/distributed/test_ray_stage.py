@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from itertools import accumulate
@@ -116,6 +117,27 @@ def test_pauses_and_the_ceiling_are_shared(
     assert during == []
     assert sorted(questions(endpoint)) == sorted(set(questions(endpoint)))
     assert sum(row["error"] is None for row in rows_in(shards)) == 398
+
+
+@pytest.mark.prove
+def test_a_stage_is_done_after_the_one_that_it_shares_a_ceiling_with_is_gone(
+    ray_session: Path, simulated_endpoint: Make
+) -> None:
+    """The coordinator ends with the stage that made it; the other's rows waited for ever."""
+    import ray
+
+    endpoint = simulated_endpoint(flavor="vllm", latency=Latency(0.05))
+    rows = [{"prompt": f"Question {n}?"} for n in range(20)]
+    with InferenceEndpointsLLM(base_url=endpoint.url, max_concurrency=5) as llm:
+        first, second = (
+            generate_ray(llm, ray.data.from_items(rows), actors=1, max_new_tokens=4)
+            for _ in range(2)
+        )
+        first.materialize()
+        del first
+        gc.collect()
+        assert second.materialize().count() == 20
+    assert endpoint.peak_in_flight <= 5
 
 
 def most_at_once(*endpoints: SimulatedEndpoint) -> int:

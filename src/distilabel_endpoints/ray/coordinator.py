@@ -119,15 +119,20 @@ class Coordinator:
         return JobProgress(counts=tuple(self._counts.values()), live=live, stopped=self._stopped)
 
 
-def start_coordinator(identity: Mapping[str, Any], ceiling: int | None) -> Any:
+def start_coordinator(
+    identity: Mapping[str, Any], ceiling: int | None, *, in_place_of_lost: bool = False
+) -> Any:
     """The actor for this target, these credentials and this ceiling; made if it is not there.
 
     Args:
         identity: what names target and credentials; JSON values, no secret.
         ceiling: attempts in flight at most, of all workers together.
+        in_place_of_lost: workers may have shares from one that has ended.
     """
     ray = ray_package("a coordinator")
     document = json.dumps({**identity, "ceiling": ceiling}, sort_keys=True, default=str)
     digest = hashlib.blake2b(document.encode(), digest_size=12).hexdigest()
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Coordinator)
-    return actor.options(name=f"{_NAME}:{digest}", get_if_exists=True).remote(ceiling)
+    return actor.options(name=f"{_NAME}:{digest}", get_if_exists=True).remote(
+        ceiling, reconstructed=in_place_of_lost or None
+    )

@@ -4,6 +4,8 @@ Rules
 - Reports go one after another, so that the coordinator's answers are applied in their order.
 - A pause that came from another worker is not reported back as this one's own.
 - Without an answer for `SILENCE` seconds, a worker under a ceiling sends nothing more.
+- A coordinator that has ended is made anew. Ray ends it with the stage that made it, though later
+  stages share it: the handle of an actor that is found by its name does not keep it alive.
 """
 
 from __future__ import annotations
@@ -78,6 +80,7 @@ class Reporter:
         name: the worker's.
         lease: its engine; nothing has been sent through it yet.
         shares: whether the job has a ceiling, of which this worker gets a share.
+        remake: makes another coordinator, or finds one, once this one has ended for good.
         drain: is called with the seconds for what is in flight, once the job is to end.
     """
 
@@ -88,10 +91,12 @@ class Reporter:
         lease: Lease,
         *,
         shares: bool,
+        remake: Callable[[], Any],
         drain: Callable[[float], None] | None = None,
     ) -> None:
         self._ray = ray_package("a worker")
         self._coordinator = coordinator
+        self._remake = remake
         self._name = name
         self._lease = lease
         self._turn = threading.Lock()
@@ -141,9 +146,11 @@ class Reporter:
             try:
                 answer = self._coordinator.report.remote(self._name, report, counts)
                 share = self._ray.get(answer, timeout=SILENCE)
-            except self._ray.exceptions.RayError:
+            except self._ray.exceptions.RayError as error:
                 if time.monotonic() - self._answered_at > SILENCE and self._ceiling is not None:
                     self._apply(Share(ceiling=0, pauses={}))
+                if isinstance(error, self._ray.exceptions.ActorDiedError):
+                    self._coordinator = self._remake()
                 return
             # As of its sending: the coordinator may count this worker's lease from then on.
             self._answered_at = sent_at

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from distilabel_endpoints.errors import DistilabelError, StorageError
 from distilabel_endpoints.llms.huggingface import InferenceEndpointsLLM
 from distilabel_endpoints.llms.internals import engine_of
 from distilabel_endpoints.quality.alarms import Alarms, Watch
+from distilabel_endpoints.ray.coordinator import start_coordinator
 from distilabel_endpoints.ray.originals import ORIGINAL, restored
 from distilabel_endpoints.ray.parcel import Parcel
 from distilabel_endpoints.ray.purse import JobMoney, Purse
@@ -137,7 +139,17 @@ class GenerateRows:
                 lease = engine_of(llm)
                 shares = llm.max_concurrency is not None
                 reporter = Reporter(
-                    self._coordinator, self._name, lease, shares=shares, drain=self._end
+                    self._coordinator,
+                    self._name,
+                    lease,
+                    shares=shares,
+                    remake=partial(
+                        start_coordinator,
+                        spec.parcel.identity(),
+                        llm.max_concurrency,
+                        in_place_of_lost=True,
+                    ),
+                    drain=self._end,
                 )
                 planner = self._planner(llm, names)
                 columns = planner.output_columns()
