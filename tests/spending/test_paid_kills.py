@@ -96,6 +96,7 @@ def test_a_budget_in_dollars_is_used_up_and_not_exceeded(
 
 
 @pytest.mark.prove
+@pytest.mark.usefixtures("default_signals")
 def test_an_hour_of_work_uses_its_budget_in_dollars(tmp_path: Path) -> None:
     """An hour, with faults, a kill and an interrupt in it: it ends at 95 to 100 % of its budget."""
     rows = write_rows(tmp_path / "in.jsonl", 20_000)
