@@ -76,6 +76,13 @@ def test_a_minute_with_a_ceiling(slots: int, seeds: int) -> None:
     assert min(run.share for run in runs(slots, seeds, settings=settings)) >= 0.97
 
 
+def test_a_minute_at_a_known_capacity() -> None:
+    """429 above 64: 0.98 of greedy list scheduling, and at most three in a thousand refused."""
+    got = runs(64, 3, admit=64)
+    assert statistics.mean(run.share for run in got) >= 0.98
+    assert statistics.mean(run.refused for run in got) <= 0.003
+
+
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_a_minute_on_a_refusing_endpoint(seeds: int) -> None:
     """429 above 256 and no Retry-After: at least 0.88, at most two per cent refused."""

@@ -167,6 +167,8 @@ _SHORT_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 300.0
 # share; by which the first push goes beyond a wall; doubled with each that is not refused.
 _FIRST_STEP: Final = 0.05
+# share; the same, of a wall that was met again at the same height.
+_STEP_AGAIN: Final = 0.01
 # share; the largest push.
 _LARGEST_STEP: Final = 1.0
 # share; by which two walls may differ and are the same.
@@ -198,7 +200,7 @@ class Wall:
         expected = abs(kept - self.kept) <= math.ceil(_TOLERANCE * self.kept - 0.5)
         self._first_wait = _WAIT if kept >= _FALLEN * before else _SHORT_WAIT
         self._wait = min(2.0 * self._wait, _LONGEST_WAIT) if expected else self._first_wait
-        self._step = _FIRST_STEP
+        self._step = _STEP_AGAIN if expected else _FIRST_STEP
         self.kept = max(kept, 1)
         self.height = float(self.kept)
         self.due = now + self._wait
@@ -224,6 +226,8 @@ class Wall:
 
 # share; of what the server kept, to which the limit goes at first.
 _CUT_FIRST: Final = 0.97
+# share; the same, of a wall that was met again at the same height.
+_CUT_KNOWN: Final = 0.99
 # share; the same, after a wall that was met at another height.
 _CUT_AGAIN: Final = 0.85
 # bursts; at walls of different heights, after which it is not a wall.
@@ -406,6 +410,7 @@ class Refusals:
         if not above:
             return None
         factor = _CUT_FIRST if self._strikes <= 0 else _CUT_AGAIN
+        factor = _CUT_KNOWN if as_expected else factor
         return Cut(max(1, math.ceil(factor * kept)))
 
     def _measure_rate(self, now: float) -> Lift | None:
