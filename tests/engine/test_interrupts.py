@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from distilabel_endpoints import InferenceEndpointsLLM
+from distilabel_endpoints.testing import Latency, SimulatedEndpoint
 
 PROGRAM = Path(__file__).parent / "interrupted_calls.py"
 
@@ -58,3 +65,30 @@ def test_the_call_after_an_interrupt_works(action: str, stride: int) -> None:
 def test_the_call_after_an_interrupt_works_at_every_moment(action: str, stride: int) -> None:
     """The same, at (nearly) every moment."""
     interrupt(action, "1", str(stride), at_least=40)
+
+
+@pytest.mark.usefixtures("default_signals")
+@pytest.mark.parametrize("method", ["generate", "iter_outputs"])
+def test_a_signal_that_does_not_end_the_wait_is_obeyed(
+    method: str, simulated_endpoint: Callable[..., SimulatedEndpoint]
+) -> None:
+    """Another thread gets it, or it comes just before the wait: the call ends all the same."""
+    endpoint = simulated_endpoint(latency=Latency(600))
+
+    def interrupt() -> None:
+        endpoint.wait_for(lambda endpoint: bool(endpoint.in_flight), 60)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with InferenceEndpointsLLM(base_url=endpoint.url) as llm:
+        llm.load()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        sender = threading.Thread(target=interrupt)
+        try:
+            sender.start()
+            with pytest.raises(KeyboardInterrupt):
+                list(getattr(llm, method)([[{"role": "user", "content": "Hello?"}]]))
+        finally:
+            sender.join()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        assert llm.statistics().limiter.in_flight == 0

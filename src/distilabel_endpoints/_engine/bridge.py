@@ -23,7 +23,7 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from distilabel_endpoints._engine.in_flight import Drain
-from distilabel_endpoints._engine.loop import Lease, Task
+from distilabel_endpoints._engine.loop import SLICE, Lease, Task
 from distilabel_endpoints._engine.scheduler import each
 from distilabel_endpoints.spending.account import Account
 
@@ -150,7 +150,7 @@ def iter_results(
     task = crossing.task
     try:
         task.start()
-        while (item := box.get()) is not _Signal.OVER:
+        while (item := _next(box)) is not _Signal.OVER:
             if item is _Signal.WANTED:
                 crossing.want()
             else:
@@ -167,6 +167,14 @@ def iter_results(
             pass
         else:
             task.await_end()
+
+
+def _next(box: queue.SimpleQueue[Any]) -> Any:
+    while True:
+        try:
+            return box.get(timeout=SLICE)
+        except queue.Empty:  # between two slices an interrupt is seen
+            continue
 
 
 def _pull(

@@ -33,7 +33,7 @@ from anyio.from_thread import BlockingPortal
 
 from distilabel_endpoints._engine.scheduler import Scheduler
 
-__all__ = ["Engine", "Lease", "Task"]
+__all__ = ["SLICE", "Engine", "Lease", "Task"]
 
 T = TypeVar("T")
 
@@ -41,6 +41,9 @@ _NUMBERS: Final = count(1)
 _BYTES: Final = 8
 _RING: Final = bytes(_BYTES)
 """The number of no task: look into the inbox."""
+SLICE: Final = 0.2
+"""Seconds that a caller waits at once. CPython looks for signals before it waits for a lock, and
+after: one that comes in between, or that another thread gets, does not end the wait."""
 _PATIENCE: Final = 30.0
 """Seconds to wait for a task to end that was given up; it ends by itself in any case."""
 
@@ -262,7 +265,8 @@ class Task(Generic[T]):
         """Begin, and wait for `event`. An interrupt cancels the work before it continues."""
         try:
             self.start()
-            event.wait()
+            while not event.wait(SLICE):
+                pass
         except BaseException:
             # First and without a call of Python's: a second interrupt must not come before it.
             try:
