@@ -1,4 +1,4 @@
-"""What providers say, in words that public threads and their documentation show."""
+"""What providers say: some in the words of public threads, others as their documentation has it."""
 
 from __future__ import annotations
 
