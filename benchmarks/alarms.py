@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks alarms
 
 Good text is this project's own: documentation and source, cut into pieces of 1,000 characters. The
-real model is the embedded one, SmolLM2-135M, asked twenty questions at temperature 0 and 0.7. The
+real model is the embedded one, SmolLM2-135M, asked forty questions at temperature 0 and 0.7. The
 cost is that of all that is done for the report and the alarms, beside the CPU time of a whole run.
 """
 
@@ -59,6 +59,26 @@ QUESTIONS = (
     "What would you take to an island?",
     "Describe a market on a Saturday.",
     "Write a list of things to do today.",
+    "List all even numbers.",
+    "Write a song with a refrain.",
+    "Name fifty rivers.",
+    "Write a dialogue of two friends about the weather.",
+    "Explain how a bicycle stays upright.",
+    "List the letters of the alphabet, each with a word.",
+    "Write the rules of a card game.",
+    "What does a baker do all day?",
+    "Write a recipe for a vegetable soup.",
+    "Tell me everything about ants.",
+    "Write a table of the squares of 1 to 30.",
+    "Describe a dream.",
+    "How is paper made?",
+    "Write a prayer for rain.",
+    "Give directions from the station to the library.",
+    "What is the longest word that you know?",
+    "Write an advertisement for a broom.",
+    "List the days of the year that are holidays.",
+    "Continue: one sheep, two sheep, three sheep,",
+    "Write a summary of a book that does not exist.",
 )
 
 
@@ -136,17 +156,17 @@ def sample_cost() -> float:
 
 
 def answers() -> dict[float, list[str]]:
-    """What the embedded model says, by temperature."""
-    said: dict[float, list[str]] = {}
+    """What the embedded model answers, by temperature."""
+    answered: dict[float, list[str]] = {}
     with LocalEndpoint() as endpoint:
         for temperature in (0.0, 0.7):
             with InferenceEndpointsLLM(base_url=endpoint.base_url) as llm:
                 inputs = [[{"role": "user", "content": question}] for question in QUESTIONS]
-                found = llm.generate(
-                    inputs, max_new_tokens=size(256, 32), temperature=temperature, seed=1
+                outputs = llm.generate(
+                    inputs, max_new_tokens=size(512, 32), temperature=temperature, seed=1
                 )
-                said[temperature] = [texts[0] or "" for texts in found]
-    return said
+                answered[temperature] = [texts[0] or "" for texts in outputs]
+    return answered
 
 
 def main() -> None:
@@ -166,13 +186,13 @@ def main() -> None:
             ),
         ],
     )
-    said = answers()
+    answered = answers()
     print_table(
         "Answers of SmolLM2-135M that end in a loop",
         ("temperature", "answers", "loops"),
         [
-            (f"{t:g}", str(len(texts)), str(sum(loop_period(x) is not None for x in texts)))
-            for t, texts in said.items()
+            (f"{t:g}", f"{len(texts)}", f"{sum(loop_period(x) is not None for x in texts)}")
+            for t, texts in answered.items()
         ],
     )
     row, watched, counted, look = run_cost(), watch_cost(good), count_cost(), sample_cost()
