@@ -17,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from textwrap import shorten
 from typing import Any, TypeVar
@@ -155,8 +156,8 @@ class Scheduler:
         in_flight.watch_account(self._queue.pump)
         self._drives.add(in_flight)
         try:
-            async with asyncio.TaskGroup() as group:
-                async for row in each(rows):
+            async with asyncio.TaskGroup() as group, aclosing(each(rows)) as source:
+                async for row in source:
                     seat = await in_flight.enter(lambda: self.window)
                     if in_flight.over:
                         break
@@ -455,7 +456,7 @@ class Scheduler:
             await member.client.aclose()
 
 
-async def each(rows: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
+async def each(rows: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T, None]:
     """Any iterable as an async one."""
     if isinstance(rows, AsyncIterable):
         async for row in rows:
