@@ -120,6 +120,7 @@ def test_the_pipe_of_a_shell_needs_an_output(tmp_path: Path) -> None:
         ('{"prompt": "a"}\n'.encode("utf-16"), "text in UTF-16"),
         (b"prompt,id\na,1\n", "a row is an object on one line, as in"),
     ],
+    ids=["gzip", "UTF-16", "CSV"],
 )
 def test_other_formats_on_standard_input_are_named(
     tmp_path: Path, content: bytes, said: str
