@@ -35,16 +35,22 @@ _NAMES: Final[Mapping[str | None, str]] = {
 """Our finish reasons, and what servers call them: OpenAI, Azure, Anthropic, Gemini, Cohere,
 Mistral, Zhipu, Baidu, xAI, Bedrock, watsonx, Together, TGI, vLLM, llama.cpp."""
 _REASONS: Final = {name: ours for ours, names in _NAMES.items() for name in names.split()}
-_BROKEN_NAMES: Final = (
-    "abort aborted cancel cancelled canceled user_cancel interrupted error failed server_error"
-    " error_limit network_error insufficient_system_resource timeout time_limit"
-    " malformed_function_call malformed_tool_use malformed_model_output malformed_response"
-    " unexpected_tool_call function_call_filter too_many_tool_calls missing_thought_signature"
-    " internal_error"
+_BROKEN: Final = frozenset(
+    {
+        "function_call_filter",
+        "missing_thought_signature",
+        "time_limit",
+        "too_many_tool_calls",
+        "unexpected_tool_call",
+    }
 )
-_BROKEN: Final = frozenset(_BROKEN_NAMES.split())
-"""Reasons of a generation that did not come to its end: half a text is not an answer."""
 _BROKEN_WORDS: Final = re.compile(
+    "error|fail|abort|cancel|time_?out|timed_out|interrupt|exception|unavailable|overload|preempt"
+    "|malformed|crash|insufficient"
+)
+"""Names, and words in names, of a generation that did not come to its end, such as DeepSeek's
+`insufficient_system_resource`: half a text is not an answer."""
+_WORDS: Final = re.compile(
     "error|fail|abort|cancel|time_?out|timed_out|interrupt|exception|unavailable|overload|preempt"
     "|malformed|crash|insufficient"
 )
