@@ -166,7 +166,7 @@ def test_a_storm_in_mid_run_does_not_collapse_the_limit() -> None:
     assert min(storm.limits[30:]) >= 50
 
 
-@pytest.mark.parametrize("seed", [0, *PROVE[:2]])
+@pytest.mark.parametrize("seed", [0, 2, *PROVE[:1]])
 @pytest.mark.parametrize("share", [0.002, 0.02, 0.05])
 @pytest.mark.parametrize("retry_after", [None, 0.5])
 def test_a_few_refusals_at_random_do_not_slow_it_down(
@@ -176,6 +176,14 @@ def test_a_few_refusals_at_random_do_not_slow_it_down(
     server = replace(plateau(450, 20.0), sigma=0.02, refuse=share, retry_after=retry_after)
     outcome = simulate(server, limiter, seconds=2000, seed=seed)
     assert outcome.delivered(1000) >= 0.9 * 100 * 450 * 1000
+
+
+@pytest.mark.parametrize("seed", [1, *PROVE])
+def test_a_few_refusals_at_random_do_not_slow_a_small_server_down(seed: int) -> None:
+    """Each that came as the rate grew lowered it, for hours, to a fifth of what was possible."""
+    server = replace(plateau(8, 5.0), sigma=0.5, refuse=0.05)
+    outcome = simulate(server, limiter, seconds=4000, seed=seed)
+    assert outcome.delivered(1000) >= 0.9 * 100 * 8 * 3000
 
 
 def test_time_outs_count_though_a_refusal_came_since() -> None:

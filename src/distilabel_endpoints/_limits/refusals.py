@@ -257,6 +257,8 @@ _MARGIN: Final = 0.97
 _CROWDED: Final = 0.7
 # refusals; that are more than a single accident.
 _RUNS: Final = 3
+# refusals; behind a gate, whether it had grown or not, that show how many come.
+_MANY: Final = 10
 # requests; over which refusals at random are counted again.
 _WATCHED: Final = 100
 # delays; of a refusal, for which they are counted at least, so that few are still to come.
@@ -438,7 +440,8 @@ class Refusals:
         assert gate is not None  # it comes and goes with the stage
         self._unprovoked += gate.measured and not gate.grown and not self.fruitless
         sends, refused = self._paced_sends + self._sends, self._paced_refused + self._refused
-        if sends >= SAMPLE and min(self._unprovoked, refused) >= _RUNS:
+        counted = min(self._unprovoked, refused) >= _RUNS or refused >= _MANY
+        if sends >= SAMPLE and counted:
             share = refused / sends
             if _SAME_SHARE * self._share <= share < _NEARLY_ALL:
                 self.stage = Stage.RANDOM
