@@ -10,7 +10,7 @@ import socket
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -69,6 +69,8 @@ LONG: Final = (
 """What takes longest, first: begun last, it would be waited for with nothing else to do."""
 
 
+FOLDER: Final = Path(__file__).parent.resolve()
+TESTS: Final = "**/test_*.py"
 MARK: Final = f"TESTS_OF_PROCESS={os.getpid()}"
 os.environ |= dict([MARK.split("=")])
 """What the tests of this process start has it in its environment."""
@@ -201,15 +203,34 @@ def _rank(nodeid: str) -> int:
     return LONG.index(name) if name in LONG else len(LONG)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Each worker reads the tests from another folder on: what one has compiled, the others load.
+
+    In a new clone they would otherwise all compile the same file at the same time.
+    """
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker and [Path(path).resolve() for path in config.args] == [FOLDER]:
+        paths = sorted({path.relative_to(FOLDER).parts[0] for path in FOLDER.glob(TESTS)})
+        kept = [path for path in paths if path not in config.getini("norecursedirs")]
+        first = len(kept) * int(worker["workerid"][2:]) // worker["workercount"]
+        config.args = [str(FOLDER / path) for path in (*kept[first:], *kept[:first])]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays: the collector of garbage looks at none of it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones first."""
-    items.sort(key=lambda item: _rank(item.nodeid))
-
-
-def pytest_collection_finish() -> None:
-    """What was collected stays: no collection of garbage looks at it again."""
-    gc.collect()
-    gc.freeze()
+    """The long ones first, whichever folder was read first."""
+    items.sort(key=lambda item: (_rank(item.nodeid), item.path))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,16 +13,22 @@ import pytest
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints.local import LocalEndpoint
 
-QUESTIONS = (
-    ("Is the sky blue?", ("yes", "no", "unsure")),
-    ("Is two plus two five?", ("yes", "no", "unsure")),
+QUESTIONS = [
     ("Are cats animals?", ("yes", "no")),
     ("The film was wonderful.", ("positive", "negative", "neutral")),
-    ("The film was awful.", ("positive", "negative", "neutral")),
     ("I waited an hour for cold soup.", ("very good", "good", "bad", "very bad")),
-    ("Best holiday we ever had!", ("very good", "good", "bad", "very bad")),
-    ("Where does the Eiffel tower stand?", ("New York", "New Delhi", "Paris", "not known")),
-)
+    *(
+        pytest.param(question, labels, marks=pytest.mark.prove)
+        for question, labels in (
+            ("Is the sky blue?", ("yes", "no", "unsure")),
+            ("Is two plus two five?", ("yes", "no", "unsure")),
+            ("The film was awful.", ("positive", "negative", "neutral")),
+            ("Best holiday we ever had!", ("very good", "good", "bad", "very bad")),
+            ("Where does the Eiffel tower stand?", ("New York", "New Delhi", "Paris", "not known")),
+        )
+    ),
+]
+"""Two labels, three, and some that begin alike; `make prove` takes more of each kind."""
 
 
 def conversation(question: str, labels: tuple[str, ...]) -> list[dict[str, Any]]:
