@@ -26,7 +26,7 @@ test: $(VENV)/.dev
 # measured: such a file is left out with a warning.
 coverage: $(VENV)/.dev
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest -n 4 -m "not prove and not live" --timeout 600 $(COVERED)
+	FUZZ=1 $(BIN)/python -m coverage run -m pytest -n 4 -m "not prove and not live" --timeout 600 $(COVERED)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

@@ -30,11 +30,16 @@ from typing import IO, Any, Final, Self
 
 IMPORTED: Final = (
     "aiohttp",
+    "anyio._backends._asyncio",
+    "anyio.streams.memory",
     "distilabel_endpoints._clients.hub",
     "distilabel_endpoints._targets.connect",
+    "distilabel_endpoints._targets.pricing",
+    "distilabel_endpoints.cli",
     "distilabel_endpoints.commands",
     "distilabel_endpoints.llms.huggingface",
     "distilabel_endpoints.runs.local",
+    "distilabel_endpoints.spending.price_table",
     "jinja2",
 )
 """What nearly every command imports. None of it may start a thread."""

@@ -7,6 +7,7 @@ import math
 import random
 import statistics
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from fluid import Control, Outcome, Server, plateau, simulate
@@ -138,7 +139,8 @@ class Score:
     outcome: Outcome
 
 
-def score(name: str, seed: int = 0) -> Score:
+@cache
+def score(name: str, seed: int) -> Score:
     """Play the limiter against one of the nine."""
     outcome = simulate(NINE[name], limiter, seconds=SECONDS, seed=seed)
     best = BEST[name]

@@ -48,7 +48,7 @@ def test_a_wall_is_tried_again_only_where_the_limit_stands_at_it() -> None:
 @pytest.mark.parametrize("name", "ABCDGHI")
 def test_the_limit_comes_to_rest(name: str) -> None:
     """In the last third it stays within a factor of three: a probe up and a probe down."""
-    limits = score(name).outcome.limits[-40:]
+    limits = score(name, 0).outcome.limits[-40:]
     assert max(limits) <= 3 * statistics.median(limits)
     assert min(limits) >= statistics.median(limits) / 3
 

@@ -20,6 +20,7 @@ from distilabel_endpoints.grammar.patterns import (
     unanchored,
 )
 from distilabel_endpoints.grammar.strict_json import read_json
+from fuzzing import examples
 
 NAMES = st.text("abcxyz-_ é", min_size=1, max_size=5)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -28,10 +29,10 @@ CHOICES = st.lists(TEXTS.filter(bool), min_size=1, max_size=8, unique=True)
 Pair = tuple[dict[str, Any], Any]
 
 
-def patient(examples: int) -> settings:
+def patient(count: int) -> settings:
     """So many examples, however slow the machine is."""
     return settings(
-        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=examples(count), deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
 
 

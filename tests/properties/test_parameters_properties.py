@@ -18,6 +18,7 @@ from distilabel_endpoints._clients.parameters import (
 )
 from distilabel_endpoints.errors import ParameterError
 from distilabel_endpoints.records import Route, Server
+from fuzzing import examples
 
 TOOL = {"type": "function", "function": {"name": "f"}}
 VALID: dict[str, st.SearchStrategy[Any]] = {
@@ -104,7 +105,7 @@ def is_shown(name: str, value: Any, compiled: Compiled, route: Route) -> bool:
             return value in sent
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(calls())
 def test_nothing_is_dropped_in_silence(call: tuple[dict[str, Any], Route, Server]) -> None:
     """A set parameter is in the options, or an error names it, or it asks for nothing there."""
@@ -128,7 +129,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.dictionaries(st.sampled_from([*VALID, "nonsense"]), ANYTHING | st.integers(0, 5)))
 def test_any_value_is_good_or_a_parameter_error(given_: dict[str, Any]) -> None:
     """No value makes checking raise anything else, and what is good compiles or says why not."""
