@@ -50,10 +50,6 @@ _BROKEN_WORDS: Final = re.compile(
 )
 """Names, and words in names, of a generation that did not come to its end, such as DeepSeek's
 `insufficient_system_resource`: half a text is not an answer."""
-_WORDS: Final = re.compile(
-    "error|fail|abort|cancel|time_?out|timed_out|interrupt|exception|unavailable|overload|preempt"
-    "|malformed|crash|insufficient"
-)
 _WORDS: Final = {
     "content_filter": re.compile(
         "filter|safety|moderat|sensitive|prohibit|policy|guardrail|unsafe|harm|toxic|censor"
