@@ -49,6 +49,8 @@ class Server:
     tenants_every: float = math.inf
     admit: int | None = None
     """Refuse what exceeds this, running and queueing together."""
+    patience: float = math.inf
+    """Refuse what has queued for this long, as haproxy's `timeout queue` does."""
     per_minute: float | None = None
     """Refuse more requests than this: a bucket, or a fixed `window`."""
     burst: float | None = None
@@ -158,6 +160,7 @@ class _Event(Enum):
     DECODE = "prefill is over"
     DONE = "done"
     REFUSED = "refused"
+    WAITED = "has queued for as long as is allowed"
     UNAVAILABLE = "unavailable"
     KILLED = "killed by the gateway"
 
@@ -242,6 +245,8 @@ class _Machine:
                 self.ages.append(job)
             self.queue.append(job)
             self._fill()
+            if job in self.queue and server.patience < math.inf:
+                self._later(now + server.patience, _Event.WAITED, job)
 
     def _later(self, at: float, event: _Event, job: _Job) -> None:
         self.sequence += 1
@@ -340,9 +345,13 @@ class _Machine:
             if at == kill:
                 return _Event.KILLED, self._kill()
             _, _, event, job = heappop(self.timers)
-            if event is not _Event.DECODE:
+            if event is _Event.WAITED:
+                if job in self.queue:
+                    self.queue.remove(job)
+                    return _Event.REFUSED, job
+            elif event is not _Event.DECODE:
                 return event, job
-            if not job.over:
+            elif not job.over:
                 self._decode(job)
 
 
@@ -397,7 +406,7 @@ class _Simulation:
             case _Event.KILLED:
                 outcome.timed_out += 1
                 limiter.fail(job.permit, now, timed_out=True)
-            case _Event.DECODE:
+            case _Event.DECODE | _Event.WAITED:
                 raise AssertionError("inside the server")
             case _:
                 assert_never(event)

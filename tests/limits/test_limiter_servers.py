@@ -157,6 +157,15 @@ def test_four_slots_that_refuse_are_filled() -> None:
     assert outcome.refused <= 0.03 * outcome.sent
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("slots", "service"), [(2, 1.5), (2, 5.0), (4, 5.0)])
+def test_refusals_after_a_wait_in_a_queue_are_few(slots: int, service: float, seed: int) -> None:
+    """Those that still wait when the first is refused are not taken for what the server keeps."""
+    server = plateau(slots, service, patience=0.3, sigma=0.1)
+    outcome = simulate(server, limiter, rows=60 * slots, seed=seed)
+    assert outcome.refused <= 0.4 * outcome.done
+
+
 def test_a_storm_in_mid_run_does_not_collapse_the_limit() -> None:
     """Half of all requests refused at random from one moment on."""
 

@@ -344,7 +344,8 @@ class Refusals:
             limit: the limit as it is.
             current: it was sent after the last cut.
         """
-        self.delay += 0.2 * (now - sent_at - self.delay)
+        took = now - sent_at
+        self.delay += 0.2 * (took - self.delay)
         recent = sent_at >= self._since
         self._refused += recent
         self._burst += 1
@@ -356,7 +357,7 @@ class Refusals:
             return False
         self._load, self._sent_at = load, sent_at
         self._explain(now, limit)
-        settle = min(max(1.5 * self.delay, _SETTLE_LEAST), _SETTLE_MOST)
+        settle = min(max(1.5 * max(self.delay, took), _SETTLE_LEAST), _SETTLE_MOST)
         self.settle_at = now + min(settle * 2.0 ** min(self.fruitless, 20), _LONGEST_PAUSE)
         self._answered = 0
         self._burst = 1
