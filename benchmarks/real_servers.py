@@ -196,7 +196,7 @@ def vllm(*arguments: str) -> Iterator[RealServer]:
     """vLLM's CPU build; `arguments` go to `vllm serve`."""
     port = _free_port()
     command = [
-        *_vllm_command("serve", str(_model_folder())),
+        *_vllm_command("serve", str(_model_folder("vllm"))),
         *("--host", "127.0.0.1", "--port", str(port), *_VLLM_MODEL, *arguments),
     ]
     with _running(f"http://127.0.0.1:{port}", command, _VLLM_SETTINGS, MODEL) as started:
@@ -206,7 +206,7 @@ def vllm(*arguments: str) -> Iterator[RealServer]:
 def vllm_run_batch(source: Path, output: Path) -> None:
     """`vllm run-batch` over a batch file, with the same model and settings as `vllm`."""
     command = [
-        *_vllm_command("run-batch", "--model", str(_model_folder())),
+        *_vllm_command("run-batch", "--model", str(_model_folder("vllm"))),
         *("-i", str(source), "-o", str(output), *_VLLM_MODEL),
     ]
     quiet = subprocess.DEVNULL
@@ -240,13 +240,17 @@ def _vllm_command(*words: str) -> list[str]:
 
 
 @contextmanager
-def transformers_serve() -> Iterator[RealServer]:
-    """`transformers serve` with the same folder, which is its model's name, too."""
-    folder, port = _model_folder(), _free_port()
-    program = python_of("vllm").with_name("transformers")
-    command = [str(program), "serve", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
-    with _running(f"http://127.0.0.1:{port}", command, environment, str(folder)) as started:
+def transformers_serve(*arguments: str) -> Iterator[RealServer]:
+    """`transformers serve`; its model is named as the folder that it is read from.
+
+    `arguments` go to the command: with the folder's name it serves that model and no other.
+    """
+    environment = "transformers-serve"
+    folder, port = _model_folder(environment), _free_port()
+    program = python_of(environment).with_name("transformers")
+    command = [str(program), "serve", "--host", "127.0.0.1", "--port", str(port), *arguments]
+    settings = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
+    with _running(f"http://127.0.0.1:{port}", command, settings, str(folder)) as started:
         yield started
 
 
@@ -271,15 +275,17 @@ def _running(
             server.kill()
 
 
-def _model_folder() -> Path:
-    """The demo's model as a Hugging Face folder, with its tokenizer and its chat template."""
-    folder = ROOT / "vllm" / MODEL
+def _model_folder(environment: str) -> Path:
+    """The demo's model as a Hugging Face folder in an environment, with its tokenizer and its chat
+    template."""
+    folder = ROOT / environment / MODEL
     if not (folder / "config.json").is_file():
         making = folder.with_name(f"{MODEL}.new")
         shutil.rmtree(making, ignore_errors=True)
         gguf = find_default_model()
         quiet = {**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
-        subprocess.run([python_of("vllm"), "-c", _CONVERT, gguf, making], check=True, env=quiet)
+        command = [str(python_of(environment)), "-c", _CONVERT, str(gguf), str(making)]
+        subprocess.run(command, check=True, env=quiet)
         making.rename(folder)
     return folder
 

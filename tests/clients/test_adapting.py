@@ -55,6 +55,9 @@ def use_openai_client(request: pytest.FixtureRequest) -> bool:
         ({"error": {"message": "property 'top_k' is unsupported"}}, "top_k"),
         ({"error": {"message": "litellm.UnsupportedParamsError: openai does not support "
                     "parameters: ['max_tokens'], for model=o1"}}, "max_tokens"),
+        # transformers serve, and others in such words
+        ({"detail": "Unexpected fields in the request: {'top_k'}"}, "top_k"),
+        ({"error": {"message": "unexpected parameter: top_k"}}, "top_k"),
         ({"message": "max_tokens is deprecated, use max_completion_tokens"}, "max_tokens"),
         # Whatever is said of an option whose value is always the same
         ({"error": {"message": "Invalid parameter: stream_options"}}, "stream_options"),

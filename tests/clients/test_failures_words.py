@@ -388,6 +388,8 @@ OTHERS: dict[str, tuple[int, Any, str]] = {
     "litellm's model": (400, error("/chat/completions: Invalid model name passed in model=m. Call "
                                    "`/v1/models` to view available models", "400"),
                         "run not_found"),
+    "transformers serve's model": (400, {"detail": "Server is pinned to 'org/model'; requested "
+                                                   "'m'."}, "run not_found"),
     "litellm without a database": (400, error("No connected db.", "400", "no_db_connection"),
                                    "run unauthorized"),
     "gemini's key": (400, error("API key not valid. Please pass a valid API key."),

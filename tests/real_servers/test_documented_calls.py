@@ -20,8 +20,6 @@ from distilabel_endpoints.local import LocalEndpoint
 pytestmark = [
     pytest.mark.prove,
     pytest.mark.timeout(900),
-    # transformers serve lists the models of a cache on the disk, and answers 500 without one.
-    pytest.mark.filterwarnings("ignore:The models of .* cannot be listed:UserWarning"),
 ]
 
 FRANCE: list[dict[str, Any]] = [
@@ -49,17 +47,17 @@ class Target(NamedTuple):
     name: str
     settings: dict[str, Any]
     lacks: frozenset[str]
-    """Of: several, seeds, logprobs, json, regex, overflow, names."""
+    """Of: logprobs, json, regex, overflow, names."""
+    sampling: dict[str, Any]
+    """What makes it use the temperature."""
 
 
 LACKS: dict[str, frozenset[str]] = {
-    # llama.cpp answers under any name, and transformers looks for any name on the Hub.
+    # llama.cpp answers under any name.
     "llama.cpp": frozenset({"names"}),
     "vllm": frozenset(),
-    # Its chat route takes neither a grammar, nor `n`, nor log-probabilities.
-    "transformers": frozenset(
-        {"several", "seeds", "logprobs", "json", "regex", "overflow", "names"}
-    ),
+    # What it does instead is in test_transformers.py; no prompt is too long for it.
+    "transformers": frozenset({"logprobs", "json", "regex", "overflow", "names"}),
     # An unrecognised server, for which a choice and a pattern have no field.
     "litellm": frozenset({"regex"}),
     "nginx": frozenset({"names"}),
@@ -72,7 +70,7 @@ def target(request: pytest.FixtureRequest, local_endpoint: LocalEndpoint) -> Ite
     name = str(request.param)
     url, served = local_endpoint.base_url, local_endpoint.model_name
     if name == "llama.cpp":
-        yield Target(name, {"base_url": url}, LACKS[name])
+        yield Target(name, {"base_url": url}, LACKS[name], {})
         return
     if name == "nginx" and not real_servers.is_installed("nginx"):
         pytest.skip("nginx is not installed: apt-get install nginx")
@@ -90,9 +88,11 @@ def target(request: pytest.FixtureRequest, local_endpoint: LocalEndpoint) -> Ite
             settings["base_url"] += "/models/small"
         if name == "litellm":
             settings["api_key"] = real_servers.MASTER_KEY
+        sampling: dict[str, Any] = {}
         if name == "transformers":
             settings["served_model"] = server.model
-        yield Target(name, settings, LACKS[name])
+            sampling["extra_body"] = {"generation_config": '{"do_sample": true}'}
+        yield Target(name, settings, LACKS[name], sampling)
 
 
 def need(target: Target, ability: str) -> None:
@@ -143,17 +143,16 @@ def test_a_stop_sequence(llm: InferenceEndpointsLLM) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_several_answers(settings: dict[str, Any], target: Target, stream: bool) -> None:
     """Three answers to one row, in one request or in several."""
-    need(target, "several")
+    given: dict[str, Any] = {"temperature": 1.2, **target.sampling}
     with InferenceEndpointsLLM(**settings, stream=stream) as llm:
-        (output,) = llm.generate_outputs([FRANCE], num_generations=3, temperature=1.2)
+        (output,) = llm.generate_outputs([FRANCE], num_generations=3, **given)
     assert output["errors"] == [None] * 3
     assert len(set(output["generations"])) > 1
 
 
 def test_seeds(llm: InferenceEndpointsLLM, target: Target) -> None:
     """A row alone on a quiet server is the same for the same seed."""
-    need(target, "seeds")
-    given: dict[str, Any] = {"temperature": 1.5, "seed": 7}
+    given: dict[str, Any] = {"temperature": 1.5, "seed": 7, **target.sampling}
     assert llm.generate([FRANCE], **given) == llm.generate([FRANCE], **given)
 
 

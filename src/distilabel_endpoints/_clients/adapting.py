@@ -32,7 +32,8 @@ logger = logging.getLogger("distilabel_endpoints")
 _REFUSES: Final = re.compile(
     r"unsupported|unrecogni[sz]ed|unknown (?:parameter|field|name|argument)|extra.forbidden"
     r"|extra inputs are not permitted|extraneous key|(?:is|are) not (?:a )?(?:supported|permitted"
-    r"|allowed|valid field)|do(?:es)? not support|unexpected keyword|additional properties",
+    r"|allowed|valid field)|do(?:es)? not support|additional properties"
+    r"|unexpected (?:keyword|field|parameter|argument|key|propert)",
     re.IGNORECASE,
 )
 """How servers say that they do not take a parameter; a wrong value of one is another matter."""

@@ -237,6 +237,7 @@ _NO_MODEL: Final = (
     "model identifier is invalid", "on demand throughput", "has been decommissioned",
     "model_not_available", "work with the specified model", "模型不存在",
     "unexpected endpoint or method", "model not exist", "no such model", "please specify a model",
+    "server is pinned to",
 )  # fmt: skip
 _BAD_KEY: Final = (
     "invalid API key", "incorrect API key", "wrong API key", "API key not valid",
