@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import tempfile
 import time
 import warnings
@@ -84,6 +85,24 @@ def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority(tmp_path_factory: pytest.TempPathFactory, request: Any) -> Iterator[None]:
+    """In quick tests, which talk to nobody outside, one authority is trusted instead of all.
+
+    Client libraries read the system's hundred for every client, which takes as long as a test.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        marks = {mark.name for item in request.session.items for mark in item.iter_markers()}
+        known = ssl.create_default_context().get_ca_certs(binary_form=True)
+        installing = request.config.inipath.parent != FOLDER.parent  # tests/pipeline
+        if known and not installing and not marks & {"live", "prove"}:
+            file = tmp_path_factory.mktemp("authority") / "one.pem"
+            file.write_text(ssl.DER_cert_to_PEM_cert(known[0]))
+            patch.setenv("SSL_CERT_FILE", str(file))
+            patch.delenv("SSL_CERT_DIR", raising=False)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
