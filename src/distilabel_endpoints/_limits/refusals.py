@@ -257,7 +257,8 @@ _MARGIN: Final = 0.97
 _CROWDED: Final = 0.7
 # refusals; that are more than a single accident.
 _RUNS: Final = 3
-# refusals; behind a gate, whether it had grown or not, that show how many come.
+# rounds; behind a gate, whether it had grown or not, with accepted and refused requests, that
+# show how many are refused. A quota that is used up refuses all for a time.
 _MANY: Final = 10
 # requests; over which refusals at random are counted again.
 _WATCHED: Final = 100
@@ -312,7 +313,7 @@ class Refusals:
         self._met_again = False
         self._share = 0.0
         self._saves_credit = False
-        self._paced_sends = self._paced_refused = self._unprovoked = 0
+        self._paced_sends = self._paced_refused = self._paced_bursts = self._unprovoked = 0
         self._sends = self._refused = self._accepted = self._sends_at_last = 0
         self._since = -math.inf
 
@@ -433,15 +434,16 @@ class Refusals:
     def _pace(self, now: float, rate: float, doubles_in: float) -> None:
         self.stage = Stage.GATED
         self.gate = RateGate(now, rate, measured=True, doubles_in=doubles_in)
-        self._paced_sends = self._paced_refused = self._unprovoked = 0
+        self._paced_sends = self._paced_refused = self._paced_bursts = self._unprovoked = 0
         self._restart(now)
 
     def _test_gate(self, now: float) -> Lift | None:
         gate = self.gate
         assert gate is not None  # it comes and goes with the stage
         self._unprovoked += gate.measured and not gate.grown and not self.fruitless
+        self._paced_bursts += not self.fruitless
         sends, refused = self._paced_sends + self._sends, self._paced_refused + self._refused
-        counted = min(self._unprovoked, refused) >= _RUNS or refused >= _MANY
+        counted = min(self._unprovoked, refused) >= _RUNS or self._paced_bursts >= _MANY
         if sends >= SAMPLE and counted:
             share = refused / sends
             if _SAME_SHARE * self._share <= share < _NEARLY_ALL:
