@@ -6,6 +6,8 @@ Where the values of flags come from is the matter of `flags.py`. Exit codes are 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from dataclasses import replace
@@ -85,6 +87,8 @@ EXIT_CODES: Final = MappingProxyType(
 def main() -> NoReturn:
     """Run the command line and exit with one of `EXIT_CODES`."""
     _open_closed_streams()
+    # Python looks for garbage in all that was loaded before it exits: a tenth of a short command.
+    atexit.register(gc.freeze)
     try:
         code = commands.main(standalone_mode=False, prog_name="distilabel-endpoints")
     except click.ClickException as error:

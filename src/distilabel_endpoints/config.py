@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final
@@ -90,6 +89,8 @@ def _parse_settings(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".toml":
+            import tomllib
+
             return tomllib.loads(text)
         settings = _parse_yaml(text)
     except (OSError, ValueError) as error:

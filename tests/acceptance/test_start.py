@@ -11,7 +11,7 @@ from command import arguments, environment, run, write_rows
 from distilabel_endpoints.testing import SimulatedEndpoint
 
 UNUSED = {"httpx", "rich", "pygments", "pyarrow", "datasets", "transformers", "ray", "openai"}
-UNUSED |= {"jinja2", "jsonschema_rs"}
+UNUSED |= {"jinja2", "jsonschema_rs", "tomllib", "getpass"}
 """Libraries that a run from JSON lines to JSON lines, with no terminal, has no use for."""
 SENDING = {"huggingface_hub", "aiohttp", "httpx2", "pydantic", "asyncio"}
 """Those that only a command which sends needs."""
@@ -39,6 +39,19 @@ def test_a_command_loads_only_the_libraries_that_it_uses(tmp_path: Path) -> None
     assert modules >= SENDING
     assert not modules & UNUSED
     assert not loaded("status", output) & (UNUSED | SENDING)
+
+
+def test_a_command_does_not_look_for_garbage_when_it_ends() -> None:
+    """All that it has loaded would be gone through, for nothing."""
+    code = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 10_000));"
+        "from distilabel_endpoints.cli import main; main()"
+    )
+    words = [sys.executable, "-c", code, "--help"]
+    done = subprocess.run(
+        words, check=True, capture_output=True, text=True, env=environment(), timeout=100
+    )
+    assert done.stdout.splitlines()[-1] == "True"
 
 
 def test_a_run_talks_to_nobody_but_its_endpoint(tmp_path: Path) -> None:

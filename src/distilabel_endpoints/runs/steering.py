@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -65,6 +64,8 @@ def tune(
 
 
 def _who() -> str:
+    import getpass
+
     try:
         name = getpass.getuser()
     except (OSError, KeyError):
