@@ -155,16 +155,16 @@ def main() -> None:
     many_unset, many_told = show(QUEUE_512)
     refused, _ = show(REFUSE_256)
     print_bars(
-        _worst("P1", "64 slots, nothing set, efficiency", few_unset, 0.92),
-        _worst("P1", "512 slots, nothing set, efficiency", many_unset, 0.92),
-        _worst("P2", "64 slots, max_concurrency given, efficiency", few_told, 0.97),
-        _worst("P2", "512 slots, max_concurrency given, efficiency", many_told, 0.97),
-        _worst("P3", "refusing endpoint, nothing set, efficiency", refused, 0.88),
+        _worst("P1", "64 slots, nothing set, efficiency", few_unset, 0.98),
+        _worst("P1", "512 slots, nothing set, efficiency", many_unset, 0.97),
+        _worst("P2", "64 slots, max_concurrency given, efficiency", few_told, 0.985),
+        _worst("P2", "512 slots, max_concurrency given, efficiency", many_told, 0.985),
+        _worst("P3", "refusing endpoint, nothing set, efficiency", refused, 0.97),
         Bar(
             "P3",
             "refusing endpoint, nothing set, rejected",
             100 * max(found.rejected for found in refused),
-            2,
+            0.2,
             unit="%",
         ),
     )

@@ -80,7 +80,7 @@ def shares(changed: tuple[str, str, float] | None) -> tuple[float, float]:
     sys.path.insert(0, str(ROOT / "tests" / "limits"))
     from limiter_servers import NINE, efficiency, score
 
-    found = [score(name).overall for name in list(NINE)[: size(9, 1)]]
+    found = [score(name, 0).overall for name in list(NINE)[: size(9, 1)]]
     rows = size(3840, 640)
     found += [efficiency(64, rows=rows).share, efficiency(64, rows=rows, admit=64).share]
     return mean(found), min(found)

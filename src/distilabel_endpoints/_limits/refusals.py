@@ -168,7 +168,7 @@ _LONGEST_WAIT: Final = 300.0
 # share; by which the first push goes beyond a wall; doubled with each that is not refused.
 _FIRST_STEP: Final = 0.05
 # share; the same, of a wall that was met again at the same height.
-_STEP_AGAIN: Final = 0.01
+_STEP_AGAIN: Final = 0.005
 # share; the largest push.
 _LARGEST_STEP: Final = 1.0
 # share; by which two walls may differ and are the same.
@@ -259,7 +259,7 @@ _CROWDED: Final = 0.7
 _RUNS: Final = 3
 # rounds; behind a gate, whether it had grown or not, with accepted and refused requests, that
 # show how many are refused. A quota that is used up refuses all for a time.
-_MANY: Final = 10
+_MANY: Final = 20
 # requests; over which refusals at random are counted again.
 _WATCHED: Final = 100
 # delays; of a refusal, for which they are counted at least, so that few are still to come.

@@ -17,8 +17,9 @@ A round lasts until the limit has doubled and answers have come from there; it n
 latency if latencies differ, and exactly one if they are all the same and answers come in
 waves. Growth within it is smooth, so a server that refuses is met at its very wall. If the
 last doubling hardly brought more completions per second, growth stops and looks for one round
-more; then it continues, or ends at what the measured speed needs. Pure: clock readings are
-arguments.
+more; then it continues, or ends at what the measured speed needs. An idle server has to fill up
+first: growth to few requests is fast and not judged, and the round after it is short, so that
+there is soon a speed to compare with. Pure: clock readings are arguments.
 
 Evidence about one limit: what was in flight, how long it took, what came of it.
 
@@ -30,6 +31,7 @@ long the answers are, and needs no more than a few dozen completions.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -98,12 +100,20 @@ class Evidence:
 LEAST: Final = 16
 # requests; by which the limit grows with each completion of a ramp.
 _GROWTH: Final = 2
+# requests; the same, in the first round of all: each answer shows that the server works.
+_FIRST_GROWTH: Final = 8
+# requests; with which the first round ends, while an idle server still fills up.
+_FIRST_TOP: Final = 128
+# ratio; by which the second round raises the limit: the first whose speed means something.
+_SECOND_RISE: Final = 1.6
 # ratio; a doubling that brings less speed than this is doubted.
 _PLATEAU: Final = 1.15
 # ratio; the same, if the limit is already well above what the measured speed needs.
 _SUSPECT: Final = 1.4
 # ratio; a doubling that leaves less speed than this ends the ramp at once, at half.
 _COLLAPSE: Final = 0.9
+# ratio; a round that is this much slower than the last need not come to its end.
+_MUCH_SLOWER_ROUND: Final = 0.7
 # ratio; of requests in flight to what the first latencies say the speed needs: batching makes
 # all slower.
 _AMPLE: Final = 6.0
@@ -127,17 +137,40 @@ class _Round(NamedTuple):
 
 
 class Ramp:
-    """One climb. `over` once it has ended."""
+    """One climb. `over` once it has ended.
 
-    __slots__ = ("_before", "_doubted", "_first", "_fresh", "_n", "_since", "_top", "_work", "over")
+    Args:
+        now: a clock reading, in seconds.
+        limit: to begin with.
+        idle: the server has done nothing yet.
+    """
 
-    def __init__(self, now: float, limit: int) -> None:
+    __slots__ = (
+        "_before",
+        "_doubted",
+        "_first",
+        "_fresh",
+        "_growth",
+        "_n",
+        "_opening",
+        "_since",
+        "_top",
+        "_work",
+        "over",
+    )
+
+    def __init__(self, now: float, limit: int, *, idle: bool = False) -> None:
         self.over = False
         self._first = (0, 0.0, 0.0)
-        self.void(now, limit)
+        opening = ((_FIRST_GROWTH, _FIRST_TOP / limit), (_GROWTH, _SECOND_RISE))
+        self._begin(now, limit, opening if idle and limit < _FIRST_TOP else ())
 
     def void(self, now: float, limit: int) -> None:
         """Forget how fast it went so far, and continue from here."""
+        self._begin(now, limit, ())
+
+    def _begin(self, now: float, limit: int, opening: Iterable[tuple[int, float]]) -> None:
+        self._opening = iter(opening)
         self._before: _Round | None = None
         self._doubted: _Round | None = None
         self._start_round(now, limit)
@@ -166,14 +199,21 @@ class Ramp:
         if limit >= bound:
             self.over = True
             return limit
-        limit = min(limit + _GROWTH, bound, self._top)
-        return self._compare(now, limit) if limit >= self._top and self._fresh >= LEAST else limit
+        limit = min(limit + self._growth, bound, self._top)
+        ended = limit >= self._top or self._is_much_slower(now)
+        return self._compare(now, limit) if ended and self._fresh >= LEAST else limit
 
     def _start_round(self, now: float, limit: int) -> None:
         self._since = now
         self._n = self._fresh = 0
         self._work = 0.0
-        self._top = 2 * limit
+        self._growth, rise = next(self._opening, (_GROWTH, 2.0))
+        self._top = math.ceil(rise * limit)
+
+    def _is_much_slower(self, now: float) -> bool:
+        before = self._before
+        seconds = now - self._since
+        return before is not None and self._n < _MUCH_SLOWER_ROUND * before.speed * seconds
 
     def _end_round(self, now: float, limit: int) -> _Round:
         ended = _Round(self._n, max(now - self._since, 1e-9), self._work, limit)
@@ -341,7 +381,7 @@ class Search:
         """Smoothed seconds from sending to the answer."""
         self.reason = "start"
         """Why the limit is what it is."""
-        self._ramp = Ramp(now, self.limit)
+        self._ramp = Ramp(now, self.limit, idle=True)
         self._warm = now
         self._evidence = Evidence(now)
         self._next_check = LEAST
