@@ -10,8 +10,20 @@ from command import arguments, environment, run, write_rows
 
 from distilabel_endpoints.testing import SimulatedEndpoint
 
-UNUSED = {"httpx", "rich", "pygments", "pyarrow", "datasets", "transformers", "ray", "openai"}
-UNUSED |= {"jinja2", "jsonschema_rs", "tomllib", "getpass"}
+UNUSED = {
+    "datasets",
+    "getpass",
+    "httpx",
+    "jinja2",
+    "jsonschema_rs",
+    "openai",
+    "pyarrow",
+    "pygments",
+    "ray",
+    "rich",
+    "tomllib",
+    "transformers",
+}
 """Libraries that a run from JSON lines to JSON lines, with no terminal, has no use for."""
 SENDING = {"huggingface_hub", "aiohttp", "httpx2", "pydantic", "asyncio"}
 """Those that only a command which sends needs."""

@@ -11,7 +11,6 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints.errors import ConfigurationError, DistilabelError
-from distilabel_endpoints.llms.attributes import Attributes
 from distilabel_endpoints.testing import SimulatedEndpoint
 
 Make = Callable[..., SimulatedEndpoint]
@@ -100,11 +99,3 @@ def test_what_an_attribute_means_is_in_the_schema() -> None:
     """The docstrings reach `help()`'s source of truth and the JSON schema."""
     fields = InferenceEndpointsLLM.model_json_schema()["properties"]
     assert fields["timeout"]["description"] == "Seconds for one attempt, whatever it waits for."
-
-
-def test_only_a_subclass_has_its_docstrings_read_by_pydantic() -> None:
-    """That takes a tenth of a command's start, and our own are read faster."""
-    assert not Attributes.model_config.get("use_attribute_docstrings")
-    assert InferenceEndpointsLLM.model_config["use_attribute_docstrings"]
-    described = {name for name, field in Attributes.model_fields.items() if field.description}
-    assert set(Attributes.model_fields) - described == {"requests_per_minute", "tokens_per_minute"}

@@ -5,15 +5,11 @@ Nothing here talks to anybody: what was named is looked up when the object is lo
 
 from __future__ import annotations
 
-import ast
-import inspect
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from copy import deepcopy
-from itertools import pairwise
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from inspect import cleandoc
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -45,8 +41,6 @@ from distilabel_endpoints.llms.serialization import Serializable
 
 __all__ = ["Attributes", "effective_parameters", "listed"]
 
-Model = TypeVar("Model", bound=BaseModel)
-
 
 def _usable_policy(policy: str) -> str:
     growth(policy)
@@ -59,32 +53,6 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 OnLength = Annotated[str, AfterValidator(_usable_policy)]
 
 
-def _described(cls: type[Model]) -> type[Model]:
-    """Describe the fields by the docstrings below them, if the source is there.
-
-    As pydantic's `use_attribute_docstrings`, which takes twenty times as long for each class.
-    """
-    with suppress(OSError):
-        module = ast.parse(inspect.getsource(sys.modules[cls.__module__]))
-        classes = (node for node in module.body if isinstance(node, ast.ClassDef))
-        body = next(node.body for node in classes if node.name == cls.__name__)
-        for name, text in _docstrings(body):
-            cls.model_fields[name].description = text
-    return cls
-
-
-def _docstrings(statements: list[ast.stmt]) -> Iterator[tuple[str, str]]:
-    """Each attribute that has one, and its docstring."""
-    for attribute, below in pairwise(statements):
-        match attribute, below:
-            case (
-                ast.AnnAssign(target=ast.Name(id=name)),
-                ast.Expr(value=ast.Constant(value=str(text))),
-            ):
-                yield name, inspect.cleandoc(text)
-
-
-@_described
 class Attributes(Serializable):
     """The attributes of an `InferenceEndpointsLLM`."""
 
@@ -93,6 +61,7 @@ class Attributes(Serializable):
         protected_namespaces=(),
         hide_input_in_errors=True,
         validate_assignment=True,
+        use_attribute_docstrings=True,
     )
 
     model_id: str | None = None
@@ -169,16 +138,13 @@ class Attributes(Serializable):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        cls.model_config["use_attribute_docstrings"] = True  # for the classes below this one
         listed_fields = [
             f"    {name}: {' '.join(field.description.split())}"
             for name, field in cls.model_fields.items()
             if field.description
         ]
         # `help()` shows no field's own docstring.
-        cls.__doc__ = "\n".join(
-            [inspect.cleandoc(cls.__doc__ or ""), "", "Attributes:", *listed_fields]
-        )
+        cls.__doc__ = "\n".join([cleandoc(cls.__doc__ or ""), "", "Attributes:", *listed_fields])
 
     @field_validator("base_url")
     @classmethod
