@@ -101,7 +101,7 @@ def test_an_hour_of_work_uses_its_budget_in_dollars(tmp_path: Path) -> None:
     """An hour, with faults, a kill and an interrupt in it: it ends at 95 to 100 % of its budget."""
     rows = write_rows(tmp_path / "in.jsonl", 20_000)
     out = tmp_path / "out.jsonl"
-    budget = 2.4
+    budget = 3.2
     with SimulatedEndpoint(
         latency=Latency(5, sigma=0.5), lengths=Lengths(40), slots=8, faults=FAULTS
     ) as endpoint:
