@@ -56,7 +56,7 @@ LACKS: dict[str, frozenset[str]] = {
     # llama.cpp answers under any name.
     "llama.cpp": frozenset({"names"}),
     "vllm": frozenset(),
-    # What it does instead is in test_transformers.py; no prompt is too long for it.
+    # What it does instead is in test_transformers.py. A prompt that is too long takes much memory.
     "transformers": frozenset({"logprobs", "json", "regex", "overflow", "names"}),
     # An unrecognised server, for which a choice and a pattern have no field.
     "litellm": frozenset({"regex"}),
