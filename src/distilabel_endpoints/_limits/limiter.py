@@ -94,7 +94,7 @@ class Meter:
         return ranked[min(int(quantile * len(ranked)), len(ranked) - 1)]
 
 
-# requests; the first limit. It doubles about once a latency, for as long as that brings more.
+# requests; the first limit. The first answers raise it fast, then it doubles about once a latency.
 DEFAULT_START: Final = 32
 # requests; the first limit of those who set max_concurrency, unless that is lower.
 DEFAULT_START_WITH_CEILING: Final = 512
