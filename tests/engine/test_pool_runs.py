@@ -53,14 +53,14 @@ def test_a_second_endpoint_doubles_the_speed_and_a_third_trebles_it() -> None:
 
 
 def test_shares_follow_goodput() -> None:
-    """An endpoint that is ten times as slow gets about a tenth, and slows nothing down."""
+    """An endpoint that is ten times as slow gets about a tenth; its last answers are awaited."""
 
     async def main() -> None:
         quick, slow = served(64, 1.0), served(64, 10.0)
         scheduler = pooled_scheduler_for({"quick": quick, "slow": slow})
         await drive(scheduler, 12_000)
         assert len(quick.sent) / len(slow.sent) == pytest.approx(10, rel=0.25)
-        assert asyncio.get_running_loop().time() < 1.1 * 12_000 / (64 + 6.4) + 10
+        assert asyncio.get_running_loop().time() < 1.05 * 12_000 / (64 + 6.4) + 3 * 10
 
     run_virtual(main)
 
@@ -140,7 +140,7 @@ def test_one_endpoint_may_be_away_for_longer_than_is_waited_for() -> None:
     async def main() -> None:
         dead = dying(10.0, FailureKind.UNAVAILABLE, 503)
         clients = {"dead": dead, "well": served(32, 1.0)}
-        done = await drive(pooled_scheduler_for(clients, wait_ready=30), 3000)
+        done = await drive(pooled_scheduler_for(clients, wait_ready=30), 4000)
         assert all(isinstance(outcome, Answer) for outcome in done)
         assert max(dead.times) > 60
 

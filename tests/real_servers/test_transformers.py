@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from benchmarks import real_servers
+from restart import check_a_run_over_a_restart
 
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints.errors import ModelNotFoundError
@@ -77,6 +79,23 @@ def test_a_parameter_that_is_refused_is_named(llm: InferenceEndpointsLLM) -> Non
     (error,) = output["errors"]
     assert error is not None
     assert error.failure.parameter == "top_k"
+
+
+def test_a_prompt_beyond_the_context_is_answered(llm: InferenceEndpointsLLM) -> None:
+    """It refuses no length: 9,000 tokens go to a model that was made for 8,192."""
+    long = [{"role": "user", "content": "town " * 9_000}]
+    (output,) = llm.generate_outputs([long], max_new_tokens=2)
+    assert output["errors"] == [None]
+    (tokens,) = output["statistics"]["input_tokens"]
+    assert tokens is not None
+    assert tokens > 8_192
+
+
+def test_a_server_that_is_killed_in_the_middle_of_a_run(
+    settings: dict[str, Any], server: real_servers.RealServer, tmp_path: Path
+) -> None:
+    """It is started again; what was in flight is sent again, and no row is lost or failed."""
+    check_a_run_over_a_restart(server, settings, tmp_path / "out.jsonl", rows=30)
 
 
 def test_the_temperature_needs_sampling(llm: InferenceEndpointsLLM) -> None:

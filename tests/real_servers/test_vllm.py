@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from benchmarks import real_servers
+from restart import check_a_run_over_a_restart
 
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
 
@@ -92,26 +92,4 @@ def test_a_server_that_is_killed_in_the_middle_of_a_run(
     settings: dict[str, Any], server: real_servers.RealServer, tmp_path: Path
 ) -> None:
     """It is started again; what was in flight is sent again, and no row is lost or failed."""
-    rows = [{"prompt": f"Name a town. Number {number}."} for number in range(60)]
-    finished: list[Any] = []
-
-    def restart() -> None:
-        server.kill()
-        server.start()
-
-    restarts = threading.Thread(target=restart)
-
-    def count(row: Any) -> None:
-        finished.append(row)
-        if len(finished) == 20:
-            restarts.start()
-
-    with InferenceEndpointsLLM(**settings, max_concurrency=8, wait_ready=900.0) as llm:
-        done = generate_dataset(
-            llm, rows, tmp_path / "out.jsonl", on_row=count, max_new_tokens=16, temperature=0.0
-        )
-    restarts.join()
-    assert (done.summary.ok, done.summary.failed) == (60, 0)
-    assert len(finished) == 60
-    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert all(row["generation"] and not row["error"] for row in written)
+    check_a_run_over_a_restart(server, settings, tmp_path / "out.jsonl", rows=60)
