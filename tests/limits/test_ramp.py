@@ -14,11 +14,17 @@ Speed = Callable[[int], float]
 
 
 def climb(
-    speed: Speed, *, start: int = 32, bound: int = 4096, seconds: float = 600.0, seed: int = 0
+    speed: Speed,
+    *,
+    start: int = 32,
+    bound: int = 4096,
+    seconds: float = 600.0,
+    seed: int = 0,
+    idle: bool = False,
 ) -> tuple[int, float, int]:
     """The limit a ramp ends at, when, and how far it went."""
     rng = random.Random(seed)
-    ramp = Ramp(0.0, start)
+    ramp = Ramp(0.0, start, idle=idle)
     now, limit, most = 0.0, start, start
     while not ramp.over and now < seconds:
         rate = speed(limit)
@@ -60,6 +66,27 @@ def test_a_collapse_mostly_ends_it_at_half_or_less() -> None:
     ]
     assert max(most for _, _, most in ends) < 512
     assert statistics.median(limit / most for limit, _, most in ends) < 0.55
+
+
+def test_a_stretch_that_is_much_slower_ends_at_once() -> None:
+    """What comes back from a third of the speed need not be awaited until the limit has doubled."""
+    ramp, now, limit = Ramp(0.0, 64), 0.0, 64
+    while limit < 128:
+        now += 1 / 100
+        limit = ramp.grow(now, limit, 4096, work=100.0, latency=0.1)
+    answers = 0
+    while not ramp.over:
+        now += 1 / 33
+        limit = ramp.grow(now, limit, 4096, work=100.0, latency=0.1)
+        answers += 1
+    assert answers < 25
+    assert limit <= 96
+
+
+def test_an_idle_server_is_filled_at_once() -> None:
+    """Eight more for each answer up to 128, whatever they say about speed."""
+    assert climb(lambda n: n / 1.0, idle=True, bound=128)[1] < 0.6
+    assert climb(lambda n: min(n, 4) / 5.0, idle=True, bound=128)[0] == 128
 
 
 def test_a_moment_without_growth_does_not_end_it() -> None:
