@@ -57,6 +57,7 @@ def test_a_full_disk(simulated_endpoint: Make, tmp_path: Path) -> None:
     said = int(re.findall(r'"ok": ?(\d+)', full.stdout)[-1])
     assert 0 < said < ROWS
     assert stored(output) == said
+    endpoint.wait_for(lambda busy: busy.in_flight == 0)  # what the ended command had sent
     sent = len(endpoint.generations)
     assert run(*words).returncode == 0
     assert ids_of(rows_of(output)) == [f"row-{n}" for n in range(ROWS)]

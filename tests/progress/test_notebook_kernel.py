@@ -74,11 +74,11 @@ def html_of(shown: Shown) -> str:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_notebook_before_during_interrupted_and_after(notebook: Notebook) -> None:
     """Each cell shows what it is about in place; an interrupt ends the cell, and again resumes."""
-    with SimulatedEndpoint(slots=16, latency=Latency(mean=0.3)) as endpoint:
+    with SimulatedEndpoint(slots=4, latency=Latency(mean=0.3)) as endpoint:
         (before,) = notebook.cell(
             "from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset\n"
-            f"llm = InferenceEndpointsLLM(base_url={endpoint.url!r})\n"
-            "rows = [{'prompt': f'What is {n} times {n}?'} for n in range(400)]\n"
+            f"llm = InferenceEndpointsLLM(base_url={endpoint.url!r}, max_concurrency=8)\n"
+            "rows = [{'prompt': f'What is {n} times {n}?'} for n in range(80)]\n"
             "llm"
         )
         assert "Not connected yet" in html_of(before)
@@ -101,17 +101,17 @@ def test_a_notebook_before_during_interrupted_and_after(notebook: Notebook) -> N
         assert len(lines) <= 5
         assert "run this cell again" in lines[-1]
         asked = len(endpoint.generations)
-        assert 0 < asked < 400
+        assert 0 < asked < 80
 
         *_, figures, result = notebook.cell(RUN)
-        assert "Finished: 400 rows ok" in text_of(figures)
+        assert "Finished: 80 rows ok" in text_of(figures)
         assert "rows had been done before" in text_of(figures)
-        assert len(endpoint.generations) == 400
+        assert len(endpoint.generations) == 80
         assert result[0] == "execute_result"
         assert "What is 0 times 0?" in html_of(result)
         assert "Finished" not in html_of(result), "the cell shows the figures already"
         (again,) = notebook.cell("done")
-        assert "Finished: 400 rows ok" in html_of(again)
+        assert "Finished: 80 rows ok" in html_of(again)
         (frame,) = notebook.cell("done.to_pandas()[['prompt', 'generation']].head(2)")
         assert "What is 1 times 1?" in text_of(frame)
         (outputs,) = notebook.cell(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -137,6 +138,7 @@ class LocalEndpoint:
                 ' run `pip install "distilabel-endpoints[local]"`.'
             )
         path = find_model(self._model)
+        _check_address(self._settings["host"], self._settings["port"])
         settings = {**self._settings, "path": str(path), "name": name_of(path)}
         deadline = time.monotonic() + self._start_timeout
         with tempfile.TemporaryFile() as log:
@@ -159,6 +161,18 @@ class _Running:
     base_url: str
     model_name: str
     end: weakref.finalize[[subprocess.Popen[bytes]], LocalEndpoint]
+
+
+def _check_address(host: str, port: int) -> None:
+    """Of llama.cpp's own words for it, the last lines can be lost when it ends."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"llama.cpp cannot listen on host: {host}, port: {port} ({error.strerror})."
+            " Give another port, or 0 for a free one."
+        ) from None
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
