@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from command import arguments, environment, ids_of, rows_of, run, start, write_rows
@@ -42,6 +43,13 @@ def stored(output: Path) -> int:
     return found.ok + found.failed
 
 
+def _await_what_was_sent(endpoint: SimulatedEndpoint) -> None:
+    """Requests of a command that has ended still come out of its sockets, before one sent now."""
+    with urlopen(f"{endpoint.url}/v1/models") as answer:
+        assert answer.status == 200
+    endpoint.wait_for(lambda busy: busy.in_flight == 0)
+
+
 @pytest.mark.promise("R12")
 def test_a_full_disk(simulated_endpoint: Make, tmp_path: Path) -> None:
     """Exit 4; what was said to be done is in the journal; with more room the run is finished."""
@@ -57,7 +65,7 @@ def test_a_full_disk(simulated_endpoint: Make, tmp_path: Path) -> None:
     said = int(re.findall(r'"ok": ?(\d+)', full.stdout)[-1])
     assert 0 < said < ROWS
     assert stored(output) == said
-    endpoint.wait_for(lambda busy: busy.in_flight == 0)  # what the ended command had sent
+    _await_what_was_sent(endpoint)
     sent = len(endpoint.generations)
     assert run(*words).returncode == 0
     assert ids_of(rows_of(output)) == [f"row-{n}" for n in range(ROWS)]
