@@ -77,7 +77,7 @@ def test_a_minute_with_a_ceiling(slots: int, seeds: int) -> None:
 
 
 def test_a_minute_at_a_known_capacity() -> None:
-    """429 above 64: 0.98 of greedy list scheduling, and most of few refusals come in the start."""
+    """429 above 64: 0.98 of greedy list scheduling, and at most seven in a thousand refused."""
     got = runs(64, 3, admit=64)
     assert statistics.mean(run.share for run in got) >= 0.98
     assert statistics.mean(run.refused for run in got) <= 0.007

@@ -238,6 +238,12 @@ def test_a_taken_port_is_named() -> None:
             LocalEndpoint(threads=1, port=port).start()
 
 
+def test_an_address_of_another_machine_is_named() -> None:
+    """Before llama.cpp is started; 192.0.2.1 is nobody's (RFC 5737)."""
+    with pytest.raises(ConfigurationError, match=r"host: 192\.0\.2\.1.*an address of this machine"):
+        LocalEndpoint(threads=1, host="192.0.2.1").start()
+
+
 def test_a_given_port_is_used(unused_port: int) -> None:
     """The URL has the port that was asked for."""
     with LocalEndpoint(threads=1, port=unused_port) as endpoint:

@@ -10,17 +10,21 @@ from typing import Any
 from benchmarks.real_servers import RealServer
 
 from distilabel_endpoints import InferenceEndpointsLLM, generate_dataset
+from distilabel_endpoints.local import LocalEndpoint
 
 
 def check_a_run_over_a_restart(
-    server: RealServer, settings: dict[str, Any], output: Path, *, rows: int
+    server: RealServer | LocalEndpoint, settings: dict[str, Any], output: Path, *, rows: int
 ) -> None:
     """A third of the rows is answered, then the server is killed and started: all are answered."""
     prompts = [{"prompt": f"Name a town. Number {number}."} for number in range(rows)]
     finished: list[Any] = []
 
     def restart() -> None:
-        server.kill()
+        if isinstance(server, LocalEndpoint):
+            server.close()
+        else:
+            server.kill()
         server.start()
 
     restarts = threading.Thread(target=restart)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 from benchmarks import real_servers
+from restart import check_a_run_over_a_restart
 
 from distilabel_endpoints import InferenceEndpointsLLM
 from distilabel_endpoints.errors import (
@@ -161,17 +161,34 @@ def test_litellm_budget(local_endpoint: LocalEndpoint) -> None:
             llm.generate(rows(80))
 
 
-def test_a_gateway_that_is_killed_and_comes_back(local_endpoint: LocalEndpoint) -> None:
-    """The rows in flight are sent again; none is lost."""
-    need("nginx")
-    server = "listen LISTEN; location / { proxy_pass $upstream; }"
-    with real_servers.nginx(local_endpoint.base_url, server) as gateway:
+@pytest.mark.parametrize("use_openai_client", [False, True])
+@pytest.mark.parametrize("name", ["nginx", "litellm"])
+def test_a_gateway_that_is_killed_in_the_middle_of_a_run(
+    name: str, use_openai_client: bool, local_endpoint: LocalEndpoint, tmp_path: Path
+) -> None:
+    """It is started again; what was in flight is sent again, and no row is lost or failed."""
+    upstream = local_endpoint.base_url
+    if name == "nginx":
+        need("nginx")
+        gateway = real_servers.nginx(
+            upstream, "listen LISTEN; location / { proxy_pass $upstream; }"
+        )
+    else:
+        gateway = real_servers.litellm(upstream, local_endpoint.model_name)
+    with gateway as server:
+        settings = {
+            "base_url": server.base_url,
+            "api_key": real_servers.MASTER_KEY,
+            "use_openai_client": use_openai_client,
+        }
+        check_a_run_over_a_restart(server, settings, tmp_path / "out.jsonl", rows=60)
 
-        def restart() -> None:
-            gateway.kill()
-            gateway.start()
 
-        killer = threading.Timer(3.0, restart)
-        killer.start()
-        refused_of(150, base_url=gateway.base_url, wait_ready=120.0)
-        killer.join()
+@pytest.mark.parametrize("use_openai_client", [False, True])
+def test_a_llama_cpp_that_is_ended_in_the_middle_of_a_run(
+    use_openai_client: bool, unused_port: int, tmp_path: Path
+) -> None:
+    """The same without a gateway."""
+    with LocalEndpoint(threads=1, port=unused_port) as server:
+        settings = {"base_url": server.base_url, "use_openai_client": use_openai_client}
+        check_a_run_over_a_restart(server, settings, tmp_path / "out.jsonl", rows=60)

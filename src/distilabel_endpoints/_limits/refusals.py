@@ -13,8 +13,9 @@ Each explanation is tried in turn, and the next refusals judge it.
    than one by one, so a measured rate grows fast until it is refused. What was accepted just before
    that is kept: a refusal after the rate has grown says nothing about less. Only if refusals
    continue was it saved-up credit, and the rate is what was accepted on average.
-3. Neither. As large a share is refused as before, also at a rate that had been accepted: pacing
-   does not help, so it goes, and refusals no longer count as long as their share stays.
+3. Neither. As large a share is refused as before, also at a rate that had been accepted, or in
+   many rounds at whatever rate: pacing does not help, so it goes, and refusals no longer count as
+   long as their share stays.
 A round in which nothing is accepted doubles the pause. Pure: clock readings are arguments.
 
 Where the server refused, and how much longer to believe it.
@@ -313,7 +314,7 @@ class Refusals:
         self._met_again = False
         self._share = 0.0
         self._saves_credit = False
-        self._paced_sends = self._paced_refused = self._paced_bursts = self._unprovoked = 0
+        self._paced_sends = self._paced_refused = self._paced_rounds = self._unprovoked = 0
         self._sends = self._refused = self._accepted = self._sends_at_last = 0
         self._since = -math.inf
 
@@ -434,16 +435,16 @@ class Refusals:
     def _pace(self, now: float, rate: float, doubles_in: float) -> None:
         self.stage = Stage.GATED
         self.gate = RateGate(now, rate, measured=True, doubles_in=doubles_in)
-        self._paced_sends = self._paced_refused = self._paced_bursts = self._unprovoked = 0
+        self._paced_sends = self._paced_refused = self._paced_rounds = self._unprovoked = 0
         self._restart(now)
 
     def _test_gate(self, now: float) -> Lift | None:
         gate = self.gate
         assert gate is not None  # it comes and goes with the stage
         self._unprovoked += gate.measured and not gate.grown and not self.fruitless
-        self._paced_bursts += not self.fruitless
+        self._paced_rounds += not self.fruitless
         sends, refused = self._paced_sends + self._sends, self._paced_refused + self._refused
-        counted = min(self._unprovoked, refused) >= _RUNS or self._paced_bursts >= _MANY
+        counted = min(self._unprovoked, refused) >= _RUNS or self._paced_rounds >= _MANY
         if sends >= SAMPLE and counted:
             share = refused / sends
             if _SAME_SHARE * self._share <= share < _NEARLY_ALL:

@@ -113,7 +113,7 @@ _SUSPECT: Final = 1.4
 # ratio; a doubling that leaves less speed than this ends the ramp at once, at half.
 _COLLAPSE: Final = 0.9
 # ratio; a round that is this much slower than the last need not come to its end.
-_MUCH_SLOWER_ROUND: Final = 0.7
+_SLOW_ROUND: Final = 0.7
 # ratio; of requests in flight to what the first latencies say the speed needs: batching makes
 # all slower.
 _AMPLE: Final = 6.0
@@ -200,7 +200,7 @@ class Ramp:
             self.over = True
             return limit
         limit = min(limit + self._growth, bound, self._top)
-        ended = limit >= self._top or self._is_much_slower(now)
+        ended = limit >= self._top or self._is_slow(now)
         return self._compare(now, limit) if ended and self._fresh >= LEAST else limit
 
     def _start_round(self, now: float, limit: int) -> None:
@@ -210,10 +210,10 @@ class Ramp:
         self._growth, rise = next(self._opening, (_GROWTH, 2.0))
         self._top = math.ceil(rise * limit)
 
-    def _is_much_slower(self, now: float) -> bool:
+    def _is_slow(self, now: float) -> bool:
         before = self._before
         seconds = now - self._since
-        return before is not None and self._n < _MUCH_SLOWER_ROUND * before.speed * seconds
+        return before is not None and self._n < _SLOW_ROUND * before.speed * seconds
 
     def _end_round(self, now: float, limit: int) -> _Round:
         ended = _Round(self._n, max(now - self._since, 1e-9), self._work, limit)

@@ -164,14 +164,16 @@ class _Running:
 
 
 def _check_address(host: str, port: int) -> None:
-    """Of llama.cpp's own words for it, the last lines can be lost when it ends."""
+    """ConfigurationError if nothing can listen there: llama.cpp may end before it has said so."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        socket.create_server((host, port), family=family).close()
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
     except OSError as error:
         raise ConfigurationError(
             f"llama.cpp cannot listen on host: {host}, port: {port} ({error.strerror})."
-            " Give another port, or 0 for a free one."
+            " Give an address of this machine and a free port; port 0 takes one."
         ) from None
 
 
